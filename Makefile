@@ -1,0 +1,60 @@
+# Two commands need nothing but git, make and Python >= 3.11 with venv:
+#   make run    start the service and send it the bundled sample
+#   make test   run the whole test suite
+# The rest: make check | lock | bench | sample | train | clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+PACKAGES := kernels pipeline service clients/python/polychrony_client tests
+
+.PHONY: run test check bench lock sample train clean
+
+run: $(RUNTIME)
+	@$(BIN)/polychrony demo
+
+test: $(DEV)
+	@$(BIN)/python -m pytest
+
+check: $(DEV)
+	@$(BIN)/ruff format --check $(PACKAGES)
+	@$(BIN)/ruff check $(PACKAGES)
+	@$(BIN)/basedpyright
+	@PYTHONPATH=.:clients/python $(BIN)/lint-imports
+
+bench: $(DEV)
+	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,max
+
+# The lock files carry hashes and no registry addresses, and hold for every Python >= 3.11 on x86-64 and ARM64.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		-q --no-emit-find-links pyproject.toml build-requirements.in -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+		-q --no-emit-find-links pyproject.toml build-requirements.in --group dev -c requirements.lock -o requirements-dev.lock
+
+sample: $(DEV)
+	@$(BIN)/python -m pipeline.samples.render
+
+train: $(DEV)
+	@$(BIN)/polychrony train motif --preset motif8 --out pipeline/models/zoo/motif8
+
+clean:
+	rm -rf $(VENV) .polychrony .pytest_cache .hypothesis .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "polychrony needs Python 3.11 or newer")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): requirements.lock pyproject.toml clients/python/pyproject.toml | $(BIN)/python
+	@echo "installing what the service needs into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e . -e clients/python
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUNTIME)
+	@echo "installing what tests and checks need into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,48 @@
+"""The one decorator that every kernel wears, and where numba keeps what it compiled."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar, cast
+
+import numba
+import numba.core.config as numba_config
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def source_digest() -> str:
+    """Hash over the sources of this package, 16 hex digits.
+
+    numba keys its cache by the file that holds a kernel and misses edits in a callee that lives in
+    another module, so the cache folder itself is keyed by everything that a kernel can call.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _place_cache() -> None:
+    """Choose the cache folder, unless ``NUMBA_CACHE_DIR`` already does."""
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    setattr(numba_config, "CACHE_DIR", str(base / "polychrony" / "kernels" / source_digest()))  # noqa: B010
+
+
+_place_cache()
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile ``function`` on first use: no Python objects, GIL released, cached on disk.
+
+    No fast-math (answers must not depend on how sums are regrouped) and no ``prange`` (slim images
+    have no OpenMP, and streams are what runs in parallel).
+    """
+    return cast(Callable[P, R], numba.njit(nogil=True, cache=True)(function))

@@ -1,0 +1,130 @@
+"""Order, lateness and packing of events.
+
+An event is (t, x, y, p): int64 us, uint16 column, uint16 row (growing downwards), bool (true = ON).
+The wire's ``aer64`` row is u32 t - t_us, u16 x, u16 y + 32768 p, little-endian: one uint64 with t in
+the low half, x in bits 32-47, y in bits 48-62 and p in bit 63.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels._jit import kernel
+
+T = NDArray[np.int64]
+XY = NDArray[np.uint16]
+P = NDArray[np.bool_]
+
+NO_TIME = -(2**63)
+"""A running maximum that has seen nothing yet."""
+
+
+def is_sorted(t: T) -> bool:
+    """Whether ``t`` [n] never falls."""
+    return first_fall(t) < 0
+
+
+def first_fall(t: T) -> int:
+    """Index of the first element of ``t`` [n] that is smaller than the one before it, or -1."""
+    return _first_fall(t)
+
+
+def admit(t: T, running_max: int, reorder_us: int, max_gap_us: int) -> tuple[NDArray[np.bool_], int, int]:
+    """Judge events one by one in arrival order, up to the first gap.
+
+    An event is late iff t < running_max - reorder_us, where running_max is the largest time seen
+    before it; a step of more than ``max_gap_us`` beyond running_max ends the run.
+
+    Args:
+        t: arrival-ordered times [n], us.
+        running_max: largest time seen so far, or ``NO_TIME``.
+        reorder_us: how far behind running_max an event may arrive.
+        max_gap_us: the largest step that is not a gap.
+
+    Returns:
+        ``(kept [m], running_max, m)``: m = n, or the index of the first event behind a gap.
+    """
+    kept = np.empty(len(t), np.bool_)
+    m, running_max = _admit(t, running_max, reorder_us, max_gap_us, kept)
+    return kept[:m], int(running_max), int(m)
+
+
+def inside(x: XY, y: XY, width: int, height: int) -> NDArray[np.bool_]:
+    """Which of the events lie on a ``width`` x ``height`` sensor, [n] bool."""
+    kept = np.empty(len(x), np.bool_)
+    _inside(x, y, width, height, kept)
+    return kept
+
+
+def unpack_aer64(rows: NDArray[np.uint64], t_us: int) -> tuple[T, XY, XY, P]:
+    """Columns of ``aer64`` rows [n] whose times are relative to ``t_us``."""
+    n = len(rows)
+    t, x, y, p = np.empty(n, np.int64), np.empty(n, np.uint16), np.empty(n, np.uint16), np.empty(n, np.bool_)
+    _unpack_aer64(rows, t_us, t, x, y, p)
+    return t, x, y, p
+
+
+def pack_aer64(t: T, x: XY, y: XY, p: P, t_us: int) -> NDArray[np.uint64]:
+    """``aer64`` rows [n] of events; times must lie within 2^32 us behind ``t_us``.
+
+    Raises:
+        ValueError: a time that does not fit, or y >= 32768.
+    """
+    if len(t) and (int(t.min()) < t_us or int(t.max()) - t_us >= 2**32):
+        raise ValueError(f"aer64 holds times from t_us={t_us} to t_us + 2^32 - 1 us")
+    if len(y) and int(y.max()) >= 32768:
+        raise ValueError("aer64 holds rows y < 32768")
+    rows = np.empty(len(t), np.uint64)
+    _pack_aer64(t, x, y, p, t_us, rows)
+    return rows
+
+
+@kernel
+def _first_fall(t: T) -> int:
+    for i in range(1, t.size):
+        if t[i] < t[i - 1]:
+            return i
+    return -1
+
+
+@kernel
+def _admit(t: T, running_max: int, reorder_us: int, max_gap_us: int, kept: P) -> tuple[int, int]:
+    for i in range(t.size):
+        if running_max != NO_TIME:
+            if t[i] - running_max > max_gap_us:
+                return i, running_max
+            kept[i] = t[i] >= running_max - reorder_us
+            running_max = max(running_max, t[i])
+        else:
+            kept[i] = True
+            running_max = t[i]
+    return t.size, running_max
+
+
+@kernel
+def _inside(x: XY, y: XY, width: int, height: int, kept: P) -> None:
+    for i in range(x.size):
+        kept[i] = (np.int64(x[i]) < width) & (np.int64(y[i]) < height)
+
+
+@kernel
+def _unpack_aer64(rows: NDArray[np.uint64], t_us: int, t: T, x: XY, y: XY, p: P) -> None:
+    for i in range(rows.size):
+        row = rows[i]
+        t[i] = t_us + np.int64(row & np.uint64(0xFFFFFFFF))
+        x[i] = np.uint16((row >> np.uint64(32)) & np.uint64(0xFFFF))
+        y[i] = np.uint16((row >> np.uint64(48)) & np.uint64(0x7FFF))
+        p[i] = (row >> np.uint64(63)) != np.uint64(0)
+
+
+@kernel
+def _pack_aer64(t: T, x: XY, y: XY, p: P, t_us: int, rows: NDArray[np.uint64]) -> None:
+    for i in range(t.size):
+        sign = np.uint64(1) if p[i] else np.uint64(0)
+        rows[i] = (
+            np.uint64(t[i] - t_us)
+            | (np.uint64(x[i]) << np.uint64(32))
+            | (np.uint64(y[i]) << np.uint64(48))
+            | (sign << np.uint64(63))
+        )

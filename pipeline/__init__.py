@@ -1,0 +1,1 @@
+"""What a stream goes through: packets, stages, graphs, sources, sinks and models."""

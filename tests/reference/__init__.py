@@ -1,0 +1,1 @@
+"""Plain twins of the kernels: slow, obvious, written from the definitions."""
