@@ -6,13 +6,10 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, cast
 
 import numba
 import numba.core.config as numba_config
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def source_digest() -> str:
@@ -39,10 +36,10 @@ def _place_cache() -> None:
 _place_cache()
 
 
-def kernel(function: Callable[P, R]) -> Callable[P, R]:
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile ``function`` on first use: no Python objects, GIL released, cached on disk.
 
     No fast-math (answers must not depend on how sums are regrouped) and no ``prange`` (slim images
     have no OpenMP, and streams are what runs in parallel).
     """
-    return cast(Callable[P, R], numba.njit(nogil=True, cache=True)(function))
+    return cast(Callable[..., Any], numba.njit(nogil=True, cache=True)(function))

@@ -1,0 +1,1 @@
+"""Where events come from: video through the DVS pixel model, and recordings."""
