@@ -3,6 +3,7 @@
 One algorithm a file. Nothing here does I/O, knows a clock, or keeps state between calls: state is
 an argument and a result. Every kernel has a plain twin in ``tests/reference/``.
 
+    columns     the array types
     events      order, lateness, packing to and from the wire's rows
     decode      EVT2 and EVT3 camera bytes (any cut of the stream), 40-bit ATIS files
     emulator    the DVS pixel: frames in, events out

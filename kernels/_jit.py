@@ -10,6 +10,9 @@ from typing import Any, cast
 
 import numba
 import numba.core.config as numba_config
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 
 def source_digest() -> str:
@@ -43,3 +46,17 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     have no OpenMP, and streams are what runs in parallel).
     """
     return cast(Callable[..., Any], numba.njit(nogil=True, cache=True)(function))
+
+
+@intrinsic
+def _trailing_zeros(typingctx: Any, word: Any) -> Any:
+    """Index of the lowest set bit of a non-zero uint64, as int64: one instruction."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
+
+
+trailing_zeros: Callable[[Any], Any] = cast(Callable[[Any], Any], _trailing_zeros)
+"""Index of the lowest set bit of a non-zero uint64, as int64: one instruction."""

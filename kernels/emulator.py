@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels._jit import kernel
-from kernels.events import XY, P, T
+from kernels.columns import F32, F64, I64, XY, P, T
 
 Base = NDArray[np.floating[Any]]
 
@@ -31,7 +31,7 @@ LINEAR_BELOW = 20.0
 """Intensity up to which the response is linear, so that the logarithm of zero is never taken."""
 
 
-def log_intensity(intensity: NDArray[np.float64]) -> NDArray[np.float32]:
+def log_intensity(intensity: F64) -> F32:
     """The pixel's response to ``intensity`` (0..255): linear below 20, logarithmic above."""
     i = np.asarray(intensity, np.float64)
     with np.errstate(divide="ignore"):
@@ -39,14 +39,14 @@ def log_intensity(intensity: NDArray[np.float64]) -> NDArray[np.float32]:
     return (np.rint(log * 1e8) / 1e8).astype(np.float32)
 
 
-LOG_TABLE: NDArray[np.float32] = log_intensity(np.arange(256, dtype=np.float64))
+LOG_TABLE: F32 = log_intensity(np.arange(256, dtype=np.float64))
 """The response to each 8-bit intensity."""
 
 
 def low_pass(
-    lp: NDArray[np.float64],
-    response: NDArray[np.float32],
-    intensity: NDArray[np.float64],
+    lp: F64,
+    response: F32,
+    intensity: F64,
     dt_s: float,
     cutoff_hz: float,
 ) -> None:
@@ -58,9 +58,9 @@ def low_pass(
 def count_changes(
     lp: Base,
     base: Base,
-    leak: NDArray[np.float32],
-    theta_on: NDArray[np.float32],
-    theta_off: NDArray[np.float32],
+    leak: F32,
+    theta_on: F32,
+    theta_off: F32,
     counts: NDArray[np.int32],
 ) -> tuple[int, int]:
     """Let ``base`` leak, then count the thresholds that ``lp`` has crossed since its last event.
@@ -82,13 +82,13 @@ def count_changes(
 
 def emit_in_slots(
     base: Base,
-    theta_on: NDArray[np.float32],
-    theta_off: NDArray[np.float32],
+    theta_on: F32,
+    theta_off: F32,
     counts: NDArray[np.int32],
     total: int,
-    slot_s: NDArray[np.float32],
-    slot_us: NDArray[np.int64],
-    last_s: NDArray[np.float32],
+    slot_s: F32,
+    slot_us: I64,
+    last_s: F32,
     refractory_s: float,
 ) -> tuple[T, XY, XY, P]:
     """v2e's own timing: the k-th event of every pixel at the frame's k-th slot.
@@ -121,14 +121,14 @@ def emit_interpolated(
     lp: Base,
     lp_before: Base,
     base: Base,
-    leak: NDArray[np.float32],
-    theta_on: NDArray[np.float32],
-    theta_off: NDArray[np.float32],
+    leak: F32,
+    theta_on: F32,
+    theta_off: F32,
     counts: NDArray[np.int32],
     total: int,
     t0_us: float,
     dt_us: float,
-    last_us: NDArray[np.float64],
+    last_us: F64,
     refractory_us: float,
 ) -> tuple[T, XY, XY, P]:
     """Each event where the straight line between two frames crosses its threshold.
@@ -179,9 +179,9 @@ def _floor_divide(a: float, b: float) -> int:
 def _count_changes(
     lp: Base,
     base: Base,
-    leak: NDArray[np.float32],
-    theta_on: NDArray[np.float32],
-    theta_off: NDArray[np.float32],
+    leak: F32,
+    theta_on: F32,
+    theta_off: F32,
     counts: NDArray[np.int32],
 ) -> tuple[int, int]:
     total, largest = 0, 0
@@ -205,12 +205,12 @@ def _count_changes(
 @kernel
 def _emit_in_slots(
     base: Base,
-    theta_on: NDArray[np.float32],
-    theta_off: NDArray[np.float32],
+    theta_on: F32,
+    theta_off: F32,
     counts: NDArray[np.int32],
-    slot_s: NDArray[np.float32],
-    slot_us: NDArray[np.int64],
-    last_s: NDArray[np.float32],
+    slot_s: F32,
+    slot_us: I64,
+    last_s: F32,
     refractory_s: float,
     t: T,
     xs: XY,
@@ -243,13 +243,13 @@ def _emit_interpolated(
     lp: Base,
     lp_before: Base,
     base: Base,
-    leak: NDArray[np.float32],
-    theta_on: NDArray[np.float32],
-    theta_off: NDArray[np.float32],
+    leak: F32,
+    theta_on: F32,
+    theta_off: F32,
     counts: NDArray[np.int32],
     t0_us: float,
     dt_us: float,
-    last_us: NDArray[np.float64],
+    last_us: F64,
     refractory_us: float,
     t: T,
     xs: XY,

@@ -8,13 +8,9 @@ the low half, x in bits 32-47, y in bits 48-62 and p in bit 63.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kernels._jit import kernel
-
-T = NDArray[np.int64]
-XY = NDArray[np.uint16]
-P = NDArray[np.bool_]
+from kernels.columns import U64, XY, P, T
 
 NO_TIME = -(2**63)
 """A running maximum that has seen nothing yet."""
@@ -30,7 +26,7 @@ def first_fall(t: T) -> int:
     return _first_fall(t)
 
 
-def admit(t: T, running_max: int, reorder_us: int, max_gap_us: int) -> tuple[NDArray[np.bool_], int, int]:
+def admit(t: T, running_max: int, reorder_us: int, max_gap_us: int) -> tuple[P, int, int]:
     """Judge events one by one in arrival order, up to the first gap.
 
     An event is late iff t < running_max - reorder_us, where running_max is the largest time seen
@@ -50,14 +46,14 @@ def admit(t: T, running_max: int, reorder_us: int, max_gap_us: int) -> tuple[NDA
     return kept[:m], int(running_max), int(m)
 
 
-def inside(x: XY, y: XY, width: int, height: int) -> NDArray[np.bool_]:
+def inside(x: XY, y: XY, width: int, height: int) -> P:
     """Which of the events lie on a ``width`` x ``height`` sensor, [n] bool."""
     kept = np.empty(len(x), np.bool_)
     _inside(x, y, width, height, kept)
     return kept
 
 
-def unpack_aer64(rows: NDArray[np.uint64], t_us: int) -> tuple[T, XY, XY, P]:
+def unpack_aer64(rows: U64, t_us: int) -> tuple[T, XY, XY, P]:
     """Columns of ``aer64`` rows [n] whose times are relative to ``t_us``."""
     n = len(rows)
     t, x, y, p = np.empty(n, np.int64), np.empty(n, np.uint16), np.empty(n, np.uint16), np.empty(n, np.bool_)
@@ -65,7 +61,7 @@ def unpack_aer64(rows: NDArray[np.uint64], t_us: int) -> tuple[T, XY, XY, P]:
     return t, x, y, p
 
 
-def pack_aer64(t: T, x: XY, y: XY, p: P, t_us: int) -> NDArray[np.uint64]:
+def pack_aer64(t: T, x: XY, y: XY, p: P, t_us: int) -> U64:
     """``aer64`` rows [n] of events; times must lie within 2^32 us behind ``t_us``.
 
     Raises:
@@ -109,7 +105,7 @@ def _inside(x: XY, y: XY, width: int, height: int, kept: P) -> None:
 
 
 @kernel
-def _unpack_aer64(rows: NDArray[np.uint64], t_us: int, t: T, x: XY, y: XY, p: P) -> None:
+def _unpack_aer64(rows: U64, t_us: int, t: T, x: XY, y: XY, p: P) -> None:
     for i in range(rows.size):
         row = rows[i]
         t[i] = t_us + np.int64(row & np.uint64(0xFFFFFFFF))
@@ -119,7 +115,7 @@ def _unpack_aer64(rows: NDArray[np.uint64], t_us: int, t: T, x: XY, y: XY, p: P)
 
 
 @kernel
-def _pack_aer64(t: T, x: XY, y: XY, p: P, t_us: int, rows: NDArray[np.uint64]) -> None:
+def _pack_aer64(t: T, x: XY, y: XY, p: P, t_us: int, rows: U64) -> None:
     for i in range(t.size):
         sign = np.uint64(1) if p[i] else np.uint64(0)
         rows[i] = (

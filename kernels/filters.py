@@ -7,21 +7,20 @@ place. Times are int64 us, so nothing drifts; ``NEVER`` marks a pixel that has s
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kernels._jit import kernel
-from kernels.events import XY, P, T
+from kernels.columns import I64, XY, P, T
 
 NEVER = -(2**62)
 """The time of an event that never was: far enough back that every window has closed."""
 
 
-def blank_map(width: int, height: int) -> NDArray[np.int64]:
+def blank_map(width: int, height: int) -> I64:
     """A map [height, width] of last event times in which nothing has happened."""
     return np.full((height, width), NEVER, np.int64)
 
 
-def refractory(t: T, x: XY, y: XY, last: NDArray[np.int64], period_us: int) -> NDArray[np.bool_]:
+def refractory(t: T, x: XY, y: XY, last: I64, period_us: int) -> P:
     """Keep an event iff its pixel kept none within the last ``period_us``: t - last > period_us.
 
     Args:
@@ -34,7 +33,7 @@ def refractory(t: T, x: XY, y: XY, last: NDArray[np.int64], period_us: int) -> N
     return kept
 
 
-def background_activity(t: T, x: XY, y: XY, last: NDArray[np.int64], window_us: int) -> NDArray[np.bool_]:
+def background_activity(t: T, x: XY, y: XY, last: I64, window_us: int) -> P:
     """Keep an event iff one of its 8 neighbours fired within the last ``window_us``.
 
     The event itself then supports its neighbours, kept or not; its own pixel's past does not count,
@@ -52,7 +51,7 @@ def background_activity(t: T, x: XY, y: XY, last: NDArray[np.int64], window_us: 
 
 
 @kernel
-def _refractory(t: T, x: XY, y: XY, last: NDArray[np.int64], period_us: int, kept: P) -> None:
+def _refractory(t: T, x: XY, y: XY, last: I64, period_us: int, kept: P) -> None:
     for i in range(t.size):
         if t[i] - last[y[i], x[i]] > period_us:
             last[y[i], x[i]] = t[i]
@@ -62,7 +61,7 @@ def _refractory(t: T, x: XY, y: XY, last: NDArray[np.int64], period_us: int, kep
 
 
 @kernel
-def _background_activity(t: T, x: XY, y: XY, last: NDArray[np.int64], window_us: int, kept: P) -> None:
+def _background_activity(t: T, x: XY, y: XY, last: I64, window_us: int, kept: P) -> None:
     for i in range(t.size):
         row, column = np.int64(y[i]), np.int64(x[i])  # the corner of its 3x3 neighbourhood
         own = last[row + 1, column + 1]
