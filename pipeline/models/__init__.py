@@ -1,0 +1,1 @@
+"""Model bundles: what they hold, how they are read, and the ones that come with Polychrony."""

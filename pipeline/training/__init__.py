@@ -1,0 +1,1 @@
+"""Making models: generated motion, labelled recordings, and the trainers."""
