@@ -33,8 +33,8 @@ class MotifLabel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    direction_deg: float | None = Field(None, description="0 = right, 90 = down")
-    speed_px_per_ms: float | None = Field(None, gt=0)
+    direction_deg: float | None = Field(default=None, description="0 = right, 90 = down")
+    speed_px_per_ms: float | None = Field(default=None, gt=0)
 
 
 class BankCard(BaseModel):

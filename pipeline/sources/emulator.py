@@ -18,13 +18,15 @@ class EmulatorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    theta_on: float = Field(0.2, gt=0, description="ON threshold, log intensity")
-    theta_off: float = Field(0.2, gt=0, description="OFF threshold, log intensity")
-    cutoff_hz: float = Field(0.0, ge=0, description="photoreceptor low-pass at full brightness; 0 for none")
-    leak_hz: float = Field(0.0, ge=0, description="rate of leak events")
-    refractory_us: int = Field(0, ge=0, description="refractory period; 0 for none")
+    theta_on: float = Field(default=0.2, gt=0, description="ON threshold, log intensity")
+    theta_off: float = Field(default=0.2, gt=0, description="OFF threshold, log intensity")
+    cutoff_hz: float = Field(
+        default=0.0, ge=0, description="photoreceptor low-pass at full brightness; 0 for none"
+    )
+    leak_hz: float = Field(default=0.0, ge=0, description="rate of leak events")
+    refractory_us: int = Field(default=0, ge=0, description="refractory period; 0 for none")
     timing: Literal["interpolated", "compatible"] = Field(
-        "interpolated", description="event times on the line between frames, or in v2e's slots"
+        default="interpolated", description="event times on the line between frames, or in v2e's slots"
     )
 
 

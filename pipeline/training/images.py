@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,6 @@ def _read(name: str) -> Image:
 
 
 def _folders() -> list[Path]:
-    from importlib.util import find_spec
-
     found: list[Path] = []
     for package, inside in (("skimage", "data"), ("sklearn", "datasets/images")):
         spec = find_spec(package)

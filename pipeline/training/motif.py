@@ -32,17 +32,17 @@ class MotifTraining(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "motif8"
-    directions: int = Field(8, ge=2)
+    directions: int = Field(default=8, ge=2)
     speeds_px_per_ms: tuple[float, ...] = (0.15, 0.45)
     speed_range: tuple[float, float] = (0.08, 0.8)
-    size: int = Field(9, ge=3, le=31, description="side of the kernel, odd")
-    delays: int = Field(16, ge=2, le=64)
+    size: int = Field(default=9, ge=3, le=31, description="side of the kernel, odd")
+    delays: int = Field(default=16, ge=2, le=64)
     bin_us: int = 1000
-    steps: int = Field(8000, ge=1)
-    movies: int = Field(8, ge=1, description="movies a step")
-    voxels: int = Field(300, ge=1, description="voxels a movie")
-    rate: float = Field(3e-3, gt=0)
-    test_movies: int = Field(160, ge=1)
+    steps: int = Field(default=8000, ge=1)
+    movies: int = Field(default=8, ge=1, description="movies a step")
+    voxels: int = Field(default=300, ge=1, description="voxels a movie")
+    rate: float = Field(default=3e-3, gt=0)
+    test_movies: int = Field(default=160, ge=1)
     seed: int = 1
 
 
@@ -56,9 +56,7 @@ def labels(config: MotifTraining) -> list[MotifLabel]:
         angle = 360 * i / config.directions
         for speed in config.speeds_px_per_ms:
             word = DIRECTIONS[i] if config.directions == len(DIRECTIONS) else f"{angle:g}deg"
-            found.append(
-                MotifLabel(name=f"{word} {speed:g}", direction_deg=angle, speed_px_per_ms=speed)
-            )
+            found.append(MotifLabel(name=f"{word} {speed:g}", direction_deg=angle, speed_px_per_ms=speed))
     return found
 
 
@@ -156,7 +154,7 @@ def _example(
     """Active taps of some voxels of one movie, and its class."""
     direction = int(rng.integers(config.directions))
     angle = 2 * math.pi * (direction + rng.uniform(-0.35, 0.35)) / config.directions
-    speed = math.exp(rng.uniform(*(math.log(v) for v in config.speed_range)))
+    speed = math.exp(rng.uniform(math.log(config.speed_range[0]), math.log(config.speed_range[1])))
     nearest = int(np.argmin(np.abs(np.log(np.array(config.speeds_px_per_ms) / speed))))
     image = library[int(rng.integers(len(library)))]
     t, x, y, p = motion.movie(image, speed * math.cos(angle), speed * math.sin(angle), scene, rng)
@@ -220,4 +218,4 @@ class _Learner:
             second += 0.001 * (slope * slope - second)
             unbiased = first / (1 - 0.9**self._steps)
             spread = np.sqrt(second / (1 - 0.999**self._steps)) + 1e-8
-            value -= (rate * unbiased / spread).astype(np.float32)
+            np.subtract(value, (rate * unbiased / spread).astype(np.float32), out=value)

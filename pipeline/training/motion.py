@@ -43,9 +43,7 @@ def movie(
     view = _View(image, scene, rng)
     theta = float(rng.uniform(*scene.theta))
     emulator = Emulator(EmulatorConfig(theta_on=theta, theta_off=theta), scene.size, scene.size)
-    parts = [
-        emulator.feed(view.frame(vx * ms, vy * ms), ms * 1e-3) for ms in range(scene.duration_ms + 1)
-    ]
+    parts = [emulator.feed(view.frame(vx * ms, vy * ms), ms * 1e-3) for ms in range(scene.duration_ms + 1)]
     parts.append(_noise(scene, rng))
     t, x, y, p = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(t, kind="stable")
@@ -57,7 +55,7 @@ class _View:
     """A rotated, magnified, re-lit window onto an image."""
 
     def __init__(self, image: Image, scene: Scene, rng: np.random.Generator) -> None:
-        zoom = math.exp(rng.uniform(*(math.log(z) for z in scene.zoom)))
+        zoom = math.exp(rng.uniform(math.log(scene.zoom[0]), math.log(scene.zoom[1])))
         if zoom < 1:  # no aliasing when the image shrinks
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.5 / zoom), np.float32)
         contrast = rng.uniform(*scene.contrast)
@@ -71,9 +69,7 @@ class _View:
         self._size = scene.size
 
     def frame(self, shift_x: float, shift_y: float) -> Image:
-        offset = self._centre - self._linear @ np.array(
-            [self._size / 2 + shift_x, self._size / 2 + shift_y]
-        )
+        offset = self._centre - self._linear @ np.array([self._size / 2 + shift_x, self._size / 2 + shift_y])
         matrix = np.column_stack([self._linear, offset])
         warped = cv2.warpAffine(
             self._image, matrix, (self._size, self._size),

@@ -1,0 +1,186 @@
+"""From a spec to stages that run: the DAG is checked, ordered, and computes only what is read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from pipeline.models import motif_bank
+from pipeline.packets import Kind, Packet
+from pipeline.spec import PipelineSpec, Sensor, SpecError
+from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+
+SOURCE = "source"
+Read = tuple[str, str]
+"""(stage id, port) of something that is read."""
+
+
+class Graph:
+    """A pipeline that is ready to run; one per stream.
+
+    Args:
+        spec: what to build.
+        sensor: the source's pixel grid; the spec's where None.
+        flags: flags that every row carries.
+
+    Raises:
+        SpecError: it cannot be built, with the path of what is wrong.
+    """
+
+    def __init__(self, spec: PipelineSpec, sensor: Sensor | None = None, flags: int = 0) -> None:
+        self.spec = spec
+        self.sensor = _agree(spec.sensor, sensor)
+        configs: dict[str, StageConfig] = {config.id: config for config in spec.stages}
+        if len(configs) < len(spec.stages):
+            raise _duplicate(spec)
+        reads = _inputs(spec, configs)
+        self.outputs: dict[str, Port] = {}
+        self._reads = reads
+        self._answers = _answers(spec, configs, reads)
+        self._order = _ordered(spec, reads, [stage for stage, _ in self._answers.values()])
+        self._stages = self._build(configs, flags)
+        for name, (stage, port) in self._answers.items():
+            self.outputs[name] = self._stages[stage].ports[port]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the spec, the sensor and the models: what a snapshot must agree with."""
+        parts = [self.spec.fingerprint, str(self.sensor)]
+        parts += [motif_bank.load(c.model).digest for c in self.spec.stages if c.kind == "motif"]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def process(self, packet: Packet) -> list[tuple[str, Packet]]:
+        """Answers to one packet of events, as (output, packet)."""
+        return self._run([packet], closing=False)
+
+    def flush(self) -> list[tuple[str, Packet]]:
+        """The end of the stream: close what is open."""
+        return self._run([], closing=True)
+
+    def snapshot(self) -> dict[str, Arrays]:
+        """The state of every stage."""
+        return {name: stage.snapshot() for name, stage in self._stages.items()}
+
+    def restore(self, states: dict[str, Arrays]) -> None:
+        """Go on from a snapshot."""
+        for name, stage in self._stages.items():
+            stage.restore(states[name])
+
+    def _run(self, packets: Iterable[Packet], closing: bool) -> list[tuple[str, Packet]]:
+        flowing: dict[Read, list[Packet]] = {(SOURCE, ""): list(packets)}
+        for name in self._order:
+            stage = self._stages[name]
+            sent = [out for packet in flowing.get(self._reads[name], []) for out in stage.process(packet)]
+            if closing:
+                sent += stage.flush()
+            for packet in sent:
+                flowing.setdefault((name, packet.port), []).append(packet)
+        return [(name, packet) for name, read in self._answers.items() for packet in flowing.get(read, [])]
+
+    def _build(self, configs: dict[str, StageConfig], flags: int) -> dict[str, Stage]:
+        source = Port("events", self.sensor.width, self.sensor.height)
+        built: dict[str, Stage] = {}
+        read = {self._reads[name] for name in self._order} | set(self._answers.values())
+        for name in self._order:
+            above, port = self._reads[name]
+            upstream = source if above == SOURCE else built[above].ports[port]
+            wanted = frozenset(port for stage, port in read if stage == name)
+            try:
+                built[name] = configs[name].build(Context(upstream, wanted, flags))
+            except Misfit as problem:
+                raise SpecError(f"{_path(self.spec, name)}.{problem.key}", str(problem)) from problem
+        return built
+
+
+def _agree(stated: Sensor | None, actual: Sensor | None) -> Sensor:
+    if stated and actual and stated != actual:
+        raise SpecError("sensor", f"says {stated}, but the source is {actual}")
+    sensor = stated or actual
+    if sensor is None:
+        raise SpecError("sensor", "needed, as the source does not know its size: {width: ..., height: ...}")
+    return sensor
+
+
+def _path(spec: PipelineSpec, name: str) -> str:
+    return f"stages[{[config.id for config in spec.stages].index(name)}]"
+
+
+def _duplicate(spec: PipelineSpec) -> SpecError:
+    names = [config.id for config in spec.stages]
+    second = next(i for i, name in enumerate(names) if name in names[:i])
+    return SpecError(
+        f"stages[{second}].id", f"{names[second]!r} is taken by stages[{names.index(names[second])}]"
+    )
+
+
+def _inputs(spec: PipelineSpec, configs: dict[str, StageConfig]) -> dict[str, Read]:
+    """What each stage reads, with kinds that fit."""
+    reads: dict[str, Read] = {}
+    before = SOURCE
+    for i, config in enumerate(spec.stages):
+        if config.id == SOURCE:
+            raise SpecError(f"stages[{i}].id", f"{SOURCE!r} is the name of what comes in")
+        text = config.input or before
+        reads[config.id], kind = _resolve(text, configs, f"stages[{i}].input")
+        if kind != config.accepts:
+            fitting = [SOURCE] * (config.accepts == "events") + [
+                f"{c.id}.{port}" if port else c.id
+                for c in spec.stages for port, sent in c.sends.items()
+                if sent == config.accepts and c.id != config.id
+            ]  # fmt: skip
+            allowed = f"allowed are {', '.join(fitting)}" if fitting else "no stage here sends that"
+            raise SpecError(
+                f"stages[{i}].input", f"{text} sends {kind}, {config.kind} reads {config.accepts}; {allowed}"
+            )
+        before = config.id
+    return reads
+
+
+def _resolve(text: str, configs: dict[str, StageConfig], path: str) -> tuple[Read, Kind]:
+    name, _, port = text.partition(".")
+    if name == SOURCE and not port:
+        return (SOURCE, ""), "events"
+    if name not in configs:
+        raise SpecError(path, f"no stage is named {name!r}; allowed are {', '.join([SOURCE, *configs])}")
+    sends = configs[name].sends
+    if port not in sends:
+        raise SpecError(
+            path, f"{name} has no port {port!r}; allowed are {', '.join(p or name for p in sends)}"
+        )
+    return (name, port), sends[port]
+
+
+def _answers(spec: PipelineSpec, configs: dict[str, StageConfig], reads: dict[str, Read]) -> dict[str, Read]:
+    """What is an output; by default the main ports of the stages that nobody reads."""
+    if spec.outputs is None:
+        taken = {stage for stage, _ in reads.values()}
+        return {config.id: (config.id, "") for config in spec.stages if config.id not in taken}
+    answers: dict[str, Read] = {}
+    for i, text in enumerate(spec.outputs):
+        if text in answers:
+            raise SpecError(f"outputs[{i}]", f"{text!r} is named twice")
+        answers[text], _ = _resolve(text, configs, f"outputs[{i}]")
+        if answers[text][0] == SOURCE:
+            raise SpecError(f"outputs[{i}]", f"{SOURCE!r} is no stage; allowed are {', '.join(configs)}")
+    return answers
+
+
+def _ordered(spec: PipelineSpec, reads: dict[str, Read], wanted: list[str]) -> list[str]:
+    """The stages that answers depend on, each after what it reads."""
+    order: list[str] = []
+    for name in wanted:
+        chain: list[str] = []
+        at = name
+        while at != SOURCE and at not in order:
+            if at in chain:
+                raise SpecError(f"{_path(spec, at)}.input", f"a cycle: {' <- '.join([*chain, at])}")
+            chain.append(at)
+            at = reads[at][0]
+        order += reversed(chain)
+    for name in reads:  # a cycle that no answer depends on is a mistake all the same
+        seen = [name]
+        while (above := reads[seen[-1]][0]) != SOURCE:
+            if above in seen:
+                raise SpecError(f"{_path(spec, above)}.input", f"a cycle: {' <- '.join([*seen, above])}")
+            seen.append(above)
+    return order

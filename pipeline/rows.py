@@ -1,0 +1,111 @@
+"""Rows of results: their little-endian layout on the wire, in files and under a digest.
+
+============  ================================================================================
+detections    i64 t, u16 x, u16 y, u16 label, u16 flags, f32 score, u32 0           (24 bytes)
+field         i64 t, u16 x, u16 y, f32 vx, f32 vy, f32 confidence, u32 flags, u32 0 (32 bytes)
+evidence      i64 t, u16 x, u16 y, u32 0, then f32 per class
+events        i64 t, u16 x, u16 y + 32768 p, u32 0                                  (16 bytes)
+============  ================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.packets import Columns, Kind
+from pipeline.stage import Port
+
+Rows = NDArray[Any]
+
+_FIXED: dict[Kind, np.dtype[Any]] = {
+    "detections": np.dtype(
+        [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("label", "<u2"), ("flags", "<u2"),
+         ("score", "<f4"), ("zero", "<u4")]
+    ),
+    "field": np.dtype(
+        [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("vx", "<f4"), ("vy", "<f4"),
+         ("confidence", "<f4"), ("flags", "<u4"), ("zero", "<u4")]
+    ),
+    "events": np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("zero", "<u4")]),
+}  # fmt: skip
+
+
+def layout(port: Port) -> np.dtype[Any]:
+    """The row of what comes out of ``port``."""
+    if port.kind == "evidence":
+        return np.dtype(
+            [
+                ("t", "<i8"),
+                ("x", "<u2"),
+                ("y", "<u2"),
+                ("zero", "<u4"),
+                ("evidence", "<f4", (len(port.labels),)),
+            ]
+        )
+    return _FIXED[port.kind]
+
+
+def pack(columns: Columns, port: Port) -> Rows:
+    """Columns as rows."""
+    rows = np.zeros(len(columns["t"]), layout(port))
+    for name in rows.dtype.names or ():
+        if name != "zero":
+            rows[name] = columns[name]
+    if port.kind == "events":
+        rows["y"] |= columns["p"].astype(np.uint16) << np.uint16(15)
+    return rows
+
+
+def unpack(rows: Rows, port: Port) -> Columns:
+    """Rows as contiguous columns."""
+    columns = {name: rows[name].copy() for name in rows.dtype.names or () if name != "zero"}
+    if port.kind == "events":
+        columns["p"] = columns["y"] >= 32768
+        columns["y"] &= np.uint16(32767)
+    return columns
+
+
+class RowDigest:
+    """SHA-256 over an output's rows in canonical order (t, y, x, label), whatever the cuts.
+
+    Rows come sorted by t; those of the last t wait until a later one shows that none is missing.
+    """
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._hash = hashlib.sha256()
+        self._waiting = np.zeros(0, layout(port))
+
+    def add(self, rows: Rows) -> None:
+        """Take in rows that are not earlier than those before."""
+        if len(rows) == 0:
+            return
+        rows = np.concatenate([self._waiting, rows]) if len(self._waiting) else rows
+        ready = int(np.searchsorted(rows["t"], rows["t"][-1], side="left"))
+        self._hash.update(_canonical(rows[:ready]).tobytes())
+        self._waiting = rows[ready:].copy()
+
+    def hexdigest(self) -> str:
+        """The digest of the rows so far."""
+        final = self._hash.copy()
+        final.update(_canonical(self._waiting).tobytes())
+        return final.hexdigest()
+
+
+def _canonical(rows: Rows) -> Rows:
+    """Rows sorted by (t, y, x, label); an event's polarity is its label."""
+    names = rows.dtype.names or ()
+    y, polarity = rows["y"], np.zeros(1, np.uint64)
+    if names == _FIXED["events"].names:
+        y, polarity = y & np.uint16(32767), (y >> np.uint16(15)).astype(np.uint64)
+    key = y.astype(np.uint64) << np.uint64(32) | rows["x"].astype(np.uint64) << np.uint64(16) | polarity
+    if "label" in names:
+        key |= rows["label"].astype(np.uint64)
+    t = rows["t"]
+    if not np.any((t[1:] == t[:-1]) & (key[1:] < key[:-1])):
+        return rows
+    return rows[np.lexsort((key, t))]

@@ -1,0 +1,1 @@
+"""Where events and answers go: files, statistics, the report."""

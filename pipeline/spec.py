@@ -1,0 +1,184 @@
+"""The YAML that says what a stream goes through, and errors that say where it is wrong.
+
+version: 1
+sensor: {width: 346, height: 260}
+stages:
+  - {id: clean, kind: background_activity, window_us: 5000}
+  - {id: motion, kind: motif, model: motif8, threshold: {evidence: 2.0}}
+outputs: [motion]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from yaml.composer import ComposerError
+
+from pipeline.stages import KINDS, AnyStage
+
+PRESETS = Path(__file__).parent / "presets"
+MAX_BYTES = 64 * 1024
+
+
+class SpecError(ValueError):
+    """A pipeline that cannot be used.
+
+    Attributes:
+        path: where it is wrong, such as ``stages[1].kind``; "" for the whole.
+        problem: what is wrong and what is allowed.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"pipeline: {path}: {problem}" if path else f"pipeline: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+class Sensor(BaseModel):
+    """The pixel grid."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(ge=1, le=65536, description="pixels")
+    height: int = Field(ge=1, le=32768, description="pixels")
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+class PipelineSpec(BaseModel):
+    """Stages, in an order that their inputs decide, and which of them answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    sensor: Sensor | None = Field(default=None, description="where the source does not know")
+    stages: tuple[AnyStage, ...] = Field(min_length=1, max_length=64)
+    outputs: tuple[str, ...] | None = Field(
+        None, min_length=1, max_length=64, description="stage or stage.port; default: the leaves"
+    )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the spec's canonical JSON."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def presets() -> list[str]:
+    """Names of the pipelines that come with Polychrony."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def preset(name: str) -> PipelineSpec:
+    """The pipeline of this name.
+
+    Raises:
+        SpecError: there is none.
+    """
+    if name not in presets():
+        raise SpecError("", f"no pipeline is named {name!r}: allowed are {', '.join(presets())}")
+    return parse((PRESETS / f"{name}.yaml").read_text())
+
+
+def load(name_or_file: str) -> PipelineSpec:
+    """The preset of this name, else the YAML file at this path.
+
+    Raises:
+        SpecError: neither exists, or it is wrong.
+    """
+    if name_or_file in presets():
+        return preset(name_or_file)
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise SpecError("", f"{name_or_file!r} is neither a file nor a preset ({', '.join(presets())})")
+    if path.stat().st_size > MAX_BYTES:
+        raise SpecError("", f"{name_or_file} is larger than {MAX_BYTES} bytes")
+    return parse(path.read_text(errors="replace"))
+
+
+def parse(text: str) -> PipelineSpec:
+    """A spec from YAML (or JSON, which is YAML).
+
+    Raises:
+        SpecError: it is not YAML, or not a pipeline.
+    """
+    if len(text) > MAX_BYTES:
+        raise SpecError("", f"longer than {MAX_BYTES} characters")
+    try:
+        document = yaml.load(text, _NoAliases)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, RecursionError) as problem:
+        mark = getattr(problem, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else ""
+        raise SpecError(where, f"not YAML: {getattr(problem, 'problem', None) or 'too deep'}") from problem
+    return validate(document)
+
+
+def validate(document: Any) -> PipelineSpec:
+    """A spec from a parsed document.
+
+    Raises:
+        SpecError: the first thing that is wrong, with its path and what is allowed.
+    """
+    if not isinstance(document, dict):
+        raise SpecError("", "must be a mapping with the keys version, sensor, stages, outputs")
+    try:
+        return PipelineSpec.model_validate(document)
+    except ValidationError as problems:
+        raise _explain(problems) from None
+
+
+def _explain(problems: ValidationError) -> SpecError:
+    first = problems.errors()[0]
+    location = list(first["loc"])
+    if len(location) > 2 and location[0] == "stages" and location[2] in KINDS:
+        del location[2]  # the tag of the union is no key of the document
+    kind, context = first["type"], first.get("ctx", {})
+    if kind == "union_tag_invalid":
+        location.append("kind")
+        return SpecError(_dotted(location), f"{context['tag']!r} is no stage; allowed are {', '.join(KINDS)}")
+    if kind == "union_tag_not_found":
+        location.append("kind")
+        return SpecError(_dotted(location), f"missing; allowed are {', '.join(KINDS)}")
+    if kind == "extra_forbidden":
+        allowed = ", ".join(_keys_beside(problems, list(first["loc"])))
+        return SpecError(_dotted(location), f"unknown key; allowed are {allowed}")
+    return SpecError(
+        _dotted([part for part in location if not str(part)[:1].isupper()]), _lower(first["msg"])
+    )
+
+
+def _keys_beside(problems: ValidationError, location: list[Any]) -> list[str]:
+    """The keys that the model around an unknown key has."""
+    if location[0] == "stages" and len(location) > 3 and location[2] in KINDS:
+        config = KINDS[str(location[2])]
+        if len(location) == 4:
+            return list(config.model_fields)
+        return ["evidence", "probability"]
+    return list(Sensor.model_fields if location[0] == "sensor" else PipelineSpec.model_fields)
+
+
+def _dotted(location: list[Any]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+class _NoAliases(yaml.SafeLoader):
+    """YAML without anchors, whose expansion could be larger than any memory."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise ComposerError(None, None, "aliases are not allowed", event.start_mark)
+        return super().compose_node(parent, index)

@@ -1,0 +1,130 @@
+"""The contract of a stage: a frozen config that builds a small object that holds state.
+
+To add one, copy the shape of ``pipeline/stages/refractory.py``, name it in ``pipeline/stages/__init__.py``,
+and add an example to the contract suite (docs/add-a-stage.md). What the suite demands:
+
+- answers do not depend on how the stream was cut into packets;
+- input columns are not changed; packets without rows are fine;
+- ``snapshot`` and ``restore`` in mid-stream change nothing;
+- a fresh object knows nothing of the last recording;
+- a gap closes what is open and resets what is remembered.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
+
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.models.motif_bank import MotifLabel
+from pipeline.packets import Kind, Packet
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Misfit(ValueError):
+    """A stage cannot be built on what it is given.
+
+    Attributes:
+        key: the key of the stage's config that is to blame.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Port:
+    """What comes out of a port.
+
+    Attributes:
+        kind: of its packets.
+        width: of the pixel grid that its rows lie on.
+        height: likewise.
+        labels: of the classes, for detections and evidence.
+    """
+
+    kind: Kind
+    width: int
+    height: int
+    labels: tuple[MotifLabel, ...] = ()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage is told when it is built.
+
+    Attributes:
+        upstream: the port that it reads.
+        wanted: which of its own ports anybody reads; others are never computed.
+        flags: flags that every row carries.
+    """
+
+    upstream: Port
+    wanted: frozenset[str] = frozenset({""})
+    flags: int = 0
+
+
+class Stage(ABC):
+    """What a config builds."""
+
+    def __init__(self, **ports: Port) -> None:
+        self.ports = {"" if name == "main" else name: port for name, port in ports.items()}
+
+    @abstractmethod
+    def work(self, packet: Packet) -> list[Packet]:
+        """Answers to a packet that has no gap."""
+
+    def process(self, packet: Packet) -> list[Packet]:
+        """Answers to a packet; a gap first closes what is open and resets what is remembered."""
+        if not packet.gaps:
+            return self.work(packet)
+        closing = self.flush()
+        self.reset(packet)
+        out = self.work(replace(packet, gaps=()))
+        firsts = {p.port: i for i, p in reversed(list(enumerate(out)))}
+        return closing + [
+            replace(p, gaps=packet.gaps) if firsts[p.port] == i else p for i, p in enumerate(out)
+        ]
+
+    def flush(self) -> list[Packet]:
+        """The end of the stream, or of what is known before a gap: close what is open."""
+        return []
+
+    def reset(self, packet: Packet) -> None:
+        """Forget the past: ``packet`` comes after a gap."""
+
+    def snapshot(self) -> Arrays:
+        """All state, as arrays that are not changed later."""
+        return {}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Go on from a snapshot."""
+
+
+class StageConfig(BaseModel):
+    """What a pipeline says of a stage; each kind adds its own keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    accepts: ClassVar[Kind] = "events"
+    """The kind of packets that it reads."""
+    sends: ClassVar[dict[str, Kind]] = {"": "events"}
+    """The kind of packets of each port; "" is the main one."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="name of the stage, unique")]
+    input: str | None = Field(
+        None, description="stage or stage.port to read, or `source`; default: the stage before"
+    )
+
+    def build(self, context: Context) -> Stage:
+        """A fresh stage.
+
+        Raises:
+            Misfit: it does not fit what it would read.
+        """
+        raise NotImplementedError

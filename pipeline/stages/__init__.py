@@ -1,0 +1,24 @@
+"""The stages there are: one operator a file, named here once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.stage import StageConfig
+from pipeline.stages.background_activity import BackgroundActivity
+from pipeline.stages.crop import Crop
+from pipeline.stages.downsample import Downsample
+from pipeline.stages.motif import Motif
+from pipeline.stages.motion_field import MotionField
+from pipeline.stages.refractory import Refractory
+
+AnyStage = Annotated[
+    Crop | Downsample | Refractory | BackgroundActivity | Motif | MotionField, Field(discriminator="kind")
+]
+
+KINDS: dict[str, type[StageConfig]] = {
+    config.model_fields["kind"].default: config
+    for config in (Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionField)
+}
