@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from kernels.events import NO_TIME, admit, is_sorted
 from pipeline import packets
+from pipeline.errors import UserError
 from pipeline.packets import Events, Gap, Packet
 
 
-class LateEvent(ValueError):
+class LateEvent(UserError):
     """An event came later than allowed, and the stream's policy is ``error``."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pipeline.models import motif_bank
 from pipeline.packets import Kind, Packet
@@ -22,13 +22,19 @@ class Graph:
         spec: what to build.
         sensor: the source's pixel grid; the spec's where None.
         flags: flags that every row carries.
+        stopwatch: a clock in seconds, where each stage's time shall be summed in ``seconds``.
 
     Raises:
         SpecError: it cannot be built, with the path of what is wrong.
     """
 
-    def __init__(self, spec: PipelineSpec, sensor: Sensor | None = None, flags: int = 0) -> None:
+    def __init__(
+        self, spec: PipelineSpec, sensor: Sensor | None = None, flags: int = 0,
+        stopwatch: Callable[[], float] | None = None,
+    ) -> None:  # fmt: skip
         self.spec = spec
+        self.seconds: dict[str, float] = {}
+        self._stopwatch = stopwatch or (lambda: 0.0)
         self.sensor = _agree(spec.sensor, sensor)
         configs: dict[str, StageConfig] = {config.id: config for config in spec.stages}
         if len(configs) < len(spec.stages):
@@ -69,10 +75,11 @@ class Graph:
     def _run(self, packets: Iterable[Packet], closing: bool) -> list[tuple[str, Packet]]:
         flowing: dict[Read, list[Packet]] = {(SOURCE, ""): list(packets)}
         for name in self._order:
-            stage = self._stages[name]
+            stage, started = self._stages[name], self._stopwatch()
             sent = [out for packet in flowing.get(self._reads[name], []) for out in stage.process(packet)]
             if closing:
                 sent += stage.flush()
+            self.seconds[name] = self.seconds.get(name, 0.0) + self._stopwatch() - started
             for packet in sent:
                 flowing.setdefault((name, packet.port), []).append(packet)
         return [(name, packet) for name, read in self._answers.items() for packet in flowing.get(read, [])]

@@ -19,13 +19,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yaml.composer import ComposerError
 
+from pipeline.errors import UserError
 from pipeline.stages import KINDS, AnyStage
 
 PRESETS = Path(__file__).parent / "presets"
 MAX_BYTES = 64 * 1024
 
 
-class SpecError(ValueError):
+class SpecError(UserError):
     """A pipeline that cannot be used.
 
     Attributes:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kernels import motifs
+from pipeline.errors import UserError
 
 ZOO = Path(__file__).parent / "zoo"
 Weights = NDArray[np.float32]
 
 
-class ModelError(ValueError):
+class ModelError(UserError):
     """A model that is missing, malformed or does not fit."""
 
 
@@ -103,7 +104,8 @@ def save(folder: Path, card: BankCard, weight: Weights, bias: Weights) -> None:
     """Write a bundle."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.json").write_text(card.model_dump_json(indent=2) + "\n")
-    tensors = {"weight": weight.astype(np.int16), "bias": bias.astype(np.float32)}
+    # In C order whatever the strides: the format writes memory as it lies.
+    tensors = {"weight": np.ascontiguousarray(weight, np.int16), "bias": np.ascontiguousarray(bias, np.float32)}
     (folder / "weights.safetensors").write_bytes(safetensors.numpy.save(tensors))
 
 

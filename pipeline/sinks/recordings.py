@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline import packets
 from pipeline.packets import Events
+from pipeline.errors import UserError
 from pipeline.sinks.tables import ParquetTable, as_columns, events_port
 from pipeline.spec import Sensor
 
@@ -24,7 +25,7 @@ HOLDS: dict[str, tuple[Any, int]] = {
 """Version written, and the time in us that its clock cannot reach. (EVT3 wraps after 17 s already.)"""
 
 
-class CannotWrite(ValueError):
+class CannotWrite(UserError):
     """A recording that the chosen format cannot hold."""
 
 

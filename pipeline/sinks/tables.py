@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import UserError
 from pipeline.models.motif_bank import MotifLabel
 from pipeline.packets import Columns, Events
 from pipeline.rows import RowDigest, Rows, layout, unpack
@@ -107,17 +108,21 @@ def as_columns(events: Events) -> Columns:
     return dict(zip("txyp", events, strict=True))
 
 
+class NoTable(UserError):
+    """A file that is no table of results."""
+
+
 def read_digest(path: Path) -> str:
     """The digest over the rows of a Parquet file that :class:`ParquetTable` wrote.
 
     Raises:
-        ValueError: it is no such file.
+        NoTable: it is none.
     """
     try:
         file = pq.ParquetFile(path)
         meta = json.loads((file.schema_arrow.metadata or {})[b"polychrony"])
     except (KeyError, pa.ArrowException, OSError) as problem:
-        raise ValueError(f"{path.name}: not a table of Polychrony's") from problem
+        raise NoTable(f"{path.name}: not a table of Polychrony's") from problem
     labels = tuple(MotifLabel(name=name) for name in meta["labels"])
     port = Port(meta["kind"], meta["width"], meta["height"], labels)
     digest = RowDigest(port)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipeline.errors import UserError
 from pipeline.packets import Events
 from pipeline.spec import Sensor
 
 
-class SourceError(ValueError):
+class SourceError(UserError):
     """An input that cannot be read; the message names it and says what is wrong."""
 
 

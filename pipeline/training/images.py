@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pipeline.errors import UserError
 
 Image = NDArray[np.float32]
 
@@ -20,7 +21,7 @@ HELD_OUT = ("flower.jpg", "gravel.png", "ihc.png", "moon.png", "page.png")
 """Never seen in training: accuracy is reported on these alone."""
 
 
-class MissingImages(RuntimeError):
+class MissingImages(UserError):
     """The training images are not installed."""
 
 

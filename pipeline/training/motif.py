@@ -35,13 +35,13 @@ class MotifTraining(BaseModel):
     directions: int = Field(default=8, ge=2)
     speeds_px_per_ms: tuple[float, ...] = (0.15, 0.45)
     speed_range: tuple[float, float] = (0.08, 0.8)
-    size: int = Field(default=9, ge=3, le=31, description="side of the kernel, odd")
-    delays: int = Field(default=16, ge=2, le=64)
+    size: int = Field(default=13, ge=3, le=31, description="side of the kernel, odd")
+    delays: int = Field(default=21, ge=2, le=64)
     bin_us: int = 1000
-    steps: int = Field(default=8000, ge=1)
+    steps: int = Field(default=4000, ge=1)
     movies: int = Field(default=8, ge=1, description="movies a step")
     voxels: int = Field(default=300, ge=1, description="voxels a movie")
-    rate: float = Field(default=3e-3, gt=0)
+    rate: float = Field(default=2e-3, gt=0)
     test_movies: int = Field(default=160, ge=1)
     seed: int = 1
 

@@ -1,0 +1,182 @@
+"""``report.html``: one file with the plots of an analysis, which needs nothing beside it."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pipeline.sinks.statistics import DetectionStatistics, EventStatistics, FieldStatistics, mean_field
+
+ON, OFF, INK, SOFT = "#c8553d", "#2a6f97", "#1b1b1e", "#8a8a93"
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none", "svg.hashsalt": "polychrony", "font.family": "sans-serif", "font.size": 9,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK,
+    "xtick.color": INK, "ytick.color": INK, "axes.titlesize": 10, "axes.titlelocation": "left",
+}  # fmt: skip
+
+
+@dataclass
+class Plot:
+    """A figure as SVG, and what a reader should know of it."""
+
+    title: str
+    note: str
+    svg: str
+
+
+def write_report(
+    path: Path, summary: dict[str, Any], events: EventStatistics,
+    detections: dict[str, DetectionStatistics], fields: dict[str, FieldStatistics],
+) -> None:  # fmt: skip
+    """Draw the plots and write the page."""
+    with mpl.rc_context(_STYLE):
+        plots = [_event_rate(events), _event_image(events)]
+        for name, found in detections.items():
+            plots += _directions(name, found, events)
+        for name, field in fields.items():
+            plots += [_mean_motion(name, field, events), _field_over_time(name, field, events)]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = environment.get_template("report.html.j2").render(summary=summary, plots=plots)
+    path.write_text(page, encoding="utf-8")
+
+
+def direction_colour(direction_rad: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """The colour of a direction: hue goes around once, 0 = right, y grows downwards."""
+    hue = np.mod(np.asarray(direction_rad) / (2 * math.pi), 1)
+    return hsv_to_rgb(np.stack([hue, np.full_like(hue, 0.75), np.full_like(hue, 0.8)], axis=-1))
+
+
+def _event_rate(events: EventStatistics) -> Plot:
+    figure = Figure((9, 2.6), layout="constrained")
+    axes = figure.subplots()
+    timeline = events.timeline
+    rate = timeline.sums / (timeline.width_us * 1e-6) / 1e3
+    at = _seconds(timeline.edges_us, events)
+    for column, sign, colour, name in ((1, 1, ON, "ON"), (0, -1, OFF, "OFF")):
+        axes.stairs(sign * rate[:, column], at, fill=True, color=colour, alpha=0.85, label=name)
+    axes.axhline(0, color=INK, lw=0.6)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+    axes.set(xlabel="time since the first event [s]", ylabel="thousand events/s")
+    axes.legend(frameon=False, ncols=2, loc="upper right")
+    return Plot("Event rate", f"Bins of {timeline.width_us / 1000:g} ms; OFF downwards.", _svg(figure))
+
+
+def _event_image(events: EventStatistics) -> Plot:
+    figure = Figure((9, 9 * min(1.0, events.sensor.height / events.sensor.width)), layout="constrained")
+    axes = figure.subplots()
+    shown = axes.imshow(np.log1p(events.image), cmap="magma", interpolation="nearest")
+    bar = figure.colorbar(shown, ax=axes, fraction=0.03, pad=0.01)
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{math.expm1(value):.0f}")
+    bar.set_label("events per pixel")
+    axes.set(xlabel="x [px]", ylabel="y [px]")
+    return Plot("Where events fell", "All events together, logarithmic.", _svg(figure))
+
+
+def _directions(name: str, found: DetectionStatistics, events: EventStatistics) -> list[Plot]:
+    labels = found.port.labels
+    if not labels or any(label.direction_deg is None for label in labels):
+        return []
+    directions = sorted({label.direction_deg or 0.0 for label in labels})
+    of = np.array([directions.index(label.direction_deg or 0.0) for label in labels])
+    over_time = np.zeros((len(found.timeline.sums), len(directions)))
+    np.add.at(over_time.T, of, found.timeline.sums.T)
+    total = over_time.sum(axis=0)
+    radians = np.radians(directions)
+    figure = Figure((9, 3.2), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 2.3])
+    rose: Any = left.subplots(subplot_kw={"projection": "polar"})
+    rose.set_theta_direction(-1)  # y grows downwards, as on the sensor
+    rose.bar(radians, total, width=2 * math.pi / len(directions) * 0.92, color=direction_colour(radians))
+    rose.set_yticklabels([])
+    rose.set_title("detections by direction", pad=14)
+    axes = right.subplots()
+    at = _seconds(found.timeline.edges_us, events)
+    share = over_time / np.maximum(over_time.sum(axis=1, keepdims=True), 1)
+    floor = np.zeros(len(share))
+    for i, direction in enumerate(directions):
+        axes.stairs(
+            floor + share[:, i], at, baseline=floor, fill=True,
+            color=direction_colour(radians[i]), label=f"{direction:g}°",
+        )  # fmt: skip
+        floor = floor + share[:, i]
+    axes.set(xlabel="time since the first event [s]", ylabel="share of detections", ylim=(0, 1))
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    note = "0° = right, 90° = down, as y grows downwards. One detection per pixel, bin and winning motif."
+    return [Plot(f"Directions: {name}", note, _svg(figure))]
+
+
+def _mean_motion(name: str, field: FieldStatistics, events: EventStatistics) -> Plot:
+    mean = mean_field(field.mean.sums)
+    figure = Figure((9, 2.6), layout="constrained")
+    axes = figure.subplots()
+    at = _seconds(field.mean.edges_us, events)
+    axes.stairs(mean.vx, at, baseline=None, color=ON, lw=1.2, label="vx (right > 0)")
+    axes.stairs(mean.vy, at, baseline=None, color=OFF, lw=1.2, label="vy (down > 0)")
+    axes.axhline(0, color=SOFT, lw=0.6)
+    axes.set(xlabel="time since the first event [s]", ylabel="mean velocity [px/ms]")
+    axes.legend(frameon=False, ncols=2, loc="upper right")
+    return Plot(f"Mean motion: {name}", "Confidence-weighted mean over all tiles.", _svg(figure))
+
+
+def _field_over_time(name: str, field: FieldStatistics, events: EventStatistics) -> Plot:
+    sums = field.slices.sums
+    panels = max(1, len(sums))
+    across = min(4, panels)
+    down = -(-panels // across)
+    aspect = field.port.height / field.port.width
+    figure = Figure((9, down * (9 / across * aspect + 0.3) + 0.2), layout="constrained")
+    grid = np.atleast_1d(figure.subplots(down, across, squeeze=False)).ravel()
+    background = np.log1p(events.image[: field.port.height, : field.port.width])
+    y, x = np.mgrid[0 : field.rows, 0 : field.columns] * field.tile + field.tile / 2
+    longest = _typical_speed(field)
+    edges = _seconds(field.slices.edges_us, events)
+    for i, axes in enumerate(grid):
+        axes.set(xticks=[], yticks=[], xlim=(0, field.port.width), ylim=(field.port.height, 0))
+        if i >= len(sums):
+            axes.set_axis_off()
+            continue
+        axes.imshow(background, cmap="gray_r", alpha=0.35, interpolation="nearest")
+        mean = mean_field(sums[i].reshape(field.rows, field.columns, 3))
+        seen = mean.weight > 0
+        angle = np.arctan2(mean.vy[seen], mean.vx[seen])
+        axes.quiver(
+            x[seen], y[seen], mean.vx[seen], mean.vy[seen], color=direction_colour(angle),
+            angles="xy", scale_units="xy", scale=longest / (1.4 * field.tile), pivot="mid",
+            width=0.006, headwidth=4,
+        )  # fmt: skip
+        axes.set_title(f"{edges[i]:.3g} to {edges[i + 1]:.3g} s", fontsize=8)
+    note = (
+        f"Tiles of {field.tile} px; colour = direction; an arrow of {1.4 * field.tile:.0f} px "
+        f"is {longest:.2f} px/ms."
+    )
+    return Plot(f"Motion field over time: {name}", note, _svg(figure))
+
+
+def _typical_speed(field: FieldStatistics) -> float:
+    mean = mean_field(field.slices.sums)
+    speeds = np.hypot(mean.vx, mean.vy)
+    speeds = speeds[np.isfinite(speeds)]
+    return float(np.percentile(speeds, 90)) if len(speeds) else 1.0
+
+
+def _seconds(edges_us: NDArray[np.int64], events: EventStatistics) -> NDArray[np.float64]:
+    return (edges_us - (events.t_first_us or 0)) * 1e-6
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,180 @@
+"""What a report says of a stream, gathered while it flows, in memory that does not grow with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.packets import AFTER_GAP, UNRELIABLE, WARM_UP, Columns, Events
+from pipeline.spec import Sensor
+from pipeline.stage import Port
+
+FLAG_NAMES = {WARM_UP: "warm_up", AFTER_GAP: "after_gap", UNRELIABLE: "unreliable"}
+_FIRST_WIDTH_US = 1000
+
+
+class Timeline:
+    """Sums over time on a grid that coarsens itself: bin k of width w covers [k w, (k + 1) w).
+
+    The width is the smallest 1000 * 2^n us for which the time spanned so far fits into ``bins``, so it
+    depends on what was added and not on the order or the portions.
+
+    Args:
+        bins: how many bins there are at most.
+        shape: what is summed per bin.
+    """
+
+    def __init__(self, bins: int, shape: tuple[int, ...]) -> None:
+        self.width_us = _FIRST_WIDTH_US
+        self._bins = bins
+        self._sums = np.zeros((bins, *shape))
+        self._first: int | None = None
+        self._last = 0
+
+    def add(self, t: NDArray[np.int64], where: tuple[NDArray[Any], ...], amount: Any = 1) -> None:
+        """Add ``amount`` (per row or one for all) at the times ``t`` and the indices ``where``."""
+        if len(t) == 0:
+            return
+        self._make_room(int(t.min()), int(t.max()))
+        bin_ = t // self.width_us - (self._first or 0)
+        index = np.ravel_multi_index((bin_, *where), self._sums.shape)
+        weights = np.broadcast_to(np.asarray(amount, np.float64), index.shape)
+        self._sums += np.bincount(index, weights, self._sums.size).reshape(self._sums.shape)
+
+    @property
+    def start_us(self) -> int:
+        """Start of the first bin."""
+        return (self._first or 0) * self.width_us
+
+    @property
+    def sums(self) -> NDArray[np.float64]:
+        """[bins in use, *shape]."""
+        return self._sums[: 0 if self._first is None else self._last - self._first + 1]
+
+    @property
+    def edges_us(self) -> NDArray[np.int64]:
+        """Bin edges [bins in use + 1]."""
+        return self.start_us + np.arange(len(self.sums) + 1, dtype=np.int64) * self.width_us
+
+    def _make_room(self, earliest: int, latest: int) -> None:
+        first, last = earliest // self.width_us, latest // self.width_us
+        if self._first is not None:
+            first, last = min(first, self._first), max(last, self._last)
+        while last - first >= self._bins:
+            self._coarsen()
+            first, last = first // 2, last // 2
+        if self._first is not None and first < self._first:
+            shift = self._first - first
+            self._sums[shift:] = self._sums[: self._bins - shift].copy()
+            self._sums[:shift] = 0
+        self._first, self._last = first, last
+
+    def _coarsen(self) -> None:
+        self.width_us *= 2
+        if self._first is None:
+            return
+        held, first = self.sums.copy(), self._first
+        self._sums[:] = 0
+        np.add.at(self._sums, (first + np.arange(len(held))) // 2 - first // 2, held)
+        self._first, self._last = first // 2, self._last // 2
+
+
+class EventStatistics:
+    """How many events there were, when, and where."""
+
+    def __init__(self, sensor: Sensor) -> None:
+        self.sensor = sensor
+        self.events = 0
+        self.on = 0
+        self.t_first_us: int | None = None
+        self.t_last_us: int | None = None
+        self.timeline = Timeline(400, (2,))
+        self.image = np.zeros((sensor.height, sensor.width), np.int64)
+
+    def add(self, events: Events) -> None:
+        """Take in events; those outside the sensor are not counted."""
+        t, x, y, p = events
+        inside = (x < self.sensor.width) & (y < self.sensor.height)
+        if not inside.all():
+            t, x, y, p = t[inside], x[inside], y[inside], p[inside]
+        if len(t) == 0:
+            return
+        self.events += len(t)
+        self.on += int(np.count_nonzero(p))
+        first, last = int(t.min()), int(t.max())
+        self.t_first_us = first if self.t_first_us is None else min(first, self.t_first_us)
+        self.t_last_us = last if self.t_last_us is None else max(last, self.t_last_us)
+        self.timeline.add(t, (p.astype(np.int64),))
+        index = y.astype(np.int64) * self.sensor.width + x
+        self.image += np.bincount(index, minlength=self.image.size).reshape(self.image.shape)
+
+    @property
+    def duration_us(self) -> int:
+        """From the first to the last event."""
+        return (self.t_last_us or 0) - (self.t_first_us or 0)
+
+
+class DetectionStatistics:
+    """Detections by label, over time, and by flag."""
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.by_label = np.zeros(max(1, len(port.labels)), np.int64)
+        self.flags = dict.fromkeys(FLAG_NAMES.values(), 0)
+        self.timeline = Timeline(200, (len(self.by_label),))
+
+    def add(self, columns: Columns) -> None:
+        """Take in rows."""
+        label = columns["label"].astype(np.int64)
+        self.by_label += np.bincount(label, minlength=len(self.by_label))
+        # A row at the end of a bin belongs to the time before it.
+        self.timeline.add(columns["t"] - 1, (label,))
+        count_flags(self.flags, columns["flags"])
+
+
+class FieldStatistics:
+    """The motion field, summed per tile over slices of time."""
+
+    SLICES = 12
+
+    def __init__(self, port: Port, tile: int) -> None:
+        self.port, self.tile = port, tile
+        self.rows, self.columns = -(-port.height // tile), -(-port.width // tile)
+        self.flags = dict.fromkeys(FLAG_NAMES.values(), 0)
+        self.mean = Timeline(300, (3,))
+        self.slices = Timeline(self.SLICES, (self.rows * self.columns, 3))
+
+    def add(self, columns: Columns) -> None:
+        """Take in rows."""
+        weight = columns["confidence"].astype(np.float64)
+        tile = (columns["y"].astype(np.int64) // self.tile) * self.columns + columns["x"] // self.tile
+        for i, amount in enumerate((weight * columns["vx"], weight * columns["vy"], weight)):
+            channel = np.full(len(tile), i)
+            self.mean.add(columns["t"] - 1, (channel,), amount)
+            self.slices.add(columns["t"] - 1, (tile, channel), amount)
+        count_flags(self.flags, columns["flags"])
+
+
+@dataclass
+class MeanField:
+    """Confidence-weighted mean velocity, px/ms, NaN where nothing was seen."""
+
+    vx: NDArray[np.float64]
+    vy: NDArray[np.float64]
+    weight: NDArray[np.float64]
+
+
+def mean_field(sums: NDArray[np.float64]) -> MeanField:
+    """The mean over sums [..., 3] of (weight vx, weight vy, weight)."""
+    weight = sums[..., 2]
+    some = np.where(weight > 0, weight, np.nan)
+    return MeanField(sums[..., 0] / some, sums[..., 1] / some, weight)
+
+
+def count_flags(counts: dict[str, int], flags: NDArray[Any]) -> None:
+    """Add how many rows carry each flag."""
+    for bit, name in FLAG_NAMES.items():
+        counts[name] += int(np.count_nonzero(flags & flags.dtype.type(bit)))

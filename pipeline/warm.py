@@ -1,0 +1,91 @@
+"""Compiling kernels before they are needed, and noticing when one is compiled after all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba.core.event as numba_event
+import numpy as np
+
+from kernels import decode, events
+from pipeline.engine import Engine
+from pipeline.graph import Graph
+from pipeline.sources.emulator import Emulator, EmulatorConfig
+from pipeline.spec import Sensor, validate
+
+_SENSOR = Sensor(width=64, height=48)
+_SPECS: tuple[dict[str, Any], ...] = (
+    {
+        "stages": [
+            {"id": "crop", "kind": "crop", "x": 0, "y": 0, "width": 60, "height": 40},
+            {"id": "coarse", "kind": "downsample", "factor": 1},
+            {"id": "quiet", "kind": "refractory"},
+            {"id": "clean", "kind": "background_activity"},
+            {"id": "motion", "kind": "motif", "model": "motif8", "threshold": {"probability": 0.5}},
+            {"id": "field", "kind": "motion_field", "input": "motion.evidence", "min_rows": 1},
+        ],
+        "outputs": ["clean", "motion", "field"],
+    },
+)
+
+
+def on_compilation(callback: Callable[[str], None]) -> None:
+    """Call ``callback`` with a kernel's name whenever numba compiles one; loads from its cache are none."""
+
+    class _Listener(numba_event.Listener):
+        def on_start(self, event: Any) -> None:
+            dispatcher = event.data["dispatcher"]
+            callback(dispatcher.py_func.__name__.lstrip("_"))
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    numba_event.register("numba:compile", _Listener())
+
+
+def warm(progress: Callable[[float], None] = lambda _: None) -> None:
+    """Run every kernel once on a little recording, with the very types that streams use."""
+    jobs: list[Callable[[], None]] = [_warm_emulator, _warm_decoders, *(_warmer(spec) for spec in _SPECS)]
+    for i, job in enumerate(jobs):
+        job()
+        progress((i + 1) / len(jobs))
+
+
+def _little_recording() -> tuple[Any, ...]:
+    rng = np.random.default_rng(0)
+    n = 600
+    t = np.sort(rng.integers(0, 40_000, n))
+    x, y = rng.integers(0, 40, n).astype(np.uint16), rng.integers(0, 30, n).astype(np.uint16)
+    return t, x, y, rng.random(n) < 0.5
+
+
+def _warmer(spec: dict[str, Any]) -> Callable[[], None]:
+    def job() -> None:
+        engine = Engine(Graph(validate(spec), _SENSOR))
+        t, x, y, p = _little_recording()
+        engine.feed((t, x, y, p))
+        engine.end()
+
+    return job
+
+
+def _warm_emulator() -> None:
+    for timing in ("interpolated", "compatible"):
+        for cutoff_hz in (0.0, 100.0):
+            config = EmulatorConfig.model_validate(
+                {"timing": timing, "cutoff_hz": cutoff_hz, "refractory_us": 100}
+            )
+            emulator = Emulator(config, 8, 8)
+            for i, level in enumerate((10, 200, 20)):
+                emulator.feed(np.full((8, 8), level, np.uint8), i * 1e-3)
+
+
+def _warm_decoders() -> None:
+    t, x, y, p = _little_recording()
+    packed = events.pack_aer64(t, x, y, p, 0)
+    events.unpack_aer64(packed, 0)
+    events.first_fall(t)
+    for word_bytes in (4, 2):
+        decode.decode(decode.Decoder(word_bytes), np.zeros(8, np.uint8).tobytes(), 0)
+    decode.decode_aer40(bytes(10))

@@ -1,0 +1,97 @@
+"""``polychrony analyze``: inputs through a pipeline into folders of answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline import samples
+from pipeline.analysis import Selection
+from pipeline.analysis import analyze as run_analysis
+from pipeline.spec import PipelineSpec, load
+from pipeline.warm import warm
+from service.cli.console import note, out, print_json, progress, table
+from service.cli.options import (
+    AsJson,
+    FrameRate,
+    From,
+    PipelineName,
+    Roi,
+    SensorSize,
+    Threshold,
+    Timing,
+    To,
+    parse_selection,
+    source_of,
+)
+
+
+def analyze(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="INPUT...", help="Videos or recordings; without any, the bundled sample."),
+    ] = None,
+    pipeline: PipelineName = "motion",
+    out_dir: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the answers; default: NAME-answers.")
+    ] = None,
+    sensor: SensorSize = None,
+    frame_rate: FrameRate = None,
+    timing: Timing = "interpolated",
+    threshold: Threshold = 0.2,
+    from_s: From = None,
+    to_s: To = None,
+    roi: Roi = None,
+    as_json: AsJson = False,
+) -> None:
+    """Analyze inputs: events, results, summary.json and report.html."""
+    spec = load(pipeline)
+    selection = parse_selection(from_s, to_s, roi)
+    if not paths:
+        paths, frame_rate = [samples.CLIP], frame_rate or samples.truth().frames_per_second
+    warm(spec, lambda: note("compiling kernels, once per installation ..."))
+    for path in paths:
+        source = source_of(path, sensor, frame_rate, timing, threshold)
+        folder = _folder(out_dir, path, len(paths) > 1)
+        summary = _analyze_one(source, spec, folder, path.name, selection, as_json)
+        if as_json:
+            print_json({**summary, "out": str(folder)})
+        else:
+            _show(summary, folder)
+
+
+def _folder(out_dir: Path | None, path: Path, several: bool) -> Path:
+    if out_dir is None:
+        return Path(f"{path.stem}-answers")
+    return out_dir / path.stem if several else out_dir
+
+
+def _analyze_one(
+    source: Any, spec: PipelineSpec, folder: Path, name: str, selection: Selection, quiet: bool
+) -> dict[str, Any]:
+    with progress(f"analyzing {name}", quiet) as advance:
+
+        def told(fraction: float, events: int, rows: dict[str, int]) -> None:
+            counts = ", ".join(f"{n:,} {output}" for output, n in rows.items())
+            advance(fraction, f"{events:,} events, {counts}")
+
+        return run_analysis(source, spec, folder, name, selection, told)
+
+
+def _show(summary: dict[str, Any], folder: Path) -> None:
+    rows = table(summary["input"]["name"], "")
+    rows.add_row("events", f"{summary['events']:,}")
+    rows.add_row("duration", f"{summary['duration_us'] / 1e6:.3f} s")
+    for name, n in summary["rows"].items():
+        rows.add_row(name, f"{n:,} rows")
+    for name, counts in summary["labels"].items():
+        most = sorted(counts.items(), key=lambda item: -item[1])[:3]
+        rows.add_row(f"{name}: most", ", ".join(f"{label} ({n:,})" for label, n in most if n) or "none")
+    for name, n in {**summary["dropped"], **summary["repaired"]}.items():
+        if n:
+            rows.add_row(name.replace("_", " "), f"{n:,}")
+    rows.add_row("speed", f"{summary['times_real_time']:g} x real time")
+    out.print(rows)
+    out.print(f"report: {folder / 'report.html'}", markup=False)

@@ -1,0 +1,67 @@
+"""What the verbs print with: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Advance = Callable[[float, str], None]
+"""Called with (fraction done, what to say beside the bar)."""
+
+
+def print_json(document: Any) -> None:
+    """A document for machines."""
+    sys.stdout.write(json.dumps(document) + "\n")
+
+
+def note(text: str) -> None:
+    """A line for people."""
+    err.print(text, markup=False)
+
+
+@contextmanager
+def progress(title: str, quiet: bool = False) -> Iterator[Advance]:
+    """A bar on stderr; where that is no terminal, a line at every quarter."""
+    if quiet:
+        yield lambda *_: None
+    elif err.is_terminal:
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+            TimeElapsedColumn(), TextColumn("{task.fields[said]}"),
+        )  # fmt: skip
+        with Progress(*columns, console=err) as bar:
+            task = bar.add_task(title, total=1.0, said="")
+            yield lambda fraction, said: bar.update(task, completed=fraction, said=said)
+    else:
+        yield _by_quarters(title)
+
+
+def _by_quarters(title: str) -> Advance:
+    told = 0
+
+    def advance(fraction: float, said: str) -> None:
+        nonlocal told
+        while fraction * 4 >= told + 1:
+            told += 1
+            if fraction * 4 < told + 1:
+                note(f"{title} {told * 25:3d} %  {said}")
+
+    return advance
+
+
+def table(*headings: str) -> Table:
+    """A plain table whose columns after the first are numbers."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for i, heading in enumerate(headings):
+        made.add_column(heading, justify="left" if i == 0 else "right")
+    return made

@@ -1,0 +1,37 @@
+"""``polychrony digest``: what makes two results equal."""
+
+from __future__ import annotations
+
+from pipeline.analysis import run
+from pipeline.sinks.tables import read_digest
+from pipeline.spec import load
+from service.cli.console import out, print_json
+from service.cli.options import AsJson, FrameRate, InputFile, PipelineName, SensorSize, source_of
+
+_PARQUET = b"PAR1"
+
+
+def digest(
+    path: InputFile,
+    pipeline: PipelineName = "motion",
+    sensor: SensorSize = None,
+    frame_rate: FrameRate = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the SHA-256 over the rows of each output, in canonical order.
+
+    Of a table of results that `analyze` wrote, the digest of its rows; of a video or recording, those of
+    what the pipeline answers.
+    """
+    if path.is_file() and path.open("rb").read(4) == _PARQUET:
+        found = {path.stem: read_digest(path)}
+    else:
+        found = dict[str, str]()
+        for engine, _, _, fraction in run(source_of(path, sensor, frame_rate), load(pipeline)):
+            if fraction >= 1:
+                found = engine.digests()
+    if as_json:
+        print_json(found)
+        return
+    for name, value in found.items():
+        out.print(f"{value}  {name}")
