@@ -93,17 +93,17 @@ def run(
         SourceError: the source cannot be read on.
     """
     engine = Engine(Graph(spec, source.info.sensor, source.flags), clock)
-    for events, fraction in _gathered(source):
-        if selection.over(events[0]):
+    for arrived, fraction in _gathered(source):
+        if selection.over(arrived[0]):
             break
-        events = selection.apply(events)
+        events = selection.apply(arrived)
         yield engine, events, engine.feed(events), fraction
     yield engine, packets.no_events(), engine.end(), 1.0
 
 
 def analyze(
     source: Source, spec: PipelineSpec, out: Path, name: str,
-    selection: Selection = EVERYTHING, progress: Progress = lambda *_: None,
+    selection: Selection = EVERYTHING, progress: Progress | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Analyze ``source`` into the folder ``out``; returns what summary.json says.
 
@@ -122,7 +122,7 @@ def analyze(
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
-        summary = _analyze_into(part, source, spec, name, selection, progress)
+        summary = _analyze_into(part, source, spec, name, selection, progress or _silent)
         _appear(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -220,6 +220,10 @@ def _summary(
         "events_per_second": round(seen.events / max(seconds, 1e-9)),
         "times_real_time": round(seen.duration_us / 1e6 / max(seconds, 1e-9), 3),
     }  # fmt: skip
+
+
+def _silent(_fraction: float, _events: int, _rows: dict[str, int]) -> None:
+    """Nobody wants to know."""
 
 
 def _gathered(source: Source) -> Iterator[tuple[Events, float]]:

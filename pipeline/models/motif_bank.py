@@ -105,7 +105,10 @@ def save(folder: Path, card: BankCard, weight: Weights, bias: Weights) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.json").write_text(card.model_dump_json(indent=2) + "\n")
     # In C order whatever the strides: the format writes memory as it lies.
-    tensors = {"weight": np.ascontiguousarray(weight, np.int16), "bias": np.ascontiguousarray(bias, np.float32)}
+    tensors = {
+        "weight": np.ascontiguousarray(weight, np.int16),
+        "bias": np.ascontiguousarray(bias, np.float32),
+    }
     (folder / "weights.safetensors").write_bytes(safetensors.numpy.save(tensors))
 
 

@@ -30,7 +30,9 @@ def scene() -> Truth:
         )
         for i in range(8)
     )  # fmt: skip
-    return Truth(width=4 * _PITCH, height=2 * _PITCH, frames=_FRAMES, frames_per_second=_RATE, windows=windows)
+    return Truth(
+        width=4 * _PITCH, height=2 * _PITCH, frames=_FRAMES, frames_per_second=_RATE, windows=windows
+    )
 
 
 def render(folder: Path) -> None:
@@ -53,7 +55,9 @@ def _texture(rng: np.random.Generator) -> NDArray[np.float32]:
     """Blobs of a few pixels, grey values around 128."""
     side = _PITCH + 2 * _PADDING
     noise: Any = rng.standard_normal((side, side)).astype(np.float32)
-    blobs = sum((w * _unit(cv2.GaussianBlur(noise, (0, 0), s)) for s, w in ((2.0, 0.8), (5.0, 0.6))), np.float32(0))
+    blobs = sum(
+        (w * _unit(cv2.GaussianBlur(noise, (0, 0), s)) for s, w in ((2.0, 0.8), (5.0, 0.6))), np.float32(0)
+    )
     return np.clip(110 + 28 * np.asarray(blobs, np.float32), 20, 230)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipeline import packets
-from pipeline.packets import Events
 from pipeline.errors import UserError
+from pipeline.packets import Events
 from pipeline.sinks.tables import ParquetTable, as_columns, events_port
 from pipeline.spec import Sensor
 

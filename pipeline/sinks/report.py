@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.sinks.statistics import DetectionStatistics, EventStatistics, FieldStatistics, mean_field
 
 ON, OFF, INK, SOFT = "#c8553d", "#2a6f97", "#1b1b1e", "#8a8a93"
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "polychrony", "font.family": "sans-serif", "font.size": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK,
     "xtick.color": INK, "ytick.color": INK, "axes.titlesize": 10, "axes.titlelocation": "left",
@@ -46,7 +46,9 @@ def write_report(
         for name, field in fields.items():
             plots += [_mean_motion(name, field, events), _field_over_time(name, field, events)]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     page = environment.get_template("report.html.j2").render(summary=summary, plots=plots)
     path.write_text(page, encoding="utf-8")
@@ -95,7 +97,8 @@ def _directions(name: str, found: DetectionStatistics, events: EventStatistics) 
     total = over_time.sum(axis=0)
     radians = np.radians(directions)
     figure = Figure((9, 3.2), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1, 2.3])
+    parts: Any = figure.subfigures(1, 2, width_ratios=[1, 2.3])
+    left, right = parts
     rose: Any = left.subplots(subplot_kw={"projection": "polar"})
     rose.set_theta_direction(-1)  # y grows downwards, as on the sensor
     rose.bar(radians, total, width=2 * math.pi / len(directions) * 0.92, color=direction_colour(radians))
@@ -172,7 +175,7 @@ def _typical_speed(field: FieldStatistics) -> float:
 
 
 def _seconds(edges_us: NDArray[np.int64], events: EventStatistics) -> NDArray[np.float64]:
-    return (edges_us - (events.t_first_us or 0)) * 1e-6
+    return (edges_us - (events.t_first_us or 0)).astype(np.float64) * 1e-6
 
 
 def _svg(figure: Figure) -> str:

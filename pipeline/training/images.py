@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from pipeline.errors import UserError
 
 Image = NDArray[np.float32]

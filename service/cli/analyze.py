@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipeline import samples
-from pipeline.analysis import Selection
+from pipeline.analysis import Progress, Selection
 from pipeline.analysis import analyze as run_analysis
+from pipeline.sources import Source
 from pipeline.spec import PipelineSpec, load
-from pipeline.warm import warm
-from service.cli.console import note, out, print_json, progress, table
+from service.cli.console import out, print_json, progress, say_when_compiling, table
 from service.cli.options import (
     AsJson,
     FrameRate,
@@ -44,6 +47,8 @@ def analyze(
     from_s: From = None,
     to_s: To = None,
     roi: Roi = None,
+    name: Annotated[str | None, typer.Option(hidden=True)] = None,
+    progress_lines: Annotated[bool, typer.Option(hidden=True)] = False,
     as_json: AsJson = False,
 ) -> None:
     """Analyze inputs: events, results, summary.json and report.html."""
@@ -51,14 +56,15 @@ def analyze(
     selection = parse_selection(from_s, to_s, roi)
     if not paths:
         paths, frame_rate = [samples.CLIP], frame_rate or samples.truth().frames_per_second
-    warm(spec, lambda: note("compiling kernels, once per installation ..."))
+    say_when_compiling()
     for path in paths:
         source = source_of(path, sensor, frame_rate, timing, threshold)
         folder = _folder(out_dir, path, len(paths) > 1)
-        summary = _analyze_one(source, spec, folder, path.name, selection, as_json)
+        reporter = _lines() if progress_lines else _bar(f"analyzing {path.name}", as_json)
+        summary = _analyze_one(source, spec, folder, name or path.name, selection, reporter)
         if as_json:
             print_json({**summary, "out": str(folder)})
-        else:
+        elif not progress_lines:
             _show(summary, folder)
 
 
@@ -69,15 +75,37 @@ def _folder(out_dir: Path | None, path: Path, several: bool) -> Path:
 
 
 def _analyze_one(
-    source: Any, spec: PipelineSpec, folder: Path, name: str, selection: Selection, quiet: bool
-) -> dict[str, Any]:
-    with progress(f"analyzing {name}", quiet) as advance:
+    source: Source, spec: PipelineSpec, folder: Path, name: str, selection: Selection,
+    reporter: AbstractContextManager[Progress],
+) -> dict[str, Any]:  # fmt: skip
+    with reporter as advance:
+        return run_analysis(source, spec, folder, name, selection, advance)
+
+
+@contextmanager
+def _bar(title: str, quiet: bool) -> Generator[Progress]:
+    with progress(title, quiet) as advance:
 
         def told(fraction: float, events: int, rows: dict[str, int]) -> None:
             counts = ", ".join(f"{n:,} {output}" for output, n in rows.items())
             advance(fraction, f"{events:,} events, {counts}")
 
-        return run_analysis(source, spec, folder, name, selection, told)
+        yield told
+
+
+@contextmanager
+def _lines() -> Generator[Progress]:
+    """Progress for a program that reads stdout."""
+    last = 0.0
+
+    def told(fraction: float, events: int, rows: dict[str, int]) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= 0.1 or fraction >= 1:
+            last = now
+            print_json({"done": fraction, "events": events, "rows": rows})
+
+    yield told
 
 
 def _show(summary: dict[str, Any], folder: Path) -> None:

@@ -24,7 +24,8 @@ _BATCH = 65_536
 def bench(
     path: Annotated[Path | None, typer.Argument(help="A recording; default: the bundled sample.")] = None,
     pipeline: Annotated[
-        list[str] | None, typer.Option("--pipeline", "-p", help="Presets or YAML files; default: all presets.")
+        list[str] | None,
+        typer.Option("--pipeline", "-p", help="Presets or YAML files; default: all presets."),
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="The fastest of so many runs counts.")] = 3,
     sensor: SensorSize = None,

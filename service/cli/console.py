@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from pipeline.warm import on_compilation
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -22,6 +24,7 @@ Advance = Callable[[float, str], None]
 def print_json(document: Any) -> None:
     """A document for machines."""
     sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
 
 
 def note(text: str) -> None:
@@ -29,11 +32,24 @@ def note(text: str) -> None:
     err.print(text, markup=False)
 
 
+def say_when_compiling() -> None:
+    """Tell people why the first run takes longer."""
+    said = False
+
+    def compiling(_: str) -> None:
+        nonlocal said
+        if not said:
+            said = True
+            note("compiling kernels, once per installation ...")
+
+    on_compilation(compiling)
+
+
 @contextmanager
-def progress(title: str, quiet: bool = False) -> Iterator[Advance]:
+def progress(title: str, quiet: bool = False) -> Generator[Advance]:
     """A bar on stderr; where that is no terminal, a line at every quarter."""
     if quiet:
-        yield lambda *_: None
+        yield _silent
     elif err.is_terminal:
         columns = (
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
@@ -44,6 +60,10 @@ def progress(title: str, quiet: bool = False) -> Iterator[Advance]:
             yield lambda fraction, said: bar.update(task, completed=fraction, said=said)
     else:
         yield _by_quarters(title)
+
+
+def _silent(_fraction: float, _said: str) -> None:
+    """Nobody wants to know."""
 
 
 def _by_quarters(title: str) -> Advance:

@@ -28,7 +28,9 @@ from service.cli.options import (
 
 def convert(
     path: InputFile,
-    to_path: Annotated[Path, typer.Argument(help=f"Ends in {', '.join(recordings.SUFFIXES)}.", metavar="OUT")],
+    to_path: Annotated[
+        Path, typer.Argument(help=f"Ends in {', '.join(recordings.SUFFIXES)}.", metavar="OUT")
+    ],
     zero_time: Annotated[bool, typer.Option("--zero-time", help="Subtract the first event's time.")] = False,
     sensor: SensorSize = None,
     frame_rate: FrameRate = None,

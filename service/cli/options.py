@@ -18,7 +18,9 @@ SensorSize = Annotated[
 ]
 FrameRate = Annotated[
     float | None,
-    typer.Option(min=0.001, max=1e6, help="Frames per second of scene time, where a video's own rate is not."),
+    typer.Option(
+        min=0.001, max=1e6, help="Frames per second of scene time, where a video's own rate is not."
+    ),
 ]
 Timing = Annotated[
     str, typer.Option(help="Event times of a video: 'interpolated', or 'compatible' with v2e's slots.")
@@ -26,8 +28,12 @@ Timing = Annotated[
 Threshold = Annotated[
     float, typer.Option(min=0.01, max=10, help="Event threshold of a video's pixels, log intensity.")
 ]
-From = Annotated[float | None, typer.Option("--from", min=0, help="Leave out what is earlier; stream time, s.")]
-To = Annotated[float | None, typer.Option("--to", min=0, help="Leave out what is not earlier; stream time, s.")]
+From = Annotated[
+    float | None, typer.Option("--from", min=0, help="Leave out what is earlier; stream time, s.")
+]
+To = Annotated[
+    float | None, typer.Option("--to", min=0, help="Leave out what is not earlier; stream time, s.")
+]
 Roi = Annotated[str | None, typer.Option(metavar="X,Y,W,H", help="Only events inside this rectangle.")]
 PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="A preset or a YAML file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

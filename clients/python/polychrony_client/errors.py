@@ -1,0 +1,45 @@
+"""What can go wrong.
+
+PolychronyError
+├── Refused      the service answered with an error          .status .errors
+├── Closed       the service closed a stream's connection    .close .code
+└── Unreachable  there is no service, or it went away
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class PolychronyError(Exception):
+    """Something between this client and the service went wrong."""
+
+
+class Refused(PolychronyError):
+    """The service refused a request (RFC 9457).
+
+    Attributes:
+        status: HTTP status.
+        errors: the fields to blame, as {path, problem}.
+    """
+
+    def __init__(self, status: int, detail: str, errors: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status, self.errors = status, errors or []
+
+
+class Closed(PolychronyError):
+    """The service closed a connection for a fault.
+
+    Attributes:
+        close: WebSocket close code.
+        code: a word for machines.
+    """
+
+    def __init__(self, close: int, code: str, detail: str) -> None:
+        super().__init__(f"{code or close}: {detail or 'connection closed'}")
+        self.close, self.code = close, code
+
+
+class Unreachable(PolychronyError):
+    """There is no service at the address, or it went away and did not come back."""

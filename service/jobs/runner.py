@@ -1,0 +1,242 @@
+"""Jobs at work: child processes, their progress, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shutil
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.spec import preset, validate
+from service.jobs.store import CANCELLED, DONE, FAILED, OVER, RUNNING, Job, JobStore
+from service.problems import Problem
+from service.settings import Settings
+
+_log = structlog.get_logger("jobs")
+_LINE_BYTES = 2**20
+
+
+class JobOptions(BaseModel):
+    """What ``POST /v1/jobs`` takes beside the file; see ``polychrony analyze --help``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pipeline: str | dict[str, Any] = Field(default="motion", description="name of a preset, or a pipeline")
+    sensor: str | None = Field(default=None, pattern=r"^\d{1,5}x\d{1,5}$", description="WxH")
+    frame_rate: float | None = Field(
+        default=None, gt=0, le=1e6, description="frames per second of scene time"
+    )
+    timing: str = Field(default="interpolated", pattern="^(interpolated|compatible)$")
+    threshold: float = Field(default=0.2, ge=0.01, le=10, description="event threshold, log intensity")
+    from_s: float | None = Field(default=None, ge=0, description="stream time, s")
+    to_s: float | None = Field(default=None, ge=0, description="stream time, s")
+    roi: str | None = Field(default=None, pattern=r"^\d{1,5},\d{1,5},\d{1,5},\d{1,5}$", description="x,y,w,h")
+
+    def check_pipeline(self) -> dict[str, Any]:
+        """The pipeline as a document.
+
+        Raises:
+            SpecError: it cannot be used.
+        """
+        spec = preset(self.pipeline) if isinstance(self.pipeline, str) else validate(self.pipeline)
+        return spec.model_dump(mode="json")
+
+    def arguments(self) -> list[str]:
+        """Of ``polychrony analyze``, without the pipeline."""
+        values = {
+            "--sensor": self.sensor, "--frame-rate": self.frame_rate, "--timing": self.timing,
+            "--threshold": self.threshold, "--from": self.from_s, "--to": self.to_s, "--roi": self.roi,
+        }  # fmt: skip
+        return [f"{name}={value}" for name, value in values.items() if value is not None]
+
+
+@dataclass
+class Live:
+    """What is known of a job that is being worked on."""
+
+    fraction: float = 0.0
+    events: int = 0
+    rows: dict[str, int] = field(default_factory=dict[str, int])
+    process: asyncio.subprocess.Process | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tell(self) -> None:
+        """Wake everyone who waits for a change."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Jobs:
+    """The jobs of the service; belongs to the event loop's thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._live: dict[str, Live] = {}
+        self._more = asyncio.Semaphore(0)
+        self._workers: list[asyncio.Task[None]] = []
+        self._store: JobStore | None = None
+
+    @property
+    def store(self) -> JobStore:
+        """The queue; there once :meth:`open` was called."""
+        assert self._store is not None  # noqa: S101
+        return self._store
+
+    async def open(self) -> None:
+        """Open the queue and start working; what a crash left half done is done again."""
+        self._settings.jobs_dir.mkdir(parents=True, exist_ok=True)
+        self._store = JobStore(self._settings.data_dir / "jobs.sqlite")
+        await self.store.open()
+        known = {job.id for job in await self.store.page(None, 2**31)}
+        for folder in self._settings.jobs_dir.iterdir():
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+            for part in folder.glob(".*.part"):
+                shutil.rmtree(part, ignore_errors=True)
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._settings.parallel_jobs)]
+
+    async def close(self) -> None:
+        """Stop working; jobs under way run again after the next start."""
+        for worker in self._workers:
+            worker.cancel()
+        for live in self._live.values():
+            _kill(live)
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        if self._store:
+            self._store.close()
+
+    def new_folder(self) -> tuple[str, Path]:
+        """A name for a job, and its folder."""
+        id_ = secrets.token_hex(8)
+        folder = self.folder(id_)
+        folder.mkdir(parents=True)
+        return id_, folder
+
+    def folder(self, id_: str) -> Path:
+        """Where a job's files are."""
+        return self._settings.jobs_dir / id_
+
+    def answers(self, id_: str) -> Path:
+        """Where a job's artifacts appear."""
+        return self.folder(id_) / "answers"
+
+    async def submit(self, job: Job) -> Job:
+        """Take in a job whose upload is in its folder.
+
+        Raises:
+            Problem: too many wait.
+        """
+        if (await self.store.counts())["queued"] >= self._settings.max_queued_jobs:
+            raise Problem(503, "too many jobs wait", headers={"Retry-After": "30"})
+        taken = await self.store.add(job)
+        self._more.release()
+        return taken
+
+    def live(self, id_: str) -> Live:
+        """What is known of a job that waits or runs."""
+        return self._live.setdefault(id_, Live())
+
+    async def cancel(self, id_: str) -> None:
+        """End a job that waits or runs."""
+        await self.store.finish(id_, CANCELLED)
+        if live := self._live.get(id_):
+            _kill(live)
+            live.tell()
+
+    async def remove(self, id_: str) -> None:
+        """Forget a job that is over, with its files."""
+        await self.store.remove(id_)
+        await asyncio.to_thread(shutil.rmtree, self.folder(id_), True)
+
+    async def _work(self) -> None:
+        while True:
+            job = await self.store.claim()
+            if job is None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._more.acquire(), 5)
+                continue
+            try:
+                await self._run(job)
+            except Exception as problem:
+                _log.exception("job failed for a fault of the service", id=job.id)
+                await self.store.finish(job.id, FAILED, f"a fault of the service: {type(problem).__name__}")
+            self.live(job.id).tell()
+            self._live.pop(job.id, None)
+
+    async def _run(self, job: Job) -> None:
+        live = self.live(job.id)
+        folder = self.folder(job.id)
+        upload = next(folder.glob("upload*"))
+        (folder / "pipeline.json").write_text(json.dumps(job.options["pipeline"]))
+        options = JobOptions.model_validate({**job.options, "pipeline": "motion"})
+        settings = self._settings
+        live.process = process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "service.jobs.child",
+            str(settings.job_memory_bytes), str(settings.job_seconds),
+            "analyze", str(upload), "--out", str(self.answers(job.id)), "--name", job.name,
+            "--pipeline", str(folder / "pipeline.json"), "--progress-lines", *options.arguments(),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            limit=_LINE_BYTES,
+        )  # fmt: skip
+        _log.info("job started", id=job.id, attempt=job.attempts)
+        live.tell()
+        try:
+            said = await self._follow(live, process)
+            status = await process.wait()
+        finally:
+            _kill(live)
+        if (now := await self.store.get(job.id)) is None or now.state != RUNNING:
+            return  # cancelled meanwhile
+        if status == 0:
+            await self.store.finish(job.id, DONE)
+        else:
+            await self.store.finish(job.id, FAILED, _reason(status, said))
+        _log.info("job over", id=job.id, status=status)
+
+    async def _follow(self, live: Live, process: asyncio.subprocess.Process) -> str:
+        """Read a child's progress until it ends; its last words."""
+        assert process.stdout is not None  # noqa: S101 - both are pipes
+        assert process.stderr is not None  # noqa: S101
+        complaints = asyncio.create_task(_last_line(process.stderr))
+        async for line in process.stdout:
+            with suppress(ValueError, KeyError):
+                progress = json.loads(line)
+                live.fraction, live.events = progress["done"], progress["events"]
+                live.rows = progress["rows"]
+                live.tell()
+        return await complaints
+
+
+async def _last_line(stream: asyncio.StreamReader) -> str:
+    last = ""
+    async for line in stream:
+        last = line.decode(errors="replace").strip()[:2000] or last
+    return last.removeprefix("polychrony: ")
+
+
+def _reason(status: int, said: str) -> str:
+    if status == -signal.SIGXCPU:
+        return "took more processor time than a job may"
+    if status == -signal.SIGKILL:
+        return "killed: more time or memory than a job may take"
+    if "MemoryError" in said or "Unable to allocate" in said:
+        return "needed more memory than a job may take"
+    return said or f"ended with status {status}"
+
+
+def _kill(live: Live) -> None:
+    if live.process is not None and live.process.returncode is None:
+        with suppress(ProcessLookupError):
+            live.process.kill()
+
+
+__all__ = ["OVER", "JobOptions", "Jobs", "Live"]

@@ -1,0 +1,102 @@
+"""Errors as RFC 9457 problem documents: which field, what is wrong, what is allowed."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from pipeline.errors import UserError
+from pipeline.spec import SpecError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An answer that is an error.
+
+    Args:
+        status: HTTP status.
+        detail: one line: what is wrong and what is allowed.
+        errors: (path, problem) of the fields to blame.
+        headers: to go with it.
+    """
+
+    def __init__(
+        self, status: int, detail: str,
+        errors: list[tuple[str, str]] | None = None, headers: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(detail)
+        self.status, self.detail, self.errors, self.headers = status, detail, errors or [], headers
+
+    def response(self) -> JSONResponse:
+        """The document."""
+        document: dict[str, Any] = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = [{"path": path, "problem": problem} for path, problem in self.errors]
+        return JSONResponse(document, self.status, self.headers, MEDIA_TYPE)
+
+
+def of_spec(error: SpecError) -> Problem:
+    """What a pipeline that cannot be used answers."""
+    path = f"pipeline.{error.path}" if error.path else "pipeline"
+    return Problem(422, str(error), [(path, error.problem)])
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error with a problem document."""
+    app.add_exception_handler(Problem, _answer)
+    app.add_exception_handler(UserError, _answer)
+    app.add_exception_handler(RequestValidationError, _answer)
+    app.add_exception_handler(HTTPException, _answer)
+
+
+async def _answer(_: Request, error: Exception) -> JSONResponse:
+    return as_problem(error).response()
+
+
+def as_problem(error: Exception) -> Problem:
+    """The problem that an exception stands for."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, SpecError):
+        return of_spec(error)
+    if isinstance(error, RequestValidationError):
+        errors = [(_path(one["loc"]), str(one["msg"])) for one in error.errors()]
+        return Problem(422, ": ".join(errors[0]) if errors else "invalid request", errors)
+    if isinstance(error, HTTPException):
+        headers = dict(error.headers) if error.headers else None
+        return Problem(error.status_code, str(error.detail), headers=headers)
+    return Problem(422, str(error))
+
+
+def _path(location: tuple[Any, ...] | list[Any]) -> str:
+    return ".".join(str(part) for part in location if part not in {"body", "query", "path"}) or "body"
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": {
+        "type": "object", "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "errors": {"type": "array", "items": {"type": "object", "properties": {
+                "path": {"type": "string"}, "problem": {"type": "string"}}}},
+        },
+    }}}}
+    for status in (400, 401, 403, 404, 408, 409, 413, 415, 421, 422, 429, 503)
+}  # fmt: skip
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route documents that it may answer."""
+    return {status: RESPONSES[status] for status in (401, 403, 421, *statuses)}

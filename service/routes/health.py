@@ -1,0 +1,33 @@
+"""``/healthz``, ``/readyz``, ``/metrics``: what watches the service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from service.problems import Problem, responses
+from service.routes.state import Service
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """Whether the process lives."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses=responses(503))
+async def readyz(service: Service) -> dict[str, Any]:
+    """Whether it can take work; if not, which part is not ready."""
+    waiting = sorted(service.not_ready | ({"draining"} if service.draining else set()))
+    if waiting:
+        raise Problem(503, f"not ready: {', '.join(waiting)}", [(part, "not ready") for part in waiting])
+    return {"status": "ready"}
+
+
+@router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+async def metrics(service: Service) -> Response:
+    """Figures for Prometheus."""
+    return Response(service.telemetry.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

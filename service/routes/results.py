@@ -1,0 +1,213 @@
+"""``WS /v1/streams/{id}/results``: rows out, to any number of subscribers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter
+from starlette.datastructures import QueryParams
+from starlette.websockets import WebSocket
+
+from pipeline.rows import Rows
+from service import wire
+from service.problems import Problem
+from service.routes import sockets
+from service.routes.state import Service
+from service.streams import Stream
+from service.streams.feed import Feed, Lagged
+from service.streams.gate import FAULT, NO_STREAM, POLICY
+from service.streams.stream import TYPES, State, Waiter
+
+router = APIRouter()
+_MESSAGE_BYTES = 512 * 1024
+_THIN_FROM, _THIN_TO = 262_144, 16_384
+"""Rows of events that one message stands for at most, and that it shows at most."""
+
+
+@router.websocket("/v1/streams/{stream_id}/results")
+async def results(socket: WebSocket, stream_id: str, service: Service) -> None:
+    """Send rows as they come to be; see docs/protocol.md."""
+    stream = await sockets.stream_or_refusal(socket, service, stream_id)
+    if stream is None:
+        return
+    try:
+        asked = _asked(socket.query_params, stream)
+    except Problem as problem:
+        await socket.send_denial_response(problem.response())
+        return
+    await socket.accept(subprotocol=sockets.PROTOCOL)
+    await stream.restored.wait()
+    await _Subscriber(socket, stream, asked, service.settings.slow_subscriber_s).run()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the query says."""
+
+    outputs: list[str]
+    after: dict[str, int]
+    from_start: bool
+    lossless: bool
+
+
+def _asked(query: QueryParams, stream: Stream) -> _Asked:
+    known = list(stream.feeds)
+    unknown = sorted(set(query) - {"output", "after", "from", "delivery"})
+    if unknown:
+        raise Problem(400, "unknown parameter: allowed are output, after, from, delivery")
+    outputs = list(dict.fromkeys(query.getlist("output"))) or known
+    if not set(outputs) <= set(known):
+        raise Problem(400, f"output: allowed are {', '.join(known)}")
+    after: dict[str, int] = {}
+    for text in query.getlist("after"):
+        name, _, number = text.rpartition(":")
+        if name not in outputs or not number.isascii() or not number.isdigit() or len(number) > 18:
+            raise Problem(400, "after: allowed is OUTPUT:ROW of an output that is asked for")
+        after[name] = int(number)
+    start, delivery = query.get("from"), query.get("delivery", "live")
+    if start not in {None, "start"} or delivery not in {"live", "lossless"}:
+        raise Problem(400, "allowed are from=start and delivery=lossless")
+    if delivery == "lossless" and stream.waiter is not None:
+        raise Problem(409, "delivery=lossless: another subscriber is waited for already")
+    return _Asked(outputs, after, start == "start", delivery == "lossless")
+
+
+class _TooSlow(Exception):
+    pass
+
+
+class _Subscriber:
+    def __init__(self, socket: WebSocket, stream: Stream, asked: _Asked, patience_s: float) -> None:
+        self._socket, self._stream, self._asked, self._patience_s = socket, stream, asked, patience_s
+        self._feeds = [stream.feeds[name] for name in asked.outputs]
+        self._cursor = {feed.name: self._first_row(feed) for feed in self._feeds}
+        self._watermark: dict[str, int | None] = dict.fromkeys(asked.outputs)
+        self._next_gap = {feed.name: self._first_gap(feed) for feed in self._feeds}
+
+    async def run(self) -> None:
+        stream = self._stream
+        if self._asked.lossless:
+            stream.wait_for_reader(Waiter(self._cursor))
+        stream.subscribers += 1
+        leaving = asyncio.create_task(self._until_it_leaves())
+        sending = asyncio.create_task(self._send_all())
+        try:
+            done, _ = await asyncio.wait({leaving, sending}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except _TooSlow:
+            await sockets.close(self._socket, POLICY)
+        except (RuntimeError, OSError):
+            pass  # it left while something was being sent
+        finally:
+            for task in (leaving, sending):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+            stream.subscribers -= 1
+            if self._asked.lossless:
+                stream.wait_for_reader(None)
+
+    def _first_row(self, feed: Feed) -> int:
+        if feed.name in self._asked.after:
+            return min(self._asked.after[feed.name] + 1, feed.head.next_row)
+        return 0 if self._asked.from_start else feed.head.next_row
+
+    def _first_gap(self, feed: Feed) -> int:
+        """Gaps that lie before the rows that are sent have been told, or do not matter."""
+        before = [gap.number for gap in feed.gaps if gap.row < self._cursor[feed.name]]
+        if feed.name in self._asked.after or self._asked.from_start:
+            return before[-1] + 1 if before else 0
+        return feed.gaps_so_far
+
+    async def _until_it_leaves(self) -> None:
+        """Subscribers have nothing to say."""
+        while (await self._socket.receive())["type"] != "websocket.disconnect":
+            pass
+
+    async def _send_all(self) -> None:
+        stream = self._stream
+        await self._send(stream.hello(self._asked.outputs))
+        while True:
+            changed = stream.changed
+            if stream.deleted:
+                await sockets.close(self._socket, NO_STREAM, ("no_stream", "the stream was deleted"))
+                return
+            state = stream.state
+            behind = [await self._send_some(feed) for feed in self._feeds]
+            if any(behind):
+                continue
+            if state is State.ENDED:
+                await self._send(stream.final())
+                await sockets.close(self._socket, 1000)
+                return
+            if state is State.FAILED:
+                await sockets.close(self._socket, FAULT, stream.failure)
+                return
+            await changed.wait()
+
+    async def _send_some(self, feed: Feed) -> bool:
+        """One message of an output, if there is something new; whether there may be more."""
+        head, first = feed.head, self._cursor[feed.name]
+        if first >= head.next_row:
+            await self._send_gaps(feed, head.next_row)
+            await self._send_watermark(feed, head.watermark_us)
+            return False
+        thin = feed.port.kind == "events"
+        try:
+            rows = feed.read(first, _THIN_FROM if thin else max(1, _MESSAGE_BYTES // feed.dtype.itemsize))
+        except Lagged as lag:
+            await self._send({"type": "lagged", "output": feed.name, "from": first, "to": lag.oldest})
+            self._cursor[feed.name] = lag.oldest
+            return True
+        await self._send_gaps(feed, first)
+        build = _thinned if thin else _whole
+        await self._send(build(feed, first, rows))
+        self._cursor[feed.name] = first + len(rows)
+        if self._asked.lossless:
+            self._stream.reader_moved()
+        return True
+
+    async def _send_gaps(self, feed: Feed, until_row: int) -> None:
+        for gap in list(feed.gaps):
+            if gap.number >= self._next_gap[feed.name] and gap.row <= until_row:
+                self._next_gap[feed.name] = gap.number + 1
+                where = {"output": feed.name, "row": gap.row, "t_us": gap.to_us}
+                await self._send({"type": "gap", **where, "from_us": gap.from_us})
+
+    async def _send_watermark(self, feed: Feed, watermark_us: int | None) -> None:
+        if watermark_us is not None and watermark_us != self._watermark[feed.name]:
+            self._watermark[feed.name] = watermark_us
+            number = self._cursor[feed.name]
+            await self._send(wire.build(wire.WATERMARK, feed.index, number, watermark_us, 0))
+
+    async def _send(self, message: bytes | dict[str, Any]) -> None:
+        sending = (
+            self._socket.send_bytes(message)
+            if isinstance(message, bytes)
+            else self._socket.send_json(message)
+        )
+        try:
+            await asyncio.wait_for(sending, self._patience_s)
+        except TimeoutError as problem:
+            raise _TooSlow from problem
+
+
+def _whole(feed: Feed, first: int, rows: Rows) -> bytes:
+    return wire.build(TYPES[feed.port.kind], feed.index, first, int(rows["t"][0]), len(rows), rows.tobytes())
+
+
+def _thinned(feed: Feed, first: int, rows: Rows) -> bytes:
+    """Every so-manieth event, and how many there were."""
+    shown = rows[:: -(-len(rows) // _THIN_TO)]
+    start = int(rows["t"][0])
+    since = shown["t"] - start
+    shown = shown[since < 2**32]
+    packed = np.empty(len(shown), np.dtype([("t", "<u4"), ("x", "<u2"), ("y", "<u2")]))
+    packed["t"], packed["x"], packed["y"] = shown["t"] - start, shown["x"], shown["y"]
+    payload = len(rows).to_bytes(8, "little") + packed.tobytes()
+    return wire.build(wire.THINNED_EVENTS, feed.index, first, start, len(shown), payload)

@@ -1,0 +1,45 @@
+"""The two WebSockets of a stream: what both do before and after the frames flow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketState
+
+from service.problems import Problem
+from service.routes.state import ServiceState
+from service.streams import Stream
+
+PROTOCOL = "polychrony.v1"
+
+
+async def stream_or_refusal(socket: WebSocket, service: ServiceState, stream_id: str) -> Stream | None:
+    """The stream that a socket asks for; else the upgrade is refused with an HTTP status."""
+    problem: Problem | None = None
+    stream = service.streams.get(stream_id)
+    if service.draining:
+        problem = Problem(503, "the service is stopping", headers={"Retry-After": "2"})
+    elif stream is None:
+        problem = Problem(404, "no such stream")
+    elif PROTOCOL not in socket.scope["subprotocols"]:
+        problem = Problem(400, f"subprotocol: allowed is {PROTOCOL}")
+    if problem is not None:
+        await socket.send_denial_response(problem.response())
+        return None
+    return stream
+
+
+async def close(socket: WebSocket, code: int, error: tuple[str, str] | None = None) -> None:
+    """Say what is wrong, where something is, and close; fine on a socket that is gone."""
+    try:
+        if socket.application_state == WebSocketState.CONNECTED:
+            if error is not None:
+                await socket.send_json({"type": "error", "code": error[0], "detail": error[1]})
+            await socket.close(code)
+    except (RuntimeError, OSError):
+        pass  # the other side left first
+
+
+async def send_json(socket: WebSocket, document: dict[str, Any]) -> None:
+    """A text message."""
+    await socket.send_json(document)

@@ -1,0 +1,132 @@
+"""Numbered rows of one output, kept for a while on disk, for any number of readers.
+
+Rows have a fixed size, so row n lies at (n mod capacity) of a file: old rows are overwritten, memory
+does not grow, and a reader that is too slow finds out by comparing with the oldest row.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.engine import Result
+from pipeline.rows import Rows, layout
+from pipeline.stage import Port
+
+_MAX_GAPS = 1000
+
+
+class Lagged(Exception):
+    """Rows that are no longer kept.
+
+    Args:
+        oldest: the first row that is.
+    """
+
+    def __init__(self, oldest: int) -> None:
+        super().__init__(f"rows before {oldest} are gone")
+        self.oldest = oldest
+
+
+@dataclass(frozen=True)
+class GapMark:
+    """A hole in the stream, before row ``row``; the ``number``-th of its output."""
+
+    number: int
+    row: int
+    from_us: int
+    to_us: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """How far an output has come: rows below ``next_row`` exist and are complete before ``watermark_us``."""
+
+    next_row: int = 0
+    watermark_us: int | None = None
+
+
+class Feed:
+    """One output's rows.
+
+    Args:
+        index: of the output, as the wire's ``code``.
+        name: of the output.
+        port: what its rows are.
+        path: a file that is overwritten.
+        capacity_bytes: how much is kept.
+    """
+
+    def __init__(self, index: int, name: str, port: Port, path: Path, capacity_bytes: int) -> None:
+        self.index, self.name, self.port = index, name, port
+        self.dtype = layout(port)
+        self.head = Head()
+        self.oldest = 0
+        self.gaps: deque[GapMark] = deque(maxlen=_MAX_GAPS)
+        self.gaps_so_far = 0
+        self._capacity = max(1, capacity_bytes // self.dtype.itemsize)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._closing = threading.Lock()
+        self._open = True
+
+    def publish(self, result: Result) -> None:
+        """Take in the next rows; from one thread only."""
+        rows = result.rows[-self._capacity :]
+        first, n = result.first_row + len(result.rows) - len(rows), len(rows)
+        for gap in result.gaps:
+            self.gaps.append(GapMark(self.gaps_so_far, result.first_row, gap.from_us, gap.to_us))
+            self.gaps_so_far += 1
+        # Readers must see that rows are going before they are overwritten.
+        self.oldest = max(self.oldest, first + n - self._capacity)
+        at = first % self._capacity
+        fits = min(n, self._capacity - at)
+        self._write(rows[:fits], at)
+        self._write(rows[fits:], 0)
+        self.head = Head(first + n, result.watermark_us)
+
+    def read(self, first: int, most: int) -> Rows:
+        """Up to ``most`` rows from row ``first`` on.
+
+        Raises:
+            Lagged: some of them are gone.
+        """
+        n = min(most, self.head.next_row - first)
+        if first < self.oldest:
+            raise Lagged(self.oldest)
+        if n <= 0:
+            return np.empty(0, self.dtype)
+        at = first % self._capacity
+        fits = min(n, self._capacity - at)
+        data = self._read(fits, at) + self._read(n - fits, 0)
+        if first < self.oldest:
+            raise Lagged(self.oldest)
+        return np.frombuffer(data, self.dtype)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._closing:
+            if self._open:
+                self._open = False
+                os.close(self._file)
+
+    def _write(self, rows: Rows, at: int) -> None:
+        if len(rows) == 0:
+            return
+        data = memoryview(rows.tobytes())
+        offset = at * self.dtype.itemsize
+        while data:
+            written = os.pwrite(self._file, data, offset)
+            data, offset = data[written:], offset + written
+
+    def _read(self, n: int, at: int) -> bytes:
+        if n == 0:
+            return b""
+        with self._closing:  # a number that belongs to another file by now must not be read
+            if not self._open:
+                return bytes(n * self.dtype.itemsize)
+            return os.pread(self._file, n * self.dtype.itemsize, at * self.dtype.itemsize)

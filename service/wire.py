@@ -1,0 +1,73 @@
+"""The binary frames of the stream protocol, to the byte (docs/protocol.md).
+
+offset  0  4 bytes  magic "PCHY"
+        4  u8       version = 1
+        5  u8       type
+        6  u16      code: encoding on ingest, output index on results
+        8  u64      number: sequence on ingest, first row on results
+       16  i64      t_us
+       24  u32      count: rows, or bytes where said
+       28  u32      CRC-32 (zlib's) over header bytes 0-27 and the payload
+All little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+MAGIC, VERSION = b"PCHY", 1
+HEADER = struct.Struct("<4sBBHQqII")
+HEADER_BYTES = HEADER.size
+
+EVENTS, HEARTBEAT, LABEL, END, GAP = 1, 2, 3, 4, 5
+AER64, EVT2, EVT3 = 0, 1, 2
+DETECTIONS, THINNED_EVENTS, FIELD, EVIDENCE, WATERMARK = 16, 17, 18, 19, 20
+AER64_BYTES = 8
+
+
+class BadFrame(ValueError):
+    """Bytes that are no frame; the message never echoes them."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One binary message."""
+
+    type: int
+    code: int
+    number: int
+    t_us: int
+    count: int
+    payload: memoryview
+
+
+def parse(data: bytes) -> Frame:
+    """The frame in one binary message.
+
+    Raises:
+        BadFrame: magic, version, length or checksum are wrong.
+    """
+    if len(data) < HEADER_BYTES:
+        raise BadFrame(f"a frame has at least {HEADER_BYTES} bytes, not {len(data)}")
+    magic, version, type_, code, number, t_us, count, checksum = HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise BadFrame("wrong magic: a frame starts with PCHY")
+    if version != VERSION:
+        raise BadFrame(f"version {version}: allowed is {VERSION}")
+    view = memoryview(data)
+    payload = view[HEADER_BYTES:]
+    expected = count * AER64_BYTES if (type_, code) == (EVENTS, AER64) else count
+    if type_ < DETECTIONS and len(payload) != expected:
+        raise BadFrame(f"length: count {count} means {expected} bytes of payload, not {len(payload)}")
+    if zlib.crc32(payload, zlib.crc32(view[:28])) != checksum:
+        raise BadFrame("wrong checksum")
+    return Frame(type_, code, number, t_us, count, payload)
+
+
+def build(type_: int, code: int, number: int, t_us: int, count: int, payload: bytes = b"") -> bytes:
+    """The bytes of a frame."""
+    head = HEADER.pack(MAGIC, VERSION, type_, code, number, t_us, count, 0)[:28]
+    checksum = zlib.crc32(payload, zlib.crc32(head))
+    return b"".join((head, checksum.to_bytes(4, "little"), payload))
