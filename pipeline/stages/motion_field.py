@@ -101,8 +101,9 @@ class _MotionFieldStage(Stage):
         return [rows]
 
     def _rows(self, tx: I64, ty: I64, vx: F32, vy: F32, confidence: F32) -> Columns:
+        end_us = (self._window + 1) * self._window_us if len(tx) else 0  # no window, no end
         return {
-            "t": np.full(len(tx), (self._window + 1) * self._window_us, np.int64),
+            "t": np.full(len(tx), end_us, np.int64),
             "x": (tx * self._tile).astype(np.uint16), "y": (ty * self._tile).astype(np.uint16),
             "vx": vx.astype(np.float32), "vy": vy.astype(np.float32),
             "confidence": confidence.astype(np.float32), "flags": self._flags[ty, tx],
