@@ -22,6 +22,7 @@ def source_digest() -> str:
     another module, so the cache folder itself is keyed by everything that a kernel can call.
     """
     digest = hashlib.sha256()
+    digest.update(os.environ.get("NUMBA_BOUNDSCHECK", "").encode())  # numba's own key leaves it out
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())

@@ -18,6 +18,8 @@ from kernels.columns import I64, XY, P, T
 
 HIGH, WRAPS, LOW, ROW, COLUMN, SIGN, UNTIMED, TRIGGERS, UNKNOWN = range(9)
 NO_HIGH = -1
+BEYOND = 4096
+"""A column that no camera of these formats has."""
 
 Events = tuple[T, XY, XY, P]
 
@@ -162,7 +164,8 @@ def _decode_evt3(words: NDArray[np.uint16], state: I64, t_zero: int, t: T, x: XY
                         continue
                     t[n], x[n], y[n], p[n] = now, state[COLUMN] + bit, state[ROW], state[SIGN]
                     n += 1
-            state[COLUMN] += width
+            # Vectors without end must not wrap around into columns that exist.
+            state[COLUMN] = min(state[COLUMN] + width, BEYOND)
         elif kind == 6:
             state[LOW] = word & 4095
         elif kind == 8:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import cv2
 import pytest
 from hypothesis import settings
 
@@ -20,3 +21,19 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder}: set POLYCHRONY_DATA")
     return folder
+
+
+@pytest.fixture
+def video_of():
+    """Writes frames as a video: ``video_of(path, frames, rate=...)``."""
+
+    def write(path, frames, rate=25.0, size=(32, 24)):
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+        for frame in frames:
+            writer.write(frame)
+        writer.release()
+        if not path.exists():
+            path.write_bytes(b"\0\0\0\x18ftypisom\0\0\0\0isommp42\0\0\0\x08free")
+        return path
+
+    return write

@@ -92,7 +92,13 @@ def _prophesee(head: bytes) -> str | None:
 
 def _is_table(head: bytes) -> bool:
     lines = [line for line in head.split(b"\n")[:3] if line.strip() and not line.startswith(b"#")]
-    return any(len(_numbers(line)) >= 4 for line in lines)
+    return any(len(_numbers(line)) >= 4 for line in lines) or (len(lines) > 0 and _names(lines[0]) is not None)
+
+
+def _names(line: bytes) -> list[int] | None:
+    """Where t, x, y, p stand in a table whose first line names its columns."""
+    names = [part.strip().lower() for part in line.decode(errors="replace").strip("# \r\n").split(",")]
+    return [names.index(name) for name in "txyp"] if set("txyp") <= set(names) else None
 
 
 def _numbers(line: bytes) -> list[float]:
@@ -185,8 +191,7 @@ def _read_csv(path: Path) -> Events:
     with path.open("rb") as file:
         first = file.readline(4096)
     skip = 0 if _numbers(first) else 1
-    names = [part.strip().lower() for part in first.decode(errors="replace").strip("# \n").split(",")]
-    order = [names.index(name) for name in "txyp"] if set("txyp") <= set(names) else [0, 1, 2, 3]
+    order = _names(first) or [0, 1, 2, 3]
     delimiter = "," if b"," in first else None
     try:
         table = np.loadtxt(path, delimiter=delimiter, skiprows=skip, usecols=order, ndmin=2, dtype=np.int64)

@@ -14,7 +14,10 @@ EXAMPLES = {
         [{**MOTIF, "threshold": {"probability": 0.08}, "keep": 0.1}],
     ],
     "motion_field": [
-        [MOTIF, {"kind": "motion_field", "input": "motion.evidence", "window_us": 3000, "tile": 7, "min_rows": 2}]
+        [
+            MOTIF,
+            {"kind": "motion_field", "input": "motion.evidence", "window_us": 3000, "tile": 7, "min_rows": 2},
+        ]
     ],
 }
 """Per kind, pipelines whose last stage is of that kind."""

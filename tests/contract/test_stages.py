@@ -17,13 +17,17 @@ from pipeline.stages import KINDS
 from tests.contract.examples import EXAMPLES, SENSOR, spec
 from tests.property.strategies import cuts, recordings
 
-CASES = [pytest.param(stages, id=f"{kind}-{i}") for kind, all_ in EXAMPLES.items() for i, stages in enumerate(all_)]
+CASES = [
+    pytest.param(stages, id=f"{kind}-{i}") for kind, all_ in EXAMPLES.items() for i, stages in enumerate(all_)
+]
 every_stage = pytest.mark.parametrize("stages", CASES)
 small_recordings = recordings(width=SENSOR[0], height=SENSOR[1], max_events=150, max_step_us=600)
 
 
 def engine(stages):
-    return Engine(Graph(validate(spec(stages)), Sensor(width=SENSOR[0], height=SENSOR[1])), Clock(max_gap_us=100_000))
+    return Engine(
+        Graph(validate(spec(stages)), Sensor(width=SENSOR[0], height=SENSOR[1])), Clock(max_gap_us=100_000)
+    )
 
 
 def rows_of(results):

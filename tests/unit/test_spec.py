@@ -1,0 +1,76 @@
+import pytest
+
+from pipeline.graph import Graph
+from pipeline.spec import Sensor, SpecError, load, parse, presets, validate
+
+CLEAN = {"id": "clean", "kind": "background_activity"}
+MOTION = {"id": "motion", "kind": "motif", "model": "motif8"}
+
+WRONG = [
+    ({}, "stages", "field required"),
+    ({"stages": []}, "stages", "at least 1 item"),
+    ({"stages": [{"id": "a", "kind": "motiv"}]}, "stages[0].kind", "'motiv' is no stage; allowed are crop, downsample"),
+    ({"stages": [{"id": "a"}]}, "stages[0].kind", "missing; allowed are crop"),
+    ({"stages": [{**CLEAN, "windows_us": 5}]}, "stages[0].windows_us", "unknown key; allowed are id, input, kind, window_us"),
+    ({"stages": [CLEAN], "output": ["clean"]}, "output", "unknown key; allowed are version, sensor, stages, outputs"),
+    ({"stages": [CLEAN], "sensor": {"w": 3, "width": 3, "height": 3}}, "sensor.w", "unknown key; allowed are width, height"),
+    ({"stages": [{**CLEAN, "window_us": -1}]}, "stages[0].window_us", "greater than or equal to 0"),
+    ({"stages": [{**CLEAN, "id": "Clean!"}]}, "stages[0].id", "should match pattern"),
+    ({"stages": [CLEAN, CLEAN]}, "stages[1].id", "'clean' is taken by stages[0]"),
+    ({"stages": [{**CLEAN, "input": "other"}]}, "stages[0].input", "no stage is named 'other'; allowed are source, clean"),
+    ({"stages": [{**CLEAN, "input": "clean"}]}, "stages[0].input", "a cycle"),
+    ({"stages": [MOTION, {**CLEAN, "input": "motion"}]}, "stages[1].input", "sends detections, background_activity reads events"),
+    ({"stages": [MOTION, {"id": "f", "kind": "motion_field"}]}, "stages[1].input", "allowed are motion.evidence"),
+    ({"stages": [MOTION], "outputs": ["motion.scores"]}, "outputs[0]", "no port 'scores'; allowed are motion, evidence"),
+    ({"stages": [CLEAN], "outputs": ["clean", "clean"]}, "outputs[1]", "named twice"),
+    ({"stages": [{**MOTION, "model": "motif9000"}]}, "stages[0].model", "no motif bank is named 'motif9000': allowed are motif8"),
+    ({"stages": [{"id": "c", "kind": "crop", "x": 60, "y": 0, "width": 10, "height": 10}]}, "stages[0].width", "exceeds the sensor's 64"),
+    ({"stages": [{"id": "c", "kind": "crop", "x": 0, "y": 0, "width": 8, "height": 8}, MOTION]}, "stages[1].model", "looks at 13x13 pixels"),
+    ({"stages": [CLEAN], "sensor": {"width": 10, "height": 10}}, "sensor", "says 10x10, but the source is 64x48"),
+    ({"version": 2, "stages": [CLEAN]}, "version", "should be 1"),
+    ([], "", "must be a mapping"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("document", "path", "problem"), WRONG)
+def test_what_is_wrong_is_named_with_its_path_and_what_is_allowed(document, path, problem):
+    with pytest.raises(SpecError) as caught:
+        Graph(validate(document), Sensor(width=64, height=48))
+    assert caught.value.path == path
+    assert problem.lower() in caught.value.problem.lower()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("stages: [", "not YAML"),
+        ("a: &x [1]\nb: *x", "aliases are not allowed"),
+        ("!!python/object/apply:os.system ['true']", "not YAML"),
+        ("[" * 30_000, "not YAML"),
+        ("x" * 70_000, "longer than"),
+    ],
+)
+def test_text_that_is_no_pipeline_is_refused(text, problem):
+    with pytest.raises(SpecError, match=problem):
+        parse(text)
+
+
+def test_presets_build_and_their_fingerprints_differ():
+    prints = {Graph(load(name), Sensor(width=64, height=48)).fingerprint for name in presets()}
+    assert len(prints) == len(presets()) >= 3
+
+
+def test_outputs_default_to_the_leaves_and_only_what_is_read_is_built():
+    graph = Graph(
+        validate({"stages": [CLEAN, MOTION, {**CLEAN, "id": "other", "input": "source"}]}),
+        Sensor(width=64, height=48),
+    )
+    assert list(graph.outputs) == ["motion", "other"]
+    graph = Graph(validate({"stages": [CLEAN, MOTION], "outputs": ["clean"]}), Sensor(width=64, height=48))
+    assert list(graph.snapshot()) == ["clean"]
+
+
+def test_a_name_that_is_neither_preset_nor_file_is_refused(tmp_path):
+    with pytest.raises(SpecError, match=r"neither a file nor a preset \(denoise, motion, view\)"):
+        load(str(tmp_path / "none.yaml"))
