@@ -60,10 +60,6 @@ class Engine:
             LateEvent: one was late, and the clock takes that for an error.
         """
         self.events += len(columns[0])
-        kept = inside(columns[1], columns[2], self.graph.sensor.width, self.graph.sensor.height)
-        if not kept.all():
-            self.out_of_sensor += len(kept) - int(np.count_nonzero(kept))
-            columns = (columns[0][kept], columns[1][kept], columns[2][kept], columns[3][kept])
         return self._through(self.clock.events(columns))
 
     def heartbeat(self, t_us: int) -> list[Result]:
@@ -88,7 +84,16 @@ class Engine:
         return {"late": self.clock.late, "out_of_sensor": self.out_of_sensor, "shed": 0}
 
     def _through(self, packets: Iterable[Packet]) -> list[Result]:
-        return self._number([sent for packet in packets for sent in self.graph.process(packet)])
+        return self._number(
+            [sent for packet in packets for sent in self.graph.process(self._on_sensor(packet))]
+        )
+
+    def _on_sensor(self, packet: Packet) -> Packet:
+        """Without the events that no pixel can have sent; their times have counted all the same."""
+        c, sensor = packet.columns, self.graph.sensor
+        kept = inside(c["x"], c["y"], sensor.width, sensor.height)
+        self.out_of_sensor += len(kept) - int(np.count_nonzero(kept))
+        return packet.keep(kept)
 
     def _number(self, sent: list[tuple[str, Packet]]) -> list[Result]:
         results: list[Result] = []

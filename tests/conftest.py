@@ -6,6 +6,9 @@ from pathlib import Path
 import cv2
 import pytest
 from hypothesis import settings
+from polychrony_client import Client
+
+from tests.integration.service_process import ServiceProcess
 
 # A kernel's first call compiles it: no deadline says anything about an example.
 settings.register_profile("polychrony", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -37,3 +40,18 @@ def video_of():
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    """A service that runs as long as the tests do."""
+    running = ServiceProcess(tmp_path_factory.mktemp("service") / "data")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(service):
+    """The Python client of that service."""
+    with Client(service.url) as made:
+        yield made

@@ -92,7 +92,8 @@ def _prophesee(head: bytes) -> str | None:
 
 def _is_table(head: bytes) -> bool:
     lines = [line for line in head.split(b"\n")[:3] if line.strip() and not line.startswith(b"#")]
-    return any(len(_numbers(line)) >= 4 for line in lines) or (len(lines) > 0 and _names(lines[0]) is not None)
+    numbers = any(len(_numbers(line)) >= 4 for line in lines)
+    return numbers or (len(lines) > 0 and _names(lines[0]) is not None)
 
 
 def _names(line: bytes) -> list[int] | None:

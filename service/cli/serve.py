@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -34,6 +35,10 @@ def serve(
     settings = with_token(Settings(**{name: value for name, value in given.items() if value is not None}))
     listening = listen(settings)
     note(f"polychrony: listening on {address(settings, listening)}")
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn drains on these, then raises them again for whoever listened before: being told to end
+        # and ending is a success.
+        signal.signal(ending, lambda *_: None)
     asyncio.run(server(settings).serve(sockets=[listening]))
 
 

@@ -1,5 +1,7 @@
 """Real recordings against the truth that several independent decoders agree on, and bad files."""
 
+import itertools
+
 import eventcv
 import faery
 import numpy as np
@@ -64,7 +66,7 @@ def test_the_byte_decoder_equals_the_library_at_the_cuts_of_a_real_camera(data_d
         sizes = np.load(path.with_name("evt3_640x480.packets.npz"))["size"]
     places = [0, *(int(v) for v in np.cumsum(sizes) if v < len(raw)), len(raw)]
     decoder = Decoder(2 if name.startswith("evt3") else 4)
-    parts = [decode.decode(decoder, raw[a:b]) for a, b in zip(places, places[1:], strict=False)]
+    parts = [decode.decode(decoder, raw[a:b]) for a, b in itertools.pairwise(places)]
     table = eventcv.load(str(path), sensor_size=(1280, 720)).numpy().astype(np.int64)
     t, x, y, p = packets.join(parts)
     assert_equal(

@@ -115,10 +115,11 @@ class Client:
             protocols.append(f"polychrony.token.{encoded}")
         url = self._url.replace("http", "ws", 1) + path
         try:
-            return connect(
+            opened = connect(
                 url, subprotocols=protocols, compression=None, max_size=64 << 20, proxy=None,
                 open_timeout=self._patience_s,
             )  # fmt: skip
+            return opened.__enter__()  # whoever asked for it closes it
         except InvalidStatus as problem:
             raise streams.refusal(problem) from problem
         except (OSError, TimeoutError, InvalidHandshake) as problem:

@@ -1,0 +1,5 @@
+"""``python -m service``: the ``polychrony`` command."""
+
+from service.cli import main
+
+main()

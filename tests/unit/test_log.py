@@ -1,0 +1,28 @@
+import pytest
+
+from service import wire
+from service.streams.log import FrameLog
+
+FRAMES = [wire.build(wire.EVENTS, wire.EVT3, i + 1, 0, 10 * i, b"x" * (10 * i)) for i in range(5)]
+
+
+def replayed(path):
+    log = FrameLog(path, fsync=False)
+    return [frame.number for frame, _ in log.replay(2**20)]
+
+
+def test_frames_come_back(tmp_path):
+    log = FrameLog(tmp_path / "log", fsync=True)
+    log.append(FRAMES[:2])
+    log.append(FRAMES[2:])
+    assert replayed(tmp_path / "log") == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("torn", [1, 20, 41, 71])
+def test_a_torn_tail_is_removed_and_the_log_goes_on(tmp_path, torn):
+    path = tmp_path / "log"
+    path.write_bytes(b"".join(FRAMES)[:-torn])
+    whole = replayed(path)
+    assert whole == [1, 2, 3, 4]
+    FrameLog(path, fsync=False).append(FRAMES[4:])
+    assert replayed(path) == [1, 2, 3, 4, 5]
