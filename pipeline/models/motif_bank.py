@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 
 from kernels import motifs
 from pipeline.errors import UserError
@@ -142,7 +143,7 @@ def read(folder: Path) -> MotifBank:
         tensors = safetensors.numpy.load(raw)
         weight = np.asarray(tensors["weight"], np.float32)
         bias = np.asarray(tensors["bias"], np.float32)
-    except (OSError, KeyError, ValueError, ValidationError) as problem:
+    except (OSError, KeyError, ValueError, SafetensorError) as problem:
         raise ModelError(f"motif bank at {folder.name}: {str(problem).splitlines()[0]}") from problem
     if weight.ndim != 5 or weight.shape[:2] != (len(card.labels), 2) or bias.shape != (len(card.labels),):
         raise ModelError(

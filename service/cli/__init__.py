@@ -7,7 +7,6 @@ import sys
 from importlib.metadata import version
 from typing import Annotated, Any
 
-import click
 import typer
 
 from pipeline.errors import UserError
@@ -45,10 +44,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _status(arguments: list[str] | None) -> int:
     try:
         result: Any = app(args=arguments, standalone_mode=False)
-    except click.ClickException as problem:
-        note(f"polychrony: {problem.format_message()}")
-        return problem.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except typer.TyperException as problem:
+        usage: Any = problem  # the parser that Typer brings along is not public
+        note(f"polychrony: {usage.format_message()}".replace("\n", " "))
+        return int(usage.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
         note("polychrony: interrupted")
         return 130
     except UserError as problem:

@@ -26,12 +26,15 @@ def motif(
     preset: Annotated[str, typer.Option(help=f"One of {', '.join(motif_training.PRESETS)}.")] = "motif8",
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps, instead of the preset's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the preset's.")] = None,
+    test_movies: Annotated[
+        int | None, typer.Option(min=1, help="Movies that it is tested on, instead of the preset's.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a motif bank on natural images that slide under the DVS pixel model."""
     if preset not in motif_training.PRESETS:
         raise typer.BadParameter(f"allowed are {', '.join(motif_training.PRESETS)}", param_hint="--preset")
-    changes = {"steps": steps, "seed": seed}
+    changes = {"steps": steps, "seed": seed, "test_movies": test_movies}
     config = motif_training.PRESETS[preset].model_copy(
         update={key: value for key, value in changes.items() if value is not None}
     )

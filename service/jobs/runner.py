@@ -199,7 +199,8 @@ class Jobs:
         if status == 0:
             await self.store.finish(job.id, DONE)
         else:
-            await self.store.finish(job.id, FAILED, _reason(status, said))
+            # People know their file by the name that they gave it.
+            await self.store.finish(job.id, FAILED, _reason(status, said.replace(upload.name, job.name)))
         _log.info("job over", id=job.id, status=status)
 
     async def _follow(self, live: Live, process: asyncio.subprocess.Process) -> str:

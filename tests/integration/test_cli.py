@@ -1,0 +1,169 @@
+"""The command line as people and machines use it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import samples
+
+ROOT = Path(__file__).parents[2]
+
+
+def polychrony(*arguments, cwd=ROOT, **environment):
+    # No warnings filter of ours: people run it without.
+    return subprocess.run(
+        [sys.executable, "-m", "service", *map(str, arguments)], capture_output=True, text=True, timeout=240,
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **environment}, check=False,
+    )  # fmt: skip
+
+
+def answer(*arguments, **options):
+    result = polychrony(*arguments, **options)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_info_for_machines_and_for_people(data_dir):
+    path = data_dir / "recordings" / "evt3_640x480.raw"
+    document = json.loads(answer("info", path, "--json"))
+    assert {key: document[key] for key in ("format", "width", "height", "events", "t_first_us", "t_last_us")} == {
+        "format": "EVT3", "width": 640, "height": 480, "events": 343_474, "t_first_us": 7_139_845, "t_last_us": 9_218_023
+    }  # fmt: skip
+    text = answer("info", path)
+    assert "343,474" in text
+    assert "2.078178 s" in text
+
+
+def test_info_of_a_video(data_dir):
+    document = json.loads(answer("info", data_dir / "video" / "bikes.mp4", "--json"))
+    assert (document["format"], document["width"], document["height"]) == ("video", 640, 272)
+    assert (document["frames"], document["events"]) == (250, None)
+
+
+def test_analyze_without_input_finds_the_directions_of_the_sample(tmp_path):
+    summary = json.loads(answer("analyze", "--out", "answers", "--json", cwd=tmp_path))
+    assert summary["input"]["name"] == samples.CLIP.name
+    folder = tmp_path / "answers"
+    assert sorted(path.name for path in folder.iterdir()) == summary["artifacts"]
+    assert json.loads((folder / "summary.json").read_text())["digests"] == summary["digests"]
+    counts = summary["labels"]["motion"]
+    by_direction = {}
+    for label, n in counts.items():
+        by_direction.setdefault(label.split()[0], 0)
+        by_direction[label.split()[0]] += n
+    assert len(by_direction) == 8
+    assert (
+        min(by_direction.values()) > 0.5 * sum(by_direction.values()) / 8
+    )  # each of the eight windows is seen
+    report = (folder / "report.html").read_text()
+    assert report.count("<svg") >= 5
+    assert not re.search(r"(?:src|href)=\"https?:", report)
+
+
+def test_digests_agree_however_they_are_asked_for(tmp_path, data_dir):
+    path = data_dir / "recordings" / "davis346.aedat4"
+    summary = json.loads(answer("analyze", path, "--out", tmp_path / "out", "--json"))
+    assert json.loads(answer("digest", path, "--json")) == summary["digests"]
+    table = answer("digest", tmp_path / "out" / "motion.parquet").split()
+    assert table == [summary["digests"]["motion"], "motion"]
+    # and of the same events in another format
+    answer("convert", path, tmp_path / "same.npz")
+    assert json.loads(answer("digest", tmp_path / "same.npz", "--json")) == summary["digests"]
+
+
+def test_a_part_of_a_recording(tmp_path, data_dir):
+    path = data_dir / "recordings" / "evt3_640x480.raw"
+    answer("convert", path, tmp_path / "part.csv", "--from", "7.5", "--to", "8", "--roi", "100,50,200,100")
+    document = json.loads(answer("info", tmp_path / "part.csv", "--json"))
+    assert 0 < document["events"] < 343_474
+    assert 7_500_000 <= document["t_first_us"] <= document["t_last_us"] < 8_000_000
+    assert (document["width"], document["height"]) <= (300, 150)
+
+
+def test_progress_and_a_readable_summary(tmp_path):
+    result = polychrony("analyze", samples.CLIP, "-p", "denoise", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "analyzing windows.mp4 100 %" in result.stderr
+    assert "report: windows-answers/report.html" in result.stdout
+    assert (tmp_path / "windows-answers" / "clean.parquet").is_file()
+
+
+def test_several_inputs_get_a_folder_each(tmp_path, data_dir):
+    paths = [data_dir / "recordings" / name for name in ("nmnist.bin", "ncars.dat")]
+    answer("analyze", *paths, "-p", "denoise", "--out", "all", cwd=tmp_path)
+    assert (tmp_path / "all" / "nmnist" / "summary.json").is_file()
+    assert (tmp_path / "all" / "ncars" / "summary.json").is_file()
+
+
+def test_bench_tells_what_this_box_can_take():
+    document = json.loads(answer("bench", "--repeat", "1", "--json"))
+    rows = {(row["pipeline"], row["stage"]): row for row in document["rows"]}
+    assert {("motion", None), ("motion", "motion"), ("denoise", "clean")} <= set(rows)
+    assert all(row["mev_per_s"] > 0 for row in rows.values())
+
+
+FAILURES = [
+    (["info", "none.raw"], 1, "none.raw: No such file or directory"),
+    (["analyze", "note.mp4"], 1, "note.mp4: not a video that OpenCV can read"),
+    (
+        ["analyze", "note.mp4", "-p", "bad.yaml"],
+        1,
+        "pipeline: stages[0].kind: 'motiv' is no stage; allowed are crop",
+    ),
+    (["analyze", "-p", "nothing"], 1, "'nothing' is neither a file nor a preset (denoise, motion, view)"),
+    (["convert", "a.csv", "out.xyz"], 1, "out.xyz: cannot write .xyz; allowed are .npz"),
+    (["digest", "fake.parquet"], 1, "fake.parquet: not a table of Polychrony's"),
+    (["info"], 2, "Missing argument"),
+    (["infos"], 2, "No such command"),
+    (["info", "a.csv", "--sensor", "big"], 2, "'big' is no size such as 640x480"),
+    (["analyze", "a.csv", "--from", "2", "--to", "1"], 2, "not later than --from"),
+    (["analyze", "a.csv", "--roi", "1,2,3"], 2, "no rectangle"),
+    (["serve", "--port", "99999"], 2, "less than or equal to 65535"),
+    (["train", "motif", "--out", "x", "--preset", "none"], 2, "allowed are motif8"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "problem"), FAILURES)
+def test_an_error_is_one_clear_line_and_a_status(tmp_path, arguments, status, problem):
+    (tmp_path / "note.mp4").write_text("not a video\n")
+    (tmp_path / "bad.yaml").write_text("stages: [{id: a, kind: motiv}]\n")
+    (tmp_path / "a.csv").write_text("t,x,y,p\n1,2,3,1\n")
+    (tmp_path / "fake.parquet").write_bytes(b"PAR1 and nothing")
+    result = polychrony(*arguments, cwd=tmp_path)
+    assert result.returncode == status
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("polychrony: ")
+    assert problem in lines[0]
+
+
+def test_a_failed_analysis_leaves_nothing_behind(tmp_path):
+    (tmp_path / "a.csv").write_text("t,x,y,p\n1,2,3,1\n")
+    assert (
+        polychrony("analyze", "a.csv", "--out", "answers", cwd=tmp_path).returncode == 1
+    )  # 3x4 pixels are too few
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_training_makes_a_bank_that_can_be_read(tmp_path):
+    accuracy = json.loads(
+        answer("train", "motif", "--out", tmp_path / "bank", "--steps", "2", "--test-movies", "4", "--json")
+    )
+    assert set(accuracy) >= {"integers", "float", "chance", "what"}
+    assert sorted(path.name for path in (tmp_path / "bank").iterdir()) == [
+        "model.json",
+        "weights.safetensors",
+    ]
+
+
+def test_the_demonstration_ends_with_0_without_a_terminal(tmp_path):
+    result = polychrony("demo", cwd=tmp_path, POLYCHRONY_PORT="0")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "digests are equal" in result.stdout
+    assert "WRONG" not in result.stdout
+    assert re.search(r"dashboard: http://127\.0\.0\.1:\d+/", result.stderr)

@@ -1,0 +1,143 @@
+"""What surrounds streams and jobs: health, metrics, problems, guard, tokens, the page."""
+
+import re
+
+import httpx
+import pytest
+from polychrony_client import Client, Refused
+
+from tests.integration.service_process import ServiceProcess
+
+
+def test_health_and_readiness(client):
+    assert client.request("GET", "/healthz").json() == {"status": "ok"}
+    assert client.request("GET", "/readyz").json() == {"status": "ready"}
+
+
+def test_metrics_count_what_happens_and_nothing_is_compiled_after_readiness(client):
+    def metric(name):
+        text = client.request("GET", "/metrics").text
+        return sum(float(v) for v in re.findall(rf"^{name}(?:{{[^}}]*}})? ([0-9.e+]+)$", text, re.MULTILINE))
+
+    before, compiled = metric("streams_taken_in"), metric("kernel_compilations_total")
+    with client.stream("view", sensor=(64, 48)) as stream:
+        stream.send([1, 2, 3], [1, 2, 3], [1, 2, 3], [1, 0, 1])
+    assert metric("streams_taken_in") >= before + 3
+    assert metric("kernel_compilations_total") == compiled
+    stream.delete()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "blamed"),
+    [
+        ("GET", "/v1/nothing", None, 404, None),
+        ("PUT", "/v1/streams", {}, 405, None),
+        ("POST", "/v1/streams", {}, 422, "pipeline"),
+        ("POST", "/v1/streams", {"pipeline": "motion", "sensors": 1}, 422, "sensors"),
+        ("POST", "/v1/streams", {"pipeline": "motion"}, 422, "pipeline.sensor"),
+        (
+            "POST",
+            "/v1/streams",
+            {"pipeline": {"stages": [{"id": "a", "kind": "b"}]}},
+            422,
+            "pipeline.stages[0].kind",
+        ),
+        ("POST", "/v1/streams", {"pipeline": "motion", "policy": "fast"}, 422, "policy"),
+        ("GET", "/v1/streams/../../etc/passwd", None, 404, None),
+        ("GET", "/v1/streams/0123456789abcdef", None, 404, None),
+        ("GET", "/v1/streams/nothex", None, 422, "stream_id"),
+        ("GET", "/v1/jobs/0123456789abcdef/events", None, 404, None),
+        ("GET", "/v1/streams?limit=0", None, 422, "limit"),
+        ("POST", "/v1/pipelines/validate", {"pipeline": {"stages": []}}, 422, "pipeline.stages"),
+    ],
+)
+def test_errors_are_problem_documents(client, method, path, body, status, blamed):
+    response = client.http.request(method, path, json=body)
+    assert response.headers["content-type"] == "application/problem+json"
+    document = response.json()
+    assert (response.status_code, document["status"]) == (status, status)
+    assert document["title"]
+    assert "\n" not in document["detail"]
+    if blamed:
+        assert document["errors"][0]["path"] == blamed
+
+
+def test_pipelines_are_listed_and_validated(client):
+    listed = client.request("GET", "/v1/pipelines").json()
+    assert {preset["name"] for preset in listed["presets"]} == {"denoise", "motion", "view"}
+    assert "motif" in listed["kinds"]
+    answer = client.request(
+        "POST", "/v1/pipelines/validate",
+        json={"pipeline": listed["presets"][1]["pipeline"], "sensor": {"width": 64, "height": 48}},
+    ).json()  # fmt: skip
+    assert [output["name"] for output in answer["outputs"]] == ["motion", "field"]
+    assert len(answer["outputs"][0]["labels"]) == 16
+
+
+def test_openapi_describes_every_route(client):
+    paths = client.request("GET", "/v1/openapi.json").json()["paths"]
+    assert {"/v1/streams", "/v1/jobs", "/v1/jobs/{job_id}/artifacts/{name}", "/healthz", "/metrics"} <= set(
+        paths
+    )
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            assert operation.get("description"), (method, path)
+            assert all(response.get("description") for response in operation["responses"].values())
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "localhost:1234"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "{own}"}, 422),
+        ({}, 422),
+    ],
+)
+def test_host_and_origin_are_checked(service, headers, status):
+    headers = {key: value.format(own=service.url) for key, value in headers.items()}
+    method = "GET" if "Host" in headers else "POST"
+    path = "/healthz" if method == "GET" else "/v1/streams"
+    assert httpx.request(method, service.url + path, json={}, headers=headers).status_code == status
+
+
+def test_a_token_that_was_set_is_demanded_everywhere_but_at_the_door(tmp_path):
+    token = "correct-horse-battery"
+    service = ServiceProcess(tmp_path / "data", token=token)
+    try:
+        assert httpx.get(f"{service.url}/").status_code == 200
+        assert httpx.get(f"{service.url}/v1/streams").status_code == 401
+        assert httpx.get(f"{service.url}/v1/streams/0123456789abcdef").status_code == 401
+        with Client(service.url) as stranger, pytest.raises(Refused, match="401"):
+            stranger.connect("/v1/streams/0123456789abcdef/ingest")
+        with Client(service.url, "wrong-" + token) as wrong, pytest.raises(Refused, match="401"):
+            wrong.stream("denoise", sensor=(64, 48))
+        with Client(service.url, token) as known, known.stream("denoise", sensor=(64, 48)) as stream:
+            stream.send([1], [1], [1], [1])
+        assert token not in service.log.read_text()
+    finally:
+        service.stop()
+
+
+def test_beyond_loopback_a_token_is_made_and_kept_private(tmp_path):
+    service = ServiceProcess(tmp_path / "data", host="0.0.0.0")
+    try:
+        path = tmp_path / "data" / "token"
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert httpx.get(f"{service.url}/v1/streams").status_code == 401
+        assert path.read_text() not in service.log.read_text()
+        with Client(service.url, path.read_text()) as known:
+            assert known.request("GET", "/v1/streams").json() == {"streams": [], "next": None}
+    finally:
+        service.stop()
+
+
+def test_the_page_and_its_files_are_served_under_a_strict_policy(client):
+    page = client.request("GET", "/")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for name in re.findall(r'"(/static/[^"]+)"', page.text):
+        assert client.request("GET", name).status_code == 200
+    assert not re.search(r"https?://", page.text)
