@@ -38,8 +38,12 @@ def serve(
     for ending in (signal.SIGTERM, signal.SIGINT):
         # uvicorn drains on these, then raises them again for whoever listened before: being told to end
         # and ending is a success.
-        signal.signal(ending, lambda *_: None)
+        signal.signal(ending, _noted)
     asyncio.run(server(settings).serve(sockets=[listening]))
+
+
+def _noted(_signal: int, _frame: object) -> None:
+    """uvicorn has seen to it."""
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -16,8 +16,7 @@ from tests.integration.service_process import ServiceProcess
 
 
 def offline_digests(path, pipeline="motion"):
-    for engine, _, _, _ in run(open_source(path), load(pipeline)):
-        pass
+    *_, (engine, _, _, _) = run(open_source(path), load(pipeline))
     return engine.digests()
 
 

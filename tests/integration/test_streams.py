@@ -1,7 +1,7 @@
 """Live streams through the real service, over real sockets."""
 
+import itertools
 import json
-import os
 import threading
 import time
 
@@ -26,15 +26,14 @@ def recording(data_dir, name=DAVIS):
 
 
 def expected(data_dir, name=DAVIS, pipeline="motion"):
-    for engine, _, _, _ in run(recording(data_dir, name)[1], load(pipeline)):
-        pass
+    *_, (engine, _, _, _) = run(recording(data_dir, name)[1], load(pipeline))
     return dict(engine.rows), engine.digests()
 
 
 def send_in_random_batches(stream, events, seed):
     rng = np.random.default_rng(seed)
     places = np.unique(np.concatenate([[0, len(events[0])], rng.integers(0, len(events[0]), 200)])).tolist()
-    for a, b in zip(places, places[1:], strict=False):
+    for a, b in itertools.pairwise(places):
         stream.send(*(column[a:b] for column in events))
         if rng.random() < 0.2:
             stream.heartbeat(int(events[0][b - 1]))
@@ -43,6 +42,12 @@ def send_in_random_batches(stream, events, seed):
 def ingest(service, id_, **options):
     url = f"ws://127.0.0.1:{service.port}/v1/streams/{id_}/ingest"
     return connect(url, subprotocols=["polychrony.v1"], compression=None, **options)
+
+
+def drain(socket):
+    """Everything until the connection is closed."""
+    while True:
+        socket.recv(timeout=5)
 
 
 def hear(socket, kind):
@@ -206,8 +211,7 @@ def test_a_newer_connection_takes_over(client, service):
     with ingest(service, stream.id) as old, ingest(service, stream.id) as new:
         hear(new, "ready")
         with pytest.raises(ConnectionClosed) as caught:
-            while True:
-                old.recv(timeout=5)
+            drain(old)
         assert caught.value.rcvd.code == 4410
     client.request("DELETE", f"/v1/streams/{stream.id}")
 
@@ -219,8 +223,7 @@ def test_a_deleted_stream_closes_its_sockets(client, service):
         hear(socket, "ready")
         client.request("DELETE", f"/v1/streams/{stream.id}")
         with pytest.raises(ConnectionClosed) as caught:
-            while True:
-                socket.recv(timeout=5)
+            drain(socket)
         assert caught.value.rcvd.code == 4404
 
 
@@ -346,7 +349,6 @@ def test_shutdown_is_quick_and_clean_whatever_clients_do(tmp_path):
         assert time.monotonic() - started < 10
         for socket in sockets:
             with pytest.raises(ConnectionClosed) as caught:
-                while True:
-                    socket.recv(timeout=5)
+                drain(socket)
             assert caught.value.rcvd.code in {1001, 1012}
-    assert os.listdir(tmp_path / "data" / "streams") == [stream.id]
+    assert [path.name for path in (tmp_path / "data" / "streams").iterdir()] == [stream.id]

@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 
-from kernels.events import pack_aer64
 from service import wire
 from service.streams.gate import Gate, Refused
 

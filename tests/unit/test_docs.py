@@ -1,0 +1,181 @@
+"""The pages say what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+import kernels
+import pipeline
+import service
+from pipeline import packets
+from pipeline.stage import Context, Port, StageConfig
+from pipeline.stages import KINDS
+from service import wire
+from service.app import create_app
+from service.cli import app
+from service.settings import Settings
+from service.streams import gate
+from service.streams.stream import State
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
+
+
+def blocks(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def section(text, title):
+    return re.split(r"^## ", text.split(f"## {title}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def rows(text):
+    """The cells of the tables in a text, without headings."""
+    table = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    return [cells for i, cells in enumerate(table) if not set("".join(cells)) <= set("- ") and not (
+        i + 1 < len(table) and set("".join(table[i + 1])) <= set("- ")
+    )]  # fmt: skip
+
+
+def test_the_quick_start_has_exactly_two_commands_and_they_exist():
+    (commands,) = blocks(section(README, "Quick start"), "sh")
+    names = [line.split("#")[0].strip() for line in commands.strip().splitlines()]
+    assert names == ["make run", "make test"]
+    makefile = (ROOT / "Makefile").read_text()
+    for name in re.findall(r"`make (\w+)`", README):
+        assert re.search(rf"^{name}:", makefile, re.MULTILINE), name
+
+
+def test_every_command_that_is_shown_exists():
+    verbs = set(get_command(app).commands)
+    pages = README + "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    shown = set(re.findall(r"(?:bin/|`)polychrony (\w+)", pages))
+    assert shown <= verbs
+    assert (
+        verbs
+        == set(re.findall(r"`(?:polychrony )?(\w+)(?: motif)?`", (ROOT / "CHANGELOG.md").read_text())) & verbs
+    )
+
+
+def test_pipelines_that_are_shown_build():
+    from pipeline.graph import Graph
+    from pipeline.spec import Sensor, parse, presets
+
+    (shown,) = blocks(README, "yaml")
+    assert list(Graph(parse(shown), Sensor(width=64, height=48)).outputs) == ["motion", "field"]
+    assert set(re.findall(r"`(\w+)`", re.search(r"Presets: (.*?)Stages:", README, re.DOTALL)[1])) == set(
+        presets()
+    )
+    assert set(re.findall(r"`(\w+)`", re.search(r"Stages: (.*?);", README, re.DOTALL)[1])) == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("title", "package"), [("kernels/", kernels), ("pipeline/", pipeline), ("service/", service)]
+)
+def test_the_map_names_every_file(title, package):
+    folder = Path(package.__file__).parent
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = {
+        cells[0].strip("`")
+        for line in re.findall(rf"^## {title}.*?(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+        for cells in rows(line)
+    }
+    there = {path.name for path in folder.glob("*.py") if path.name not in {"__init__.py", "__main__.py"}}
+    there |= {
+        f"{path.name}/"
+        for path in folder.iterdir()
+        if path.is_dir() and path.name[0] not in "_." and path.name != "web"
+    }
+    assert named == there
+
+
+def test_the_protocol_names_every_frame_type_and_code():
+    for title, numbers in (("Ingest", range(1, 6)), ("Results", range(16, 21))):
+        named = {name: int(number) for number, name, *_ in rows(section(PROTOCOL, title))}
+        assert sorted(named.values()) == list(numbers)
+        assert {name: getattr(wire, name.upper()) for name in named} == named
+    codes = {int(cells[0]) for cells in rows(section(PROTOCOL, "Close codes"))}
+    used = {
+        gate.BAD_FRAME,
+        gate.NO_STREAM,
+        gate.SEQUENCE_GAP,
+        gate.SUPERSEDED,
+        gate.POLICY,
+        gate.TOO_LARGE,
+        gate.FAULT,
+        gate.RESTART,
+    }
+    assert codes == used | {1000}
+    assert f"Stream states: {', '.join(State)}." in PROTOCOL
+
+
+def test_the_header_is_laid_out_as_the_page_says():
+    sizes = {"4 bytes": 4, "u8": 1, "u16": 2, "u32": 4, "u64": 8, "i64": 8}
+    at = 0
+    for offset, kind, _ in rows(section(PROTOCOL, "Frames")):
+        assert int(offset) == at
+        at += sizes[kind]
+    assert at == wire.HEADER_BYTES
+
+
+def test_the_protocol_names_every_route(tmp_path):
+    document = create_app(Settings(data_dir=tmp_path)).openapi()
+    there = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert {(method, path.strip("`")) for method, path, _ in rows(section(PROTOCOL, "REST"))} == there
+
+
+def test_every_setting_is_listed_with_its_default():
+    listed = {cells[0].strip("`"): cells[1:] for cells in rows((ROOT / "docs" / "settings.md").read_text())}
+    assert listed == {
+        name: ["none" if field.default in (None, ()) else str(field.default), field.description]
+        for name, field in Settings.model_fields.items()
+    }
+
+
+def test_every_stage_is_listed_with_its_keys():
+    text = (ROOT / "docs" / "add-a-stage.md").read_text()
+    listed = {cells[0].strip("`"): (cells[1], re.findall(r"`(\w+)`", cells[2])) for cells in rows(text)}
+    assert listed == {
+        kind: (config.accepts, [key for key in config.model_fields if key not in {"id", "kind", "input"}])
+        for kind, config in KINDS.items()
+    }
+
+
+def test_the_stage_that_the_page_shows_works():
+    (source,) = blocks((ROOT / "docs" / "add-a-stage.md").read_text(), "python")
+    space = {"__name__": "shown"}
+    exec(compile(source, "add-a-stage.md", "exec"), space)  # the page is ours
+    Polarity = space["Polarity"]
+    Polarity.model_rebuild(_types_namespace=space)
+    assert issubclass(Polarity, StageConfig)
+    import numpy as np
+
+    column = np.arange(4, dtype=np.uint16)
+    stage = Polarity(id="p", keep="off").build(Context(Port("events", 8, 8)))
+    events = (np.arange(4), column, column, np.array([True, False, True, False]))
+    (packet,) = stage.process(packets.events(events, 3))
+    assert packet.columns["t"].tolist() == [1, 3]
+
+
+def test_links_lead_somewhere():
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), (page.name, target)
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_locks_carry_hashes_and_no_address(lock):
+    text = (ROOT / lock).read_text()
+    assert "http" not in re.sub(r"^http\w*==.*$", "", text, flags=re.MULTILINE).replace("httpx", "").replace(
+        "httpcore", ""
+    )
+    requirements = [line for line in text.splitlines() if re.match(r"\w", line)]
+    assert len(requirements) > 40
+    assert text.count("--hash=sha256:") >= len(requirements)
