@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.ties import tie_order
 from pipeline.packets import Columns, Kind
 from pipeline.stage import Port
 
@@ -105,7 +106,5 @@ def _canonical(rows: Rows) -> Rows:
     key = y.astype(np.uint64) << np.uint64(32) | rows["x"].astype(np.uint64) << np.uint64(16) | polarity
     if "label" in names:
         key |= rows["label"].astype(np.uint64)
-    t = rows["t"]
-    if not np.any((t[1:] == t[:-1]) & (key[1:] < key[:-1])):
-        return rows
-    return rows[np.lexsort((key, t))]
+    order = tie_order(rows["t"].astype(np.int64), key)
+    return rows if order is None else rows[order]

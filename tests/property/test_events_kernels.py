@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import events, filters
+from kernels import events, filters, ties
 from tests.property.strategies import recordings
 from tests.reference import filters as naive
 
@@ -63,3 +63,18 @@ def test_aer64_refuses_what_does_not_fit():
 def test_first_fall(times):
     falls = [i for i in range(1, len(times)) if times[i] < times[i - 1]]
     assert events.first_fall(np.array(times, np.int64)) == (falls[0] if falls else -1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=300), st.booleans())
+def test_order_among_ties_equals_a_stable_sort(rows, many_keys):
+    rows.sort(key=lambda row: row[0])
+    keys = [key * 10**15 for _, key in rows] if many_keys else [key for _, key in rows]
+    order = ties.tie_order(np.array([t for t, _ in rows], np.int64), np.array(keys, np.uint64))
+    expected = sorted(range(len(rows)), key=lambda i: (rows[i][0], keys[i]))
+    assert (list(range(len(rows))) if order is None else order.tolist()) == expected
+
+
+def test_the_worst_order_among_ties_takes_no_quadratic_time():
+    n = 1_000_000
+    order = ties.tie_order(np.zeros(n, np.int64), np.arange(n, dtype=np.uint64)[::-1].copy())
+    np.testing.assert_array_equal(order, np.arange(n)[::-1])
