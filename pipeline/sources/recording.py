@@ -6,6 +6,7 @@ time that runs backwards. What had to be put right is counted.
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,14 @@ from pipeline.spec import Sensor
 BATCH = 65_536
 MAX_T_US = 2**53 - 1
 MAX_UNZIPPED = 8 * 2**30
+_LARGEST = (16384, 16384)
+_CAMERAS = {
+    "genx320": Sensor(width=320, height=320),
+    "imx636": Sensor(width=1280, height=720),
+    "gen4": Sensor(width=1280, height=720),
+    "gen3": Sensor(width=640, height=480),
+}
+"""Sensors of the cameras whose recorder wrote its name into the header, and nothing of its size."""
 WORD_BYTES = {"EVT2": 4, "EVT3": 2, "DAT": 8}
 
 
@@ -57,6 +66,9 @@ class Recording:
             sensor_from="given" if sensor else "file" if stated else "events",
             events=len(t), t_first_us=int(t[0]), t_last_us=int(t[-1]), repaired=repaired,
         )  # fmt: skip
+        outside = int(np.count_nonzero((x >= grid.width) | (y >= grid.height)))
+        if outside:
+            self.info.details["events_outside_sensor"] = outside
 
     def batches(self) -> Iterator[tuple[Events, float]]:
         """See :class:`pipeline.sources.base.Source`."""
@@ -80,7 +92,7 @@ def identify(head: bytes, path: Path) -> str | None:
 
 
 def _prophesee(head: bytes) -> str | None:
-    header = b"\n".join(line for line in head.split(b"\n") if line.startswith(b"%")).lower()
+    header = b"\n".join(_header_lines(head)).lower()
     if b"evt 3" in header or b"evt3" in header:
         return "EVT3"
     if b"evt 2.1" in header or b"evt21" in header:
@@ -129,7 +141,10 @@ def _check_whole(path: Path, word: int, after_header: int) -> None:
     size, start = path.stat().st_size, 0
     with path.open("rb") as file:
         while file.peek(1)[:1] == b"%":
-            start += len(file.readline(65536))
+            line = file.readline(65536)
+            start += len(line)
+            if line.strip() == b"% end":
+                break  # whatever follows are events
     body = size - start - after_header
     if body <= 0:
         raise SourceError(f"{path.name}: holds no events")
@@ -141,15 +156,9 @@ def _check_whole(path: Path, word: int, after_header: int) -> None:
 
 def _through_eventcv(path: Path, kind: str) -> tuple[Events, Sensor | None]:
     try:
-        try:
-            stream: Any = eventcv.load(str(path))
-            stated = Sensor(width=stream.sensor_size[0], height=stream.sensor_size[1])
-        except ValueError as problem:
-            if "sensor_size" not in str(problem):
-                raise
-            # A header without geometry: eventcv wants one, so it gets the largest that DAT can hold.
-            stream, stated = eventcv.load(str(path), sensor_size=(16384, 16384)), None
-        table: NDArray[Any] = stream.numpy()
+        stated = _aedat4_sensor(path) if kind == "AEDAT4" else _geometry(path)
+        # eventcv drops what lies outside the size that it is given, or guesses, without a word.
+        table: NDArray[Any] = eventcv.load(str(path), sensor_size=_LARGEST).numpy()
     except (ValueError, OSError, RuntimeError, OverflowError, TypeError) as problem:
         raise SourceError(f"{path.name}: not a readable {kind} file: {_first_line(problem)}") from problem
     if len(table) and int(table[:, 2].max()) > MAX_T_US:
@@ -161,6 +170,42 @@ def _through_eventcv(path: Path, kind: str) -> tuple[Events, Sensor | None]:
         table[:, 3] != 0,
     )
     return columns, stated
+
+
+def _aedat4_sensor(path: Path) -> Sensor:
+    width, height = eventcv.load(str(path)).sensor_size
+    return Sensor(width=width, height=height)
+
+
+def _geometry(path: Path) -> Sensor | None:
+    """The sensor that a Prophesee header states, or that the camera which it names has."""
+    with path.open("rb") as file:
+        head = file.read(65_536)
+    header = b"\n".join(_header_lines(head)).decode(errors="replace").lower()
+    found = re.search(r"geometry[ :]+(\d+)x(\d+)", header)
+    width, height = (
+        (found[1], found[2])
+        if found
+        else tuple(
+            match[1] if (match := re.search(rf"\b{key}[ =:]+(\d+)", header)) else None
+            for key in ("width", "height")
+        )
+    )
+    if width and height and 0 < int(width) <= 65536 and 0 < int(height) <= 32768:
+        return Sensor(width=int(width), height=int(height))
+    for name, sensor in _CAMERAS.items():
+        if re.search(rf"plugin_name .*{name}", header):
+            return sensor
+    return None
+
+
+def _header_lines(head: bytes) -> Iterator[bytes]:
+    for line in head.split(b"\n"):
+        if not line.startswith(b"%"):
+            return
+        yield line
+        if line.strip() == b"% end":
+            return
 
 
 def _read_npz(path: Path) -> tuple[Events, Sensor | None]:

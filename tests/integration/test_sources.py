@@ -192,3 +192,19 @@ def test_a_video_takes_no_more_memory_for_more_frames(data_dir):
     sizes = [len(batch[0]) for batch, _ in source.batches()]
     assert len(sizes) == source.info.details["frames"]
     assert sum(sizes) > 100_000
+
+
+def test_geometry_that_no_header_states_is_that_of_the_camera_or_of_the_events(data_dir, tmp_path):
+    raw = (data_dir / "recordings" / "evt3_1280x720_25mevs.raw").read_bytes()
+    body = raw[raw.rindex(b"% system_ID") :].split(b"\n", 1)[1]
+    cases = {
+        b"% evt 3.0\n": ("events", None),
+        b"% evt 3.0\n% plugin_name hal_plugin_imx636_evk4\n": ("file", (1280, 720)),
+        b"% evt 3.0\n% format EVT3;height=800;width=1300\n% end\n": ("file", (1300, 800)),
+        b"% evt 3.0\n% geometry 640x480\n% end\n": ("file", (640, 480)),
+    }
+    for header, (origin, size) in cases.items():
+        info = open_source(text(tmp_path / "x.raw", header + body)).info
+        assert (info.events, info.sensor_from) == (219_596, origin)
+        assert size in {None, (info.sensor.width, info.sensor.height)}
+    assert info.details["events_outside_sensor"] > 0  # more than the last header allows: said, not hidden
