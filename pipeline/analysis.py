@@ -38,6 +38,7 @@ from pipeline.sinks.tables import JsonTable, ParquetTable, as_columns, events_po
 from pipeline.sources.base import Source
 from pipeline.spec import PipelineSpec
 from pipeline.stage import Port
+from pipeline.stages.motion_field import MotionField
 
 Progress = Callable[[float, int, dict[str, int]], None]
 """Called with (fraction done, events so far, rows so far per output)."""
@@ -175,7 +176,7 @@ class _Writers:
             if port.kind == "detections":
                 self.detections[name] = DetectionStatistics(port)
             elif port.kind == "field":
-                self.fields[name] = FieldStatistics(port, _tile_of(spec, name))
+                self.fields[name] = FieldStatistics(port, *_tile_and_window(spec, name))
 
     def take(self, events: Events, results: list[Result]) -> None:
         """Write one step."""
@@ -240,8 +241,10 @@ def _gathered(source: Source) -> Iterator[tuple[Events, float]]:
         yield packets.join(parts), fraction
 
 
-def _tile_of(spec: PipelineSpec, output: str) -> int:
-    return next(getattr(config, "tile", 1) for config in spec.stages if config.id == output.partition(".")[0])
+def _tile_and_window(spec: PipelineSpec, output: str) -> tuple[int, int]:
+    """Pixels and us of what one row of a field stands for."""
+    config = next(config for config in spec.stages if config.id == output.partition(".")[0])
+    return (config.tile, config.window_us) if isinstance(config, MotionField) else (1, 1000)
 
 
 def _appear(part: Path, out: Path) -> None:

@@ -159,7 +159,8 @@ def _field_over_time(name: str, field: FieldStatistics, events: EventStatistics)
             angles="xy", scale_units="xy", scale=longest / (1.4 * field.tile), pivot="mid",
             width=0.006, headwidth=4,
         )  # fmt: skip
-        axes.set_title(f"{edges[i]:.3g} to {edges[i + 1]:.3g} s", fontsize=8)
+        start, stop = max(0.0, edges[i]), min(events.duration_us * 1e-6, edges[i + 1])
+        axes.set_title(f"{start:.3g} to {stop:.3g} s", fontsize=8)
     note = (
         f"Tiles of {field.tile} px; colour = direction; an arrow of {1.4 * field.tile:.0f} px "
         f"is {longest:.2f} px/ms."

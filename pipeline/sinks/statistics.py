@@ -13,22 +13,22 @@ from pipeline.spec import Sensor
 from pipeline.stage import Port
 
 FLAG_NAMES = {WARM_UP: "warm_up", AFTER_GAP: "after_gap", UNRELIABLE: "unreliable"}
-_FIRST_WIDTH_US = 1000
 
 
 class Timeline:
     """Sums over time on a grid that coarsens itself: bin k of width w covers [k w, (k + 1) w).
 
-    The width is the smallest 1000 * 2^n us for which the time spanned so far fits into ``bins``, so it
+    The width is the smallest width_us * 2^n for which the time spanned so far fits into ``bins``, so it
     depends on what was added and not on the order or the portions.
 
     Args:
         bins: how many bins there are at most.
         shape: what is summed per bin.
+        width_us: the finest width.
     """
 
-    def __init__(self, bins: int, shape: tuple[int, ...]) -> None:
-        self.width_us = _FIRST_WIDTH_US
+    def __init__(self, bins: int, shape: tuple[int, ...], width_us: int = 1000) -> None:
+        self.width_us = width_us
         self._bins = bins
         self._sums = np.zeros((bins, *shape))
         self._first: int | None = None
@@ -140,12 +140,13 @@ class FieldStatistics:
 
     SLICES = 12
 
-    def __init__(self, port: Port, tile: int) -> None:
+    def __init__(self, port: Port, tile: int, window_us: int) -> None:
         self.port, self.tile = port, tile
         self.rows, self.columns = -(-port.height // tile), -(-port.width // tile)
         self.flags = dict.fromkeys(FLAG_NAMES.values(), 0)
-        self.mean = Timeline(300, (3,))
-        self.slices = Timeline(self.SLICES, (self.rows * self.columns, 3))
+        # No finer than the field itself, or every other bin would be empty.
+        self.mean = Timeline(300, (3,), window_us)
+        self.slices = Timeline(self.SLICES, (self.rows * self.columns, 3), window_us)
 
     def add(self, columns: Columns) -> None:
         """Take in rows."""
