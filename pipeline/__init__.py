@@ -1,1 +1,5 @@
-"""What a stream goes through: packets, stages, graphs, sources, sinks and models."""
+"""What a stream of events goes through, from source to sink."""
+
+from pipeline.offline import run
+
+__all__ = ["run"]

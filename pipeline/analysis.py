@@ -16,20 +16,15 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import numpy as np
-
-from pipeline import packets
-from pipeline.clock import Clock
 from pipeline.engine import Engine, Result
-from pipeline.graph import Graph
+from pipeline.offline import EVERYTHING, Selection, engine_for, steps
 from pipeline.packets import Events
 from pipeline.rows import unpack
 from pipeline.sinks.report import write_report
@@ -37,69 +32,10 @@ from pipeline.sinks.statistics import DetectionStatistics, EventStatistics, Fiel
 from pipeline.sinks.tables import JsonTable, ParquetTable, as_columns, events_port
 from pipeline.sources.base import Source
 from pipeline.spec import PipelineSpec
-from pipeline.stage import Port
 from pipeline.stages.motion_field import MotionField
 
 Progress = Callable[[float, int, dict[str, int]], None]
 """Called with (fraction done, events so far, rows so far per output)."""
-
-_STEP = 65_536
-"""Events are taken in at least so many at a time, where the source gives fewer."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """A part of an input.
-
-    Attributes:
-        from_us: events before this are left out; counted from stream time 0.
-        to_us: so are events at or after this.
-        roi: x, y, width, height: so are events outside this rectangle; coordinates stay.
-    """
-
-    from_us: int | None = None
-    to_us: int | None = None
-    roi: tuple[int, int, int, int] | None = None
-
-    def apply(self, events: Events) -> Events:
-        """The events inside."""
-        t, x, y, p = events
-        kept = np.ones(len(t), np.bool_)
-        if self.from_us is not None:
-            kept &= t >= self.from_us
-        if self.to_us is not None:
-            kept &= t < self.to_us
-        if self.roi is not None:
-            left, top, width, height = self.roi
-            kept &= (x >= left) & (x < left + width) & (y >= top) & (y < top + height)
-        return events if kept.all() else (t[kept], x[kept], y[kept], p[kept])
-
-    def over(self, t: np.ndarray[Any, np.dtype[np.int64]]) -> bool:
-        """Whether everything from here on is too late."""
-        return self.to_us is not None and len(t) > 0 and int(t[0]) >= self.to_us
-
-
-EVERYTHING = Selection()
-
-
-def run(
-    source: Source, spec: PipelineSpec, selection: Selection = EVERYTHING, clock: Clock | None = None
-) -> Iterator[tuple[Engine, Events, list[Result], float]]:
-    """Run a pipeline over a source, step by step: (engine, events, results, fraction done).
-
-    The last step has no events and closes what is open.
-
-    Raises:
-        SpecError: the pipeline does not fit the source.
-        SourceError: the source cannot be read on.
-    """
-    engine = Engine(Graph(spec, source.info.sensor, source.flags), clock)
-    for arrived, fraction in _gathered(source):
-        if selection.over(arrived[0]):
-            break
-        events = selection.apply(arrived)
-        yield engine, events, engine.feed(events), fraction
-    yield engine, packets.no_events(), engine.end(), 1.0
 
 
 def analyze(
@@ -134,14 +70,12 @@ def _analyze_into(
     folder: Path, source: Source, spec: PipelineSpec, name: str, selection: Selection, progress: Progress
 ) -> dict[str, Any]:
     started = time.perf_counter()
-    engine: Engine | None = None
+    engine = engine_for(source, spec)
     with ExitStack() as files:
-        writers = _Writers(folder, files, source)
-        for engine, events, results, fraction in run(source, spec, selection):
-            writers.prepare(engine, spec)
+        writers = _Writers(folder, files, source, engine, spec)
+        for events, results, fraction in steps(engine, source, selection):
             writers.take(events, results)
             progress(fraction, writers.events.events, engine.rows)
-    assert engine is not None  # noqa: S101 - run always ends with a step
     seconds = time.perf_counter() - started
     summary = _summary(source, spec, name, selection, engine, writers, seconds)
     write_report(folder / "report.html", summary, writers.events, writers.detections, writers.fields)
@@ -153,25 +87,20 @@ def _analyze_into(
 class _Writers:
     """Where each step of a run goes."""
 
-    def __init__(self, folder: Path, files: ExitStack, source: Source) -> None:
-        self._folder, self._files = folder, files
+    def __init__(
+        self, folder: Path, files: ExitStack, source: Source, engine: Engine, spec: PipelineSpec
+    ) -> None:
         sensor = source.info.sensor
         self.events = EventStatistics(sensor)
         self.detections: dict[str, DetectionStatistics] = {}
         self.fields: dict[str, FieldStatistics] = {}
-        self._ports: dict[str, Port] = {}
+        self._ports = engine.graph.outputs
         self._tables: dict[str, list[ParquetTable | JsonTable]] = {}
         self._event_table = files.enter_context(ParquetTable(folder / "events.parquet", events_port(sensor)))
-
-    def prepare(self, engine: Engine, spec: PipelineSpec) -> None:
-        """Open the tables of the outputs, once."""
-        if self._ports:
-            return
-        self._ports = engine.graph.outputs
         for name, port in self._ports.items():
-            json_table = JsonTable(self._folder / f"{name}.json", name, port)
-            self._files.callback(json_table.close)
-            parquet = self._files.enter_context(ParquetTable(self._folder / f"{name}.parquet", port))
+            json_table = JsonTable(folder / f"{name}.json", name, port)
+            files.callback(json_table.close)
+            parquet = files.enter_context(ParquetTable(folder / f"{name}.parquet", port))
             self._tables[name] = [parquet, json_table]
             if port.kind == "detections":
                 self.detections[name] = DetectionStatistics(port)
@@ -225,20 +154,6 @@ def _summary(
 
 def _silent(_fraction: float, _events: int, _rows: dict[str, int]) -> None:
     """Nobody wants to know."""
-
-
-def _gathered(source: Source) -> Iterator[tuple[Events, float]]:
-    """The source's batches, small ones joined: a frame's handful of events is not worth a step."""
-    parts: list[Events] = []
-    n, fraction, said = 0, 0.0, 0.0
-    for events, fraction in source.batches():
-        parts.append(events)
-        n += len(events[0])
-        if n >= _STEP or fraction - said >= 0.01:
-            yield packets.join(parts), fraction
-            parts, n, said = [], 0, fraction
-    if parts:
-        yield packets.join(parts), fraction
 
 
 def _tile_and_window(spec: PipelineSpec, output: str) -> tuple[int, int]:

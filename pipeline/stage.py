@@ -106,7 +106,7 @@ class Stage(ABC):
         """Go on from a snapshot."""
 
 
-class StageConfig(BaseModel):
+class StageConfig(BaseModel, ABC):
     """What a pipeline says of a stage; each kind adds its own keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -121,10 +121,10 @@ class StageConfig(BaseModel):
         None, description="stage or stage.port to read, or `source`; default: the stage before"
     )
 
+    @abstractmethod
     def build(self, context: Context) -> Stage:
         """A fresh stage.
 
         Raises:
             Misfit: it does not fit what it would read.
         """
-        raise NotImplementedError

@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import samples
-from pipeline.analysis import Progress, Selection
+from pipeline.analysis import Progress
 from pipeline.analysis import analyze as run_analysis
+from pipeline.offline import Selection
 from pipeline.sources import Source
 from pipeline.spec import PipelineSpec, load
 from service.cli.console import out, print_json, progress, say_when_compiling, table

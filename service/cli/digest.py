@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.analysis import run
+from pipeline.offline import engine_for, steps
 from pipeline.sinks.tables import read_digest
 from pipeline.spec import load
 from service.cli.console import out, print_json
@@ -26,10 +26,11 @@ def digest(
     if path.is_file() and path.open("rb").read(4) == _PARQUET:
         found = {path.stem: read_digest(path)}
     else:
-        found = dict[str, str]()
-        for engine, _, _, fraction in run(source_of(path, sensor, frame_rate), load(pipeline)):
-            if fraction >= 1:
-                found = engine.digests()
+        source = source_of(path, sensor, frame_rate)
+        engine = engine_for(source, load(pipeline))
+        for _ in steps(engine, source):
+            pass
+        found = engine.digests()
     if as_json:
         print_json(found)
         return

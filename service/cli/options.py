@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.analysis import Selection
+from pipeline.offline import Selection
 from pipeline.sources import EmulatorConfig, Source, open_source
 from pipeline.spec import Sensor
 

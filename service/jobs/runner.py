@@ -83,18 +83,11 @@ class Jobs:
         self._live: dict[str, Live] = {}
         self._more = asyncio.Semaphore(0)
         self._workers: list[asyncio.Task[None]] = []
-        self._store: JobStore | None = None
-
-    @property
-    def store(self) -> JobStore:
-        """The queue; there once :meth:`open` was called."""
-        assert self._store is not None  # noqa: S101
-        return self._store
+        self.store = JobStore(settings.data_dir / "jobs.sqlite")
 
     async def open(self) -> None:
         """Open the queue and start working; what a crash left half done is done again."""
         self._settings.jobs_dir.mkdir(parents=True, exist_ok=True)
-        self._store = JobStore(self._settings.data_dir / "jobs.sqlite")
         await self.store.open()
         known = {job.id for job in await self.store.page(None, 2**31)}
         for folder in self._settings.jobs_dir.iterdir():
@@ -111,8 +104,7 @@ class Jobs:
         for live in self._live.values():
             _kill(live)
         await asyncio.gather(*self._workers, return_exceptions=True)
-        if self._store:
-            self._store.close()
+        self.store.close()
 
     def new_folder(self) -> tuple[str, Path]:
         """A name for a job, and its folder."""
@@ -205,10 +197,11 @@ class Jobs:
 
     async def _follow(self, live: Live, process: asyncio.subprocess.Process) -> str:
         """Read a child's progress until it ends; its last words."""
-        assert process.stdout is not None  # noqa: S101 - both are pipes
-        assert process.stderr is not None  # noqa: S101
-        complaints = asyncio.create_task(_last_line(process.stderr))
-        async for line in process.stdout:
+        stdout, stderr = process.stdout, process.stderr
+        if stdout is None or stderr is None:
+            raise RuntimeError("a job's child was started without pipes")
+        complaints = asyncio.create_task(_last_line(stderr))
+        async for line in stdout:
             with suppress(ValueError, KeyError):
                 progress = json.loads(line)
                 live.fraction, live.events = progress["done"], progress["events"]

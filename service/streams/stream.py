@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,7 +117,7 @@ class Stream:
     def start(self, restore: bool) -> None:
         """Begin; ``restore`` replays the log first."""
         if restore and self._log is not None:
-            self._runner.start(self._replay)
+            self._runner.start(partial(self._replay, self._log))
         else:
             self.restored.set()
             self._runner.start()
@@ -234,10 +235,9 @@ class Stream:
         newest = self._runner.engine.clock.running_max_us
         return None if newest is None else newest - self.request.reorder_us
 
-    def _replay(self) -> None:
+    def _replay(self, log: FrameLog) -> None:
         """In the runner's thread: the log, and with it the gate's count of what came before."""
-        assert self._log is not None  # noqa: S101 - start() asks for a replay only then
-        for frame, size in self._log.replay(self._settings.max_frame_bytes):
+        for frame, size in log.replay(self._settings.max_frame_bytes):
             self.gate.take(frame, size)
             self._runner.replay(frame, size)
         self._loop.call_soon_threadsafe(self.restored.set)

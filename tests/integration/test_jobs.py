@@ -8,7 +8,7 @@ import pytest
 from polychrony_client import Client, PolychronyError, Refused
 
 from pipeline import samples
-from pipeline.analysis import run
+from pipeline.offline import engine_for, steps
 from pipeline.sinks.tables import read_digest
 from pipeline.sources import open_source
 from pipeline.spec import load
@@ -16,7 +16,9 @@ from tests.integration.service_process import ServiceProcess
 
 
 def offline_digests(path, pipeline="motion"):
-    *_, (engine, _, _, _) = run(open_source(path), load(pipeline))
+    source = open_source(path)
+    engine = engine_for(source, load(pipeline))
+    list(steps(engine, source))
     return engine.digests()
 
 

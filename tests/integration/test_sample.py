@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline import samples
-from pipeline.analysis import run
 from pipeline.models import motif_bank
+from pipeline.offline import engine_for, steps
 from pipeline.rows import unpack
 from pipeline.samples import render
 from pipeline.sources import open_source
@@ -19,7 +19,9 @@ from pipeline.spec import load
 def answers():
     """All rows of the motion pipeline over the clip."""
     parts = {}
-    for engine, _, results, _ in run(open_source(samples.CLIP), load("motion")):
+    source = open_source(samples.CLIP)
+    engine = engine_for(source, load("motion"))
+    for _, results, _ in steps(engine, source):
         for result in results:
             parts.setdefault(result.output, []).append(
                 unpack(result.rows, engine.graph.outputs[result.output])

@@ -8,13 +8,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import pipeline
 from kernels import decode
 from kernels.decode import Decoder
 from pipeline import packets
+from pipeline.offline import engine_for, steps
 from pipeline.sinks import recordings
 from pipeline.sources import SourceError, open_source
 from pipeline.sources.video import Video
-from pipeline.spec import Sensor
+from pipeline.spec import Sensor, load
 
 TRUTH = {
     "davis346.aedat4": ("AEDAT4", (346, 260), 78_830, 2.36),
@@ -208,3 +210,13 @@ def test_geometry_that_no_header_states_is_that_of_the_camera_or_of_the_events(d
         assert (info.events, info.sensor_from) == (219_596, origin)
         assert size in {None, (info.sensor.width, info.sensor.height)}
     assert info.details["events_outside_sensor"] > 0  # more than the last header allows: said, not hidden
+
+
+def test_columns_at_hand_give_the_same_answers(data_dir):
+    source = open_source(data_dir / "recordings" / "davis346.aedat4")
+    events = events_of(source)
+    answers = pipeline.run("motion", events, (346, 260))
+    engine = engine_for(open_source(data_dir / "recordings" / "davis346.aedat4"), load("motion"))
+    list(steps(engine, source))
+    assert {name: len(columns["t"]) for name, columns in answers.items()} == engine.rows
+    assert answers["motion"]["score"].dtype == np.float32

@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from pipeline import packets
-from pipeline.analysis import run
+from pipeline.offline import engine_for, steps
 from pipeline.sources import open_source
 from pipeline.spec import load
 from tests.integration.service_process import ServiceProcess
@@ -26,7 +26,9 @@ def recording(data_dir, name=DAVIS):
 
 
 def expected(data_dir, name=DAVIS, pipeline="motion"):
-    *_, (engine, _, _, _) = run(recording(data_dir, name)[1], load(pipeline))
+    _, source = recording(data_dir, name)
+    engine = engine_for(source, load(pipeline))
+    list(steps(engine, source))
     return dict(engine.rows), engine.digests()
 
 
