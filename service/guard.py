@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import ipaddress
 from collections.abc import Iterable
 
 from starlette.requests import HTTPConnection
@@ -20,7 +21,6 @@ from starlette.websockets import WebSocket
 from service.problems import Problem
 from service.settings import Settings
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/"})
 TOKEN_PROTOCOL = "polychrony.token."  # noqa: S105 - the name of a subprotocol
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -31,7 +31,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        self._hosts = LOOPBACK | {settings.host} | set(settings.allowed_hosts)
+        self._hosts = {"localhost", settings.host} | set(settings.allowed_hosts)
         self._token = settings.token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,7 +47,7 @@ class Guard:
 
     def _refusal(self, request: HTTPConnection, scope: Scope) -> Problem | None:
         host = request.headers.get("host", "")
-        if _name(host) not in self._hosts:
+        if _name(host) not in self._hosts and not _is_number(_name(host)):
             return Problem(421, "this service is not known by the name in Host")
         upgrade = scope["type"] == "websocket"
         origin = request.headers.get("origin")
@@ -82,6 +82,15 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host[: host.find("]") + 1].lower()
     return host.partition(":")[0].lower()
+
+
+def _is_number(name: str) -> bool:
+    """Whether a host is an address: no page of another site can be made to resolve to it."""
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _from_protocols(protocols: Iterable[str]) -> list[str]:

@@ -22,7 +22,8 @@ class Settings(BaseSettings):
         default=Path(".polychrony"), description="where streams, jobs and uploads are kept"
     )
     allowed_hosts: tuple[str, ...] = Field(
-        default=(), description="names by which the service may be addressed, beside loopback and its address"
+        default=(),
+        description="names by which the service may be addressed, beside localhost and numbers; a JSON list",
     )
     token: str | None = Field(
         default=None,

@@ -90,6 +90,9 @@ def test_openapi_describes_every_route(client):
     [
         ({"Host": "evil.example"}, 421),
         ({"Host": "localhost:1234"}, 200),
+        ({"Host": "192.0.2.7:80"}, 200),
+        ({"Host": "[::1]:80"}, 200),
+        ({"Host": "127.0.0.1.evil.example"}, 421),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Origin": "http://127.0.0.1:1"}, 403),

@@ -47,9 +47,8 @@ class Stream:
         self.id: str = description["id"]
         self.description = description
         self._client, self._patience_s = client, patience_s
-        self._lossless = description["policy"] == "lossless"
         self._socket: ClientConnection | None = None
-        self._number = self._bytes = self._limit = self._received = self._durable = 0
+        self._number = self._bytes = self._limit = 0
         self._t_us = 0
         self._kept: deque[_Sent] = deque()
         self._final: dict[str, Any] | None = None
@@ -194,10 +193,8 @@ class Stream:
     def _hear(self, document: dict[str, Any]) -> None:
         kind = document["type"]
         if kind == "ack":
-            self._received, self._durable = document["received"], document["durable"]
             self._limit = max(self._limit, document["limit"])
-            safe = self._durable if self._lossless else self._received
-            while self._kept and self._kept[0].number <= safe:
+            while self._kept and self._kept[0].number <= document["durable"]:
                 self._kept.popleft()
         elif kind == "end":
             self._final = document
