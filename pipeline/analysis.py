@@ -27,6 +27,7 @@ from pipeline.engine import Engine, Result
 from pipeline.offline import EVERYTHING, Selection, engine_for, steps
 from pipeline.packets import Events
 from pipeline.rows import unpack
+from pipeline.sinks.recordings import CannotWrite
 from pipeline.sinks.report import write_report
 from pipeline.sinks.statistics import DetectionStatistics, EventStatistics, FieldStatistics
 from pipeline.sinks.tables import JsonTable, ParquetTable, as_columns, events_port
@@ -55,7 +56,10 @@ def analyze(
     Raises:
         SpecError: the pipeline does not fit the source.
         SourceError: the source cannot be read on.
+        CannotWrite: ``out`` is something else already.
     """
+    if out.exists() and not out.is_dir():
+        raise CannotWrite(f"{out}: exists and is no folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:

@@ -4,7 +4,7 @@ UserError
 ├── SourceError     an input that cannot be read          (pipeline.sources)
 ├── SpecError       a pipeline that cannot be used        (pipeline.spec)
 ├── ModelError      a model that is missing or broken     (pipeline.models)
-├── CannotWrite     a recording its format cannot hold    (pipeline.sinks.recordings)
+├── CannotWrite     a format or place that cannot hold it    (pipeline.sinks.recordings)
 ├── NoTable         a file that is no table of results    (pipeline.sinks.tables)
 ├── LateEvent       events too late where that is fatal   (pipeline.clock)
 └── MissingImages   training without its images           (pipeline.training.images)

@@ -26,7 +26,7 @@ HOLDS: dict[str, tuple[Any, int]] = {
 
 
 class CannotWrite(UserError):
-    """A recording that the chosen format cannot hold."""
+    """A format that cannot hold a recording, or a place that cannot hold answers."""
 
 
 def write(path: Path, batches: Iterable[Events], sensor: Sensor) -> int:

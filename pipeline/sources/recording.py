@@ -7,6 +7,7 @@ time that runs backwards. What had to be put right is counted.
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,7 +241,9 @@ def _read_csv(path: Path) -> Events:
     order = _names(first) or [0, 1, 2, 3]
     delimiter = "," if b"," in first else None
     try:
-        table = np.loadtxt(path, delimiter=delimiter, skiprows=skip, usecols=order, ndmin=2, dtype=np.int64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a file without rows; that it holds none is said below
+            table = np.loadtxt(path, np.int64, delimiter=delimiter, skiprows=skip, usecols=order, ndmin=2)
     except (ValueError, OverflowError) as problem:
         raise SourceError(f"{path.name}: not a table of t, x, y, p: {_first_line(problem)}") from problem
     return _checked(path, [table[:, i] for i in range(4)])

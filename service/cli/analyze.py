@@ -57,10 +57,13 @@ def analyze(
     selection = parse_selection(from_s, to_s, roi)
     if not paths:
         paths, frame_rate = [samples.CLIP], frame_rate or samples.truth().frames_per_second
+    folders = [_folder(out_dir, path, len(paths) > 1) for path in paths]
+    twice = {str(folder) for folder in folders if folders.count(folder) > 1}
+    if twice:
+        raise typer.BadParameter(f"several inputs would be written to {', '.join(sorted(twice))}")
     say_when_compiling()
-    for path in paths:
+    for path, folder in zip(paths, folders, strict=True):
         source = source_of(path, sensor, frame_rate, timing, threshold)
-        folder = _folder(out_dir, path, len(paths) > 1)
         reporter = _lines() if progress_lines else _bar(f"analyzing {path.name}", as_json)
         summary = _analyze_one(source, spec, folder, name or path.name, selection, reporter)
         if as_json:

@@ -7,6 +7,8 @@ from typing import Any
 from service.cli.console import out, print_json, table
 from service.cli.options import AsJson, FrameRate, InputFile, SensorSize, source_of
 
+_ORIGIN = {"file": "as the file says", "given": "as given", "events": "what the events span"}
+
 
 def info(
     path: InputFile, sensor: SensorSize = None, frame_rate: FrameRate = None, as_json: AsJson = False
@@ -24,7 +26,7 @@ def info(
         return
     rows = table(path.name, "")
     rows.add_row("format", found.format)
-    rows.add_row("sensor", f"{found.sensor} px (from {found.sensor_from})")
+    rows.add_row("sensor", f"{found.sensor} px ({_ORIGIN[found.sensor_from]})")
     if found.events is not None and found.t_first_us is not None and found.t_last_us is not None:
         seconds = (found.t_last_us - found.t_first_us) / 1e6
         rows.add_row("events", f"{found.events:,}")

@@ -24,10 +24,11 @@ from pipeline.engine import Engine, Result
 from pipeline.packets import Events
 from service import wire
 from service.streams.feed import Feed
-from service.streams.gate import Admitted
+from service.streams.gate import MAX_T_US, Admitted
 from service.streams.log import FrameLog
 from service.wire import Frame
 
+_SURELY_IN_TIME = 2**52
 _WORD_BYTES = {wire.EVT2: 4, wire.EVT3: 2}
 
 
@@ -43,6 +44,8 @@ class Progress:
     shed_frames: int = 0
     shed_events: int = 0
     labels_unused: int = 0
+    beyond_time: int = 0
+    """Events of camera bytes whose time is beyond what the protocol allows."""
     finished: bool = False
     failure: tuple[str, str] | None = None
     """(code, detail) of what ended the stream before its end."""
@@ -224,7 +227,12 @@ class Runner:
             return unpack_aer64(np.frombuffer(frame.payload, "<u8").astype(np.uint64), frame.t_us)
         if self._decoder is None:
             self._decoder = Decoder(_WORD_BYTES[frame.code])
-        return decode.decode(self._decoder, frame.payload, frame.t_us)
+        t, x, y, p = decode.decode(self._decoder, frame.payload, frame.t_us)
+        if frame.t_us > _SURELY_IN_TIME and len(t) and int(t.max()) > MAX_T_US:
+            kept = t <= MAX_T_US
+            self.progress.beyond_time += len(t) - int(np.count_nonzero(kept))
+            return t[kept], x[kept], y[kept], p[kept]
+        return t, x, y, p
 
     def _publish(self, results: list[Result]) -> None:
         for result in results:

@@ -222,7 +222,8 @@ class Stream:
             "rows": dict(engine.rows), "digests": progress.digests if finished else {},
             "dropped": {**engine.dropped, "shed": progress.shed_events},
             "repaired": {
-                "duplicate_frames": self.gate.duplicates, "labels_unused": progress.labels_unused, **ignored
+                "duplicate_frames": self.gate.duplicates, "labels_unused": progress.labels_unused,
+                "beyond_time": progress.beyond_time, **ignored
             },
             "subscribers": self.subscribers,
             "failure": progress.failure and {"code": progress.failure[0], "detail": progress.failure[1]},

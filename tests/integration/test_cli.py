@@ -118,7 +118,11 @@ FAILURES = [
     (["analyze", "-p", "nothing"], 1, "'nothing' is neither a file nor a preset (denoise, motion, view)"),
     (["convert", "a.csv", "out.xyz"], 1, "out.xyz: cannot write .xyz; allowed are .npz"),
     (["digest", "fake.parquet"], 1, "fake.parquet: not a table of Polychrony's"),
+    (["analyze", "a.csv", "--out", "note.mp4", "-p", "denoise"], 1, "note.mp4: exists and is no folder"),
+    (["info", "empty.csv"], 1, "empty.csv: holds no events"),
+    (["info", "."], 1, "Is a directory"),
     (["info"], 2, "Missing argument"),
+    (["analyze", "a.csv", "a.csv"], 2, "several inputs would be written to a-answers"),
     (["infos"], 2, "No such command"),
     (["info", "a.csv", "--sensor", "big"], 2, "'big' is no size such as 640x480"),
     (["analyze", "a.csv", "--from", "2", "--to", "1"], 2, "not later than --from"),
@@ -133,6 +137,7 @@ def test_an_error_is_one_clear_line_and_a_status(tmp_path, arguments, status, pr
     (tmp_path / "note.mp4").write_text("not a video\n")
     (tmp_path / "bad.yaml").write_text("stages: [{id: a, kind: motiv}]\n")
     (tmp_path / "a.csv").write_text("t,x,y,p\n1,2,3,1\n")
+    (tmp_path / "empty.csv").write_text("t,x,y,p\n")
     (tmp_path / "fake.parquet").write_bytes(b"PAR1 and nothing")
     result = polychrony(*arguments, cwd=tmp_path)
     assert result.returncode == status

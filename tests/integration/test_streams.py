@@ -1,7 +1,9 @@
 """Live streams through the real service, over real sockets."""
 
+import contextlib
 import itertools
 import json
+import socket
 import threading
 import time
 
@@ -99,7 +101,7 @@ def test_results_come_while_the_stream_runs(client, data_dir):
     got, enough = [], threading.Event()
 
     def read():
-        with Client(client._url) as other:
+        with Client(client.url) as other:
             for result in other.results(stream.id, "motion", start=True):
                 got.append(result)
                 if isinstance(result, Watermark):
@@ -292,6 +294,79 @@ def test_a_killed_service_loses_no_durable_frame(tmp_path, data_dir):
             assert len(stream.rows("motion")["t"]) == rows["motion"]
     finally:
         assert service.stop() == 0
+
+
+class CuttingProxy:
+    """A TCP proxy whose connections can be cut at any moment."""
+
+    def __init__(self, port):
+        self.target, self.pairs, self.cuts = port, [], 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(("127.0.0.1", self.target))
+                self.pairs.append((near, far))
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self.pump, args=(one, other), daemon=True).start()
+
+    def pump(self, one, other):
+        with contextlib.suppress(OSError):
+            while data := one.recv(65_536):
+                other.sendall(data)
+        one.close()
+        other.close()
+
+    def cut(self):
+        self.cuts += 1
+        while self.pairs:
+            for end in self.pairs.pop():
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_connection_that_is_cut_again_and_again_loses_and_repeats_nothing(service, data_dir):
+    rows, digests = expected(data_dir)
+    events, _ = recording(data_dir)
+    proxy, rng, over = CuttingProxy(service.port), np.random.default_rng(5), threading.Event()
+
+    def cut_now_and_then():
+        while not over.wait(rng.uniform(0.02, 0.15)):
+            proxy.cut()
+
+    with Client(proxy.url) as client:
+        stream = client.stream("motion", sensor=(346, 260))
+        cutter = threading.Thread(target=cut_now_and_then)
+        cutter.start()
+        try:
+            for part in np.array_split(np.arange(len(events[0])), 200):
+                stream.send(*(column[part] for column in events))
+                time.sleep(0.003)
+            final = stream.end()
+        finally:
+            over.set()
+            cutter.join()
+            proxy.listener.close()
+    assert proxy.cuts > 5
+    assert (final["rows"], final["digests"]) == (rows, digests)
+
+
+@pytest.mark.parametrize("encoding", ["EVT2", "EVT3"])
+def test_any_bytes_from_a_camera_are_survived(client, encoding):
+    stream = client.stream("motion", sensor=(64, 48))
+    stream.send_camera_bytes(
+        bytes(1) + np.random.default_rng(0).bytes(300_000), encoding, t_zero_us=2**53 - 10
+    )
+    stream.end()
+    stats = stream.stats()
+    assert stats["state"] == "ended"
+    assert stats["repaired"]["beyond_time"] > 0
+    assert stats["repaired"]["ignored_unknown_words"] > 0
+    stream.delete()
 
 
 def test_realtime_sheds_what_is_too_old_counts_it_and_goes_on(client):

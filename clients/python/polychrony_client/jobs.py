@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polychrony_client.errors import PolychronyError
-
-if TYPE_CHECKING:
-    from polychrony_client.client import Client
+from polychrony_client.transport import Transport
 
 _OVER = {"done", "failed", "cancelled"}
 
@@ -23,14 +21,14 @@ class Job:
         description: what the service last said of it.
     """
 
-    def __init__(self, client: Client, description: dict[str, Any]) -> None:
-        self._client = client
+    def __init__(self, transport: Transport, description: dict[str, Any]) -> None:
+        self._transport = transport
         self.id: str = description["id"]
         self.description = description
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The job at every change, until it is over."""
-        with self._client.http.stream("GET", f"/v1/jobs/{self.id}/events", timeout=60) as response:
+        with self._transport.http.stream("GET", f"/v1/jobs/{self.id}/events", timeout=60) as response:
             for line in response.iter_lines():
                 if line.startswith("data: "):
                     self.description = json.loads(line[6:])
@@ -56,7 +54,7 @@ class Job:
 
     def summary(self) -> dict[str, Any]:
         """What summary.json says."""
-        return self._client.request("GET", f"/v1/jobs/{self.id}/artifacts/summary.json").json()
+        return self._transport.request("GET", f"/v1/jobs/{self.id}/artifacts/summary.json").json()
 
     def download(self, folder: str | Path) -> list[Path]:
         """Write all artifacts into ``folder``, made where it is not."""
@@ -65,7 +63,7 @@ class Job:
         written: list[Path] = []
         for artifact in self.description["artifacts"]:
             path = target / Path(artifact["name"]).name
-            with self._client.http.stream("GET", artifact["url"]) as response, path.open("wb") as file:
+            with self._transport.http.stream("GET", artifact["url"]) as response, path.open("wb") as file:
                 response.raise_for_status()
                 for chunk in response.iter_bytes(1 << 20):
                     file.write(chunk)
@@ -74,4 +72,4 @@ class Job:
 
     def cancel(self) -> None:
         """Cancel the job; forget it, where it is over."""
-        self._client.request("DELETE", f"/v1/jobs/{self.id}")
+        self._transport.request("DELETE", f"/v1/jobs/{self.id}")

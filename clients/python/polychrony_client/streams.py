@@ -8,19 +8,18 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
-from polychrony_client import results, wire
+from polychrony_client import wire
 from polychrony_client.errors import Closed, Refused, Unreachable
 from polychrony_client.results import Result, Rows
-
-if TYPE_CHECKING:
-    from polychrony_client.client import Client
+from polychrony_client.subscribe import subscribe
+from polychrony_client.transport import Transport
 
 _FRAME_EVENTS = 32_768
 _RETRIED = {1001, 1005, 1006, 1011, 1012}
@@ -43,10 +42,10 @@ class Stream:
         description: what the service said of it.
     """
 
-    def __init__(self, client: Client, description: dict[str, Any], patience_s: float) -> None:
+    def __init__(self, transport: Transport, description: dict[str, Any]) -> None:
         self.id: str = description["id"]
         self.description = description
-        self._client, self._patience_s = client, patience_s
+        self._transport, self._patience_s = transport, transport.patience_s
         self._socket: ClientConnection | None = None
         self._number = self._bytes = self._limit = 0
         self._t_us = 0
@@ -122,7 +121,7 @@ class Stream:
             after: rows behind this one, by output.
             lossless: the sender is held back where this reader is slow.
         """
-        return self._client.results(self.id, *outputs, start=start, after=after, lossless=lossless)
+        return subscribe(self._transport, self.id, outputs, start, after, lossless)
 
     def rows(self, output: str) -> dict[str, NDArray[Any]]:
         """All rows of an output of an ended stream, as columns; those the service still keeps."""
@@ -132,18 +131,18 @@ class Stream:
 
     def labels(self, output: str) -> list[dict[str, Any]]:
         """What the labels of an output's rows stand for: name, direction_deg, speed_px_per_ms."""
-        with self._client.connect(f"/v1/streams/{self.id}/results?output={output}") as socket:
+        with self._transport.connect(f"/v1/streams/{self.id}/results?output={output}") as socket:
             hello = json.loads(socket.recv(timeout=self._patience_s))
         return hello["outputs"][0]["labels"]
 
     def stats(self) -> dict[str, Any]:
         """What went in, what came out, what was dropped."""
-        return self._client.request("GET", f"/v1/streams/{self.id}/stats").json()
+        return self._transport.request("GET", f"/v1/streams/{self.id}/stats").json()
 
     def delete(self) -> None:
         """Forget the stream."""
         self.close()
-        self._client.request("DELETE", f"/v1/streams/{self.id}")
+        self._transport.request("DELETE", f"/v1/streams/{self.id}")
 
     def close(self) -> None:
         """Let go of the connection; the stream stays and can be resumed until its time-out."""
@@ -204,7 +203,7 @@ class Stream:
     def _connect(self) -> None:
         """Connect, and send again what the service does not have."""
         self._fault: dict[str, Any] = {}
-        socket = self._client.connect(f"/v1/streams/{self.id}/ingest")
+        socket = self._transport.connect(f"/v1/streams/{self.id}/ingest")
         ready = json.loads(socket.recv(timeout=self._patience_s))
         if ready["type"] != "ready":
             raise Closed(0, ready.get("code", ""), ready.get("detail", ""))
@@ -239,39 +238,3 @@ class Stream:
         if self._socket is None:
             raise ValueError("the stream is closed")
         return self._socket
-
-
-def iterate(socket: ClientConnection) -> Iterator[Result]:
-    """Results from a connection, until the service ends it.
-
-    Raises:
-        Closed: it ended for a fault.
-    """
-    fault: dict[str, Any] = {}
-    outputs: dict[int, results.Output] = {}
-    with socket:
-        try:
-            for message in socket:
-                if isinstance(message, bytes):
-                    yield results.of_frame(wire.parse(message), outputs)
-                    continue
-                document = json.loads(message)
-                if document["type"] == "hello":
-                    outputs = results.outputs_of(document)
-                elif document["type"] == "error":
-                    fault = document
-                elif (result := results.of_text(document)) is not None:
-                    yield result
-        except ConnectionClosed as problem:
-            close = problem.rcvd.code if problem.rcvd else 1006
-            raise Closed(close, fault.get("code", ""), fault.get("detail", "")) from problem
-
-
-def refusal(problem: InvalidStatus) -> Refused:
-    """An upgrade that was refused, as the problem document says."""
-    response = problem.response
-    try:
-        detail = json.loads(response.body or b"{}").get("detail", response.reason_phrase)
-    except ValueError:
-        detail = response.reason_phrase
-    return Refused(response.status_code, detail)
