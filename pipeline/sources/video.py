@@ -70,7 +70,7 @@ class Video:
     def _open(self) -> tuple[Any, Any]:
         capture = cv2.VideoCapture(str(self._path))
         if not capture.isOpened():
-            raise SourceError(f"{self._path.name}: not a video that OpenCV can read")
+            raise SourceError(f"{self._path.name}: not a video that OpenCV can read, or one without frames")
         more, frame = capture.read()
         if not more:
             capture.release()
