@@ -103,7 +103,8 @@ def _play_on(url: str, token: str | None, thread: threading.Thread) -> None:
     sensor = samples.truth().width, samples.truth().height
     start = 0
     with Client(url, token) as client:
-        stream = client.stream("view", sensor, idle_timeout_s=5)
+        # Realtime, as it goes on for ever: a lossless stream keeps a log of all that it was sent.
+        stream = client.stream("view", sensor, policy="realtime", max_latency_ms=1000, idle_timeout_s=5)
         while thread.is_alive():
             for k, (a, b) in enumerate(pairwise(edges.tolist())):
                 stream.send(t[a:b] + start, x[a:b], y[a:b], p[a:b])
