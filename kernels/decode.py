@@ -86,6 +86,7 @@ def decode_aer40(data: bytes) -> Events:
         raise ValueError(f"{len(data)} bytes are no multiple of 5")
     rows = np.frombuffer(data, np.uint8).reshape(-1, 5)
     t = (rows[:, 2] & 127).astype(np.int64) << 16 | rows[:, 3].astype(np.int64) << 8 | rows[:, 4]
+    t += np.cumsum(np.diff(t, prepend=t[:1]) < -(2**22), dtype=np.int64) << 23  # 23 bits wrap after 8.4 s
     return t, rows[:, 0].astype(np.uint16), rows[:, 1].astype(np.uint16), rows[:, 2] >= 128
 
 

@@ -43,6 +43,7 @@ class Clock:
         self._max_gap_us = max_gap_us
         self._late_is_error = late_is_error
         self._running_max = NO_TIME
+        self._floor = NO_TIME
         self._pending = packets.no_events()
 
     @property
@@ -65,8 +66,10 @@ class Clock:
             kept, self._running_max, taken = admit(
                 columns[0][start:], self._running_max, self._reorder_us, self._max_gap_us
             )
-            self._count(kept)
             part = packets.cut(columns, start, start + taken)
+            if self._floor != NO_TIME:
+                kept &= part[0] >= self._floor
+            self._count(kept)
             out.append(self._release(part, kept, gaps))
             start, gaps = start + taken, ()
             if start < n:
@@ -90,7 +93,8 @@ class Clock:
         if self._running_max == NO_TIME:
             return self.heartbeat(t_us)
         gap, out = self._gap(max(t_us, self._running_max))
-        self._running_max = gap.to_us
+        # What was held back is out: nothing that comes now may lie before it.
+        self._running_max = self._floor = gap.to_us
         return [*out, self._release(packets.no_events(), np.empty(0, np.bool_), (gap,))]
 
     def flush(self) -> list[Packet]:
@@ -100,11 +104,17 @@ class Clock:
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """All that the clock knows."""
         t, x, y, p = self._pending
-        return {"state": np.array([self._running_max, self.late]), "t": t, "x": x, "y": y, "p": p}
+        return {
+            "state": np.array([self._running_max, self.late, self._floor]),
+            "t": t,
+            "x": x,
+            "y": y,
+            "p": p,
+        }
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Go on from a snapshot."""
-        self._running_max, self.late = (int(v) for v in arrays["state"])
+        self._running_max, self.late, self._floor = (int(v) for v in arrays["state"])
         t, x, y, p = (arrays[name].copy() for name in "txyp")
         self._pending = (t, x, y, p)
 
@@ -128,7 +138,7 @@ class Clock:
         """A packet of all events up to the watermark, the rest held back."""
         if len(kept) and not kept.all():
             part = (part[0][kept], part[1][kept], part[2][kept], part[3][kept])
-        watermark = self._running_max - self._reorder_us
+        watermark = max(self._running_max - self._reorder_us, self._floor)
         if self._reorder_us == 0:
             return packets.events(part, watermark, gaps)
         t, x, y, p = packets.join([self._pending, part])

@@ -20,12 +20,6 @@ class Telemetry:
         self.compilations = Counter(
             "kernel_compilations", "Kernels that numba compiled; 0 after a warm start", registry=self.registry
         )
-        self.refused = Counter(
-            "ingest_refused",
-            "Ingest connections closed for a fault, by code",
-            ["code"],
-            registry=self.registry,
-        )
 
     def observe(self, look: Callable[[], Iterable[Family]]) -> None:
         """Ask ``look`` for figures at every scrape."""

@@ -30,7 +30,7 @@ class CannotWrite(UserError):
 
 
 def write(path: Path, batches: Iterable[Events], sensor: Sensor) -> int:
-    """Write events to ``path`` in the format of its suffix; how many there were.
+    """Write events to ``path`` in the format of its suffix; how many there were. It appears by renaming.
 
     Raises:
         CannotWrite: the suffix is unknown, or the format cannot hold these events.
@@ -41,6 +41,18 @@ def write(path: Path, batches: Iterable[Events], sensor: Sensor) -> int:
             f"{path.name}: cannot write {suffix or 'a file without suffix'}; "
             f"allowed are {', '.join(SUFFIXES)}"
         )
+    part = path.with_name(f".{path.stem}.part{suffix}")
+    try:
+        n = _write(part, suffix, batches, sensor)
+        part.replace(path)
+    except RuntimeError as problem:  # an encoder's own words
+        raise CannotWrite(f"{path.name}: cannot be written: {problem}") from problem
+    finally:
+        part.unlink(missing_ok=True)
+    return n
+
+
+def _write(path: Path, suffix: str, batches: Iterable[Events], sensor: Sensor) -> int:
     if suffix == ".parquet":
         return _parquet(path, batches, sensor)
     if suffix == ".csv":
@@ -88,7 +100,7 @@ def _through_faery(path: Path, batches: Iterable[Events], sensor: Sensor) -> int
         for t, x, y, p in batches:
             if len(t) and int(t[-1]) >= largest_us:
                 raise CannotWrite(
-                    f"{path.name}: {path.suffix} holds times below {largest_us} us, not {int(t[-1])}; "
+                    f"{path.suffix} holds times below {largest_us} us, not {int(t[-1])}; "
                     "subtract the first event's time with --zero-time"
                 )
             rows = np.empty(len(t), faery.EVENTS_DTYPE)

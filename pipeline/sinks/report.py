@@ -40,11 +40,16 @@ def write_report(
 ) -> None:  # fmt: skip
     """Draw the plots and write the page."""
     with mpl.rc_context(_STYLE):
-        plots = [_event_rate(events), _event_image(events)]
+        # An answer that is empty is an answer: it has figures, and nothing to plot.
+        plots = [_event_rate(events), _event_image(events)] if events.events else []
         for name, found in detections.items():
-            plots += _directions(name, found, events)
+            plots += _directions(name, found, events) if found.by_label.any() else []
         for name, field in fields.items():
-            plots += [_mean_motion(name, field, events), _field_over_time(name, field, events)]
+            plots += (
+                []
+                if not len(field.mean.sums)
+                else [_mean_motion(name, field, events), _field_over_time(name, field, events)]
+            )
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,

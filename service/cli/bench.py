@@ -12,7 +12,7 @@ from pipeline import packets, samples
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.packets import Events
-from pipeline.sources import open_source
+from pipeline.sources import SourceError, open_source
 from pipeline.spec import PipelineSpec, Sensor, load, presets
 from pipeline.warm import warm
 from service.cli.console import out, print_json, progress, table
@@ -35,6 +35,8 @@ def bench(
     """Measure Mev/s and the real-time factor of each stage and pipeline on one thread."""
     source = open_source(path or samples.CLIP, parse_sensor(sensor), None, frame_rate)
     recording = packets.join([events for events, _ in source.batches()])
+    if len(recording[0]) == 0:
+        raise SourceError("nothing to measure: the input makes no events")
     grid = source.info.sensor
     specs = {name: load(name) for name in pipeline or presets()}
     warm()

@@ -43,6 +43,8 @@ def convert(
 ) -> None:
     """Write the events of an input as a recording in the format of OUT's suffix."""
     selection = parse_selection(from_s, to_s, roi)
+    if to_path.exists() and path.exists() and to_path.samefile(path):
+        raise typer.BadParameter("is the input itself", param_hint="OUT")
     source = source_of(path, sensor, frame_rate, timing, threshold)
     with progress(f"converting {path.name}", quiet=as_json) as advance:
 

@@ -19,8 +19,7 @@ from pipeline import packets, samples
 from pipeline.errors import UserError
 from pipeline.sources import open_source
 from service.cli.console import note, out, progress, say_when_compiling, table
-from service.cli.serve import address, listen, server, with_token
-from service.settings import Settings
+from service.cli.serve import address, listen, read_settings, server, with_token
 
 _PATIENCE_S = 180
 _STEP_US, _SLOWED = 4000, 5
@@ -33,7 +32,7 @@ def demo(
 
     Stays up in a terminal; without one, with --once or with ONCE=1 in the environment it ends.
     """
-    settings = with_token(Settings())
+    settings = with_token(read_settings())
     try:
         listening = listen(settings)
     except OSError:

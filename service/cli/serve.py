@@ -15,7 +15,10 @@ from typing import Annotated, Any
 import structlog
 import typer
 import uvicorn
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
+from pipeline.errors import UserError
 from service.app import create_app
 from service.cli.console import err, note
 from service.settings import MIB, Settings
@@ -32,7 +35,10 @@ def serve(
 ) -> None:
     """Run the service. Every other setting is an environment variable: see docs/settings.md."""
     given: dict[str, Any] = {"host": host, "port": port, "data_dir": data_dir}
-    settings = with_token(Settings(**{name: value for name, value in given.items() if value is not None}))
+    settings = with_token(
+        read_settings(**{name: value for name, value in given.items() if value is not None})
+    )
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     listening = listen(settings)
     note(f"polychrony: listening on {address(settings, listening)}")
     for ending in (signal.SIGTERM, signal.SIGINT):
@@ -44,6 +50,26 @@ def serve(
 
 def _noted(_signal: int, _frame: object) -> None:
     """uvicorn has seen to it."""
+
+
+def read_settings(**given: Any) -> Settings:
+    """Settings from options and environment.
+
+    Raises:
+        BadSetting: one of them is wrong.
+    """
+    try:
+        return Settings(**given)
+    except SettingsError as problem:
+        raise BadSetting(f"environment: {problem}") from problem
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        name = str(first["loc"][0])
+        raise BadSetting(f"POLYCHRONY_{name.upper()}: {first['msg']}") from problem
+
+
+class BadSetting(UserError):
+    """A setting that cannot be used."""
 
 
 def listen(settings: Settings) -> socket.socket:

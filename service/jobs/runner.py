@@ -67,6 +67,7 @@ class Live:
     events: int = 0
     rows: dict[str, int] = field(default_factory=dict[str, int])
     process: asyncio.subprocess.Process | None = None
+    cancelled: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self) -> None:
@@ -141,8 +142,11 @@ class Jobs:
         """End a job that waits or runs."""
         await self.store.finish(id_, CANCELLED)
         if live := self._live.get(id_):
+            live.cancelled = True
             _kill(live)
             live.tell()
+            if live.process is None:
+                self._live.pop(id_, None)  # it waited, and nobody else will
 
     async def remove(self, id_: str) -> None:
         """Forget a job that is over, with its files."""
@@ -151,7 +155,12 @@ class Jobs:
 
     async def _work(self) -> None:
         while True:
-            job = await self.store.claim()
+            try:
+                job = await self.store.claim()
+            except Exception:
+                _log.exception("the queue cannot be read")
+                await asyncio.sleep(1)
+                continue
             if job is None:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._more.acquire(), 5)
@@ -179,6 +188,8 @@ class Jobs:
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             limit=_LINE_BYTES,
         )  # fmt: skip
+        if live.cancelled:
+            _kill(live)  # while it was being started
         _log.info("job started", id=job.id, attempt=job.attempts)
         live.tell()
         try:

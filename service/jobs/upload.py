@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.problems import Problem
@@ -53,7 +53,7 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, folder: Path,
                 raise Problem(413, f"larger than {max_bytes} bytes")
             await asyncio.to_thread(parser.write, chunk)
         parser.finalize()
-    except MultipartParseError as problem:
+    except FormParserError as problem:
         raise Problem(400, "malformed multipart body") from problem
     finally:
         taker.close()
@@ -103,6 +103,8 @@ class _Taker:
             self._file.close()
 
     def _begin(self) -> None:
+        if len(self.upload.fields) >= _FIELDS:
+            raise Problem(413, f"fields: at most {_FIELDS}")
         self._headers, self._header, self._value = {}, b"", b""
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:
@@ -132,8 +134,8 @@ class _Taker:
             self.upload.size += self._file.write(data[start:end])
             return
         self._text += data[start:end]
-        if len(self._text) > _FIELD_BYTES or len(self.upload.fields) >= _FIELDS:
-            raise Problem(413, f"fields: at most {_FIELDS} of {_FIELD_BYTES} bytes")
+        if len(self._text) > _FIELD_BYTES:
+            raise Problem(413, f"fields: at most {_FIELD_BYTES} bytes each")
 
     def _end(self) -> None:
         if self._field != "file":

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from service.jobs import Job, upload
 from service.jobs.runner import JobOptions
@@ -74,7 +75,7 @@ def _options(fields: dict[str, str]) -> dict[str, Any]:
     """Checked options, with the pipeline as a document."""
     values: dict[str, Any] = {name: text for name, text in fields.items() if text}
     if values.get("pipeline", "").lstrip().startswith("{"):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             values["pipeline"] = json.loads(values["pipeline"])
     try:
         options = JobOptions.model_validate(values)
@@ -83,7 +84,10 @@ def _options(fields: dict[str, str]) -> dict[str, Any]:
         known = ", ".join(JobOptions.model_fields)
         detail = f"{errors[0][0]}: {errors[0][1]}; fields are file, {known}"
         raise Problem(422, detail, errors) from problem
-    return {**options.model_dump(mode="json"), "pipeline": options.check_pipeline()}
+    try:
+        return {**options.model_dump(mode="json"), "pipeline": options.check_pipeline()}
+    except (RecursionError, PydanticSerializationError) as problem:
+        raise Problem(422, "pipeline: nested too deep", [("pipeline", "nested too deep")]) from problem
 
 
 @router.get("", responses=responses(422))

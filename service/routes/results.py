@@ -39,9 +39,15 @@ async def results(socket: WebSocket, stream_id: str, service: Service) -> None:
     except Problem as problem:
         await socket.send_denial_response(problem.response())
         return
-    await socket.accept(subprotocol=sockets.PROTOCOL)
-    await stream.restored.wait()
-    await _Subscriber(socket, stream, asked, service.settings.slow_subscriber_s).run()
+    if asked.lossless:  # taken before anything else can ask for it
+        stream.wait_for_reader(Waiter())
+    try:
+        await socket.accept(subprotocol=sockets.PROTOCOL)
+        await stream.restored.wait()
+        await _Subscriber(socket, stream, asked, service.settings.slow_subscriber_s).run()
+    finally:
+        if asked.lossless:
+            stream.wait_for_reader(None)
 
 
 @dataclass(frozen=True)
@@ -101,16 +107,15 @@ class _Subscriber:
                 task.result()
         except _TooSlow:
             await sockets.close(self._socket, POLICY)
-        except (RuntimeError, OSError):
-            pass  # it left while something was being sent
+        except (RuntimeError, OSError):  # it left while something was being sent, or its rows were deleted
+            if stream.deleted:
+                await sockets.close(self._socket, NO_STREAM, ("no_stream", "the stream was deleted"))
         finally:
             for task in (leaving, sending):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await task
             stream.subscribers -= 1
-            if self._asked.lossless:
-                stream.wait_for_reader(None)
 
     def _first_row(self, feed: Feed) -> int:
         if feed.name in self._asked.after:
@@ -119,7 +124,7 @@ class _Subscriber:
 
     def _first_gap(self, feed: Feed) -> int:
         """Gaps that lie before the rows that are sent have been told, or do not matter."""
-        before = [gap.number for gap in feed.gaps if gap.row < self._cursor[feed.name]]
+        before = [gap.number for gap in list(feed.gaps) if gap.row < self._cursor[feed.name]]
         if feed.name in self._asked.after or self._asked.from_start:
             return before[-1] + 1 if before else 0
         return feed.gaps_so_far

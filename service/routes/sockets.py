@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketState
@@ -11,6 +12,7 @@ from service.routes.state import ServiceState
 from service.streams import Stream
 
 PROTOCOL = "polychrony.v1"
+_PATIENCE_S = 2
 
 
 async def stream_or_refusal(socket: WebSocket, service: ServiceState, stream_id: str) -> Stream | None:
@@ -33,11 +35,15 @@ async def close(socket: WebSocket, code: int, error: tuple[str, str] | None = No
     """Say what is wrong, where something is, and close; fine on a socket that is gone."""
     try:
         if socket.application_state == WebSocketState.CONNECTED:
-            if error is not None:
-                await socket.send_json({"type": "error", "code": error[0], "detail": error[1]})
-            await socket.close(code)
-    except (RuntimeError, OSError):
-        pass  # the other side left first
+            await asyncio.wait_for(_say_and_close(socket, code, error), _PATIENCE_S)
+    except (RuntimeError, OSError, TimeoutError):
+        pass  # the other side left first, or does not read
+
+
+async def _say_and_close(socket: WebSocket, code: int, error: tuple[str, str] | None) -> None:
+    if error is not None:
+        await socket.send_json({"type": "error", "code": error[0], "detail": error[1]})
+    await socket.close(code)
 
 
 async def send_json(socket: WebSocket, document: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ async def create_stream(request: StreamRequest, response: Response, service: Ser
     if service.draining or service.not_ready:
         raise Problem(503, "the service is not ready", headers={"Retry-After": "2"})
     try:
+        await service.streams.make_room()
         stream = service.streams.create(request)
     except SpecError as error:
         raise of_spec(error) from error

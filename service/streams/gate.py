@@ -127,7 +127,7 @@ class Gate:
                 raise Refused(BAD_FRAME, "bad_frame", "time falls within an aer64 frame")
             if len(since) and frame.t_us + int(since[-1]) > MAX_T_US:
                 raise Refused(BAD_FRAME, "bad_frame", "times: allowed are 0 to 2^53 - 1")
-        elif self.encoding is None and frame.count and frame.payload[0] == ord("%"):
+        elif self.encoding is None and frame.count and bytes(frame.payload[:2]) == b"% ":
             raise Refused(BAD_FRAME, "bad_frame", "camera bytes come without their % header")
 
 

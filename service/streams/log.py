@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,20 +39,26 @@ class FrameLog:
             os.ftruncate(self._file, before)
             raise
 
-    def replay(self, max_frame_bytes: int) -> Iterator[tuple[Frame, int]]:
-        """The frames, each with its size; a last one that was cut off by a crash is removed."""
-        whole = 0
+    def replay(self) -> Iterator[tuple[Frame, int]]:
+        """The frames, each with its size; a last one that was cut off by a crash is removed.
+
+        Raises:
+            OSError: a frame that is not the last is damaged; nothing is removed.
+        """
+        whole, end = 0, os.fstat(self._file).st_size
         with self._path.open("rb") as file:
             while head := file.read(wire.HEADER_BYTES):
                 size = _payload_size(head)
-                payload = file.read(min(size, max_frame_bytes))
+                if len(head) < wire.HEADER_BYTES or whole + len(head) + size > end:
+                    break
+                payload = file.read(size)
                 try:
                     frame = wire.parse(head + payload)
-                except BadFrame:
-                    break
+                except BadFrame as problem:
+                    raise OSError(errno.EIO, f"its log is damaged at byte {whole}") from problem
                 yield frame, len(head) + len(payload)
                 whole += len(head) + len(payload)
-        if whole < os.fstat(self._file).st_size:
+        if whole < end:
             os.ftruncate(self._file, whole)
 
     def close(self) -> None:

@@ -47,6 +47,13 @@ class Streams:
         for stream in self._streams.values():
             await asyncio.to_thread(stream.close)
 
+    async def make_room(self) -> None:
+        """Forget the stream that has been over for longest, where there are as many as there may be."""
+        if len(self._streams) >= self._settings.max_streams:
+            over = [stream for stream in self._streams.values() if stream.state in _OVER]
+            if over:
+                await self.delete(min(over, key=lambda stream: stream.created_s).id)
+
     def create(self, request: StreamRequest) -> Stream:
         """A new stream.
 
@@ -78,6 +85,8 @@ class Streams:
         self._over_since.pop(id_, None)
         if stream is None:
             return False
+        stream.deleted = True  # before its rows go, or subscribers would read what is no more
+        stream.announce()
         await asyncio.to_thread(stream.close)
         stream.delete()
         _log.info("stream deleted", id=id_)
@@ -133,8 +142,9 @@ class Streams:
         """A stream without sender ends as if ``end`` had come."""
         if now - stream.last_seen_s <= stream.request.idle_timeout_s or stream.state in _OVER:
             return
-        raw = wire.build(wire.END, 0, stream.gate.accepted + 1, 0, 0)
+        # Not a number of the client's: a frame that it has still to send must not pass for this one.
+        raw = wire.build(wire.END, 0, stream.gate.accepted, 0, 0)
         frame = wire.parse(raw)
-        stream.gate.take(frame, len(raw))
+        stream.gate.take(frame, 0)
         stream.push(Admitted(frame, raw, now))
         _log.info("stream ended: no sender", id=stream.id)

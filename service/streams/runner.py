@@ -84,6 +84,11 @@ class Runner:
         self._replay = replay
         self._thread.start()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the thread was told to end."""
+        return self._stopping
+
     def put(self, admitted: Admitted) -> None:
         """Hand over a frame; never blocks."""
         with self._wake:
@@ -199,6 +204,8 @@ class Runner:
         elif frame.type == wire.HEARTBEAT:
             self._publish(self.engine.heartbeat(frame.t_us))
         elif frame.type == wire.GAP:
+            if self._decoder:
+                self._decoder.rest = b""  # half a word of what was lost belongs to nothing
             self._publish(self.engine.gap(frame.t_us))
         elif frame.type == wire.LABEL:
             self.progress.labels_unused += 1  # no stage here learns

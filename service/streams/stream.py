@@ -239,10 +239,14 @@ class Stream:
 
     def _replay(self, log: FrameLog) -> None:
         """In the runner's thread: the log, and with it the gate's count of what came before."""
-        for frame, size in log.replay(self._settings.max_frame_bytes):
-            self.gate.take(frame, size)
-            self._runner.replay(frame, size)
-        self._loop.call_soon_threadsafe(self.restored.set)
+        try:
+            for frame, size in log.replay():
+                if self._runner.stopping:
+                    return
+                self.gate.take(frame, size)
+                self._runner.replay(frame, size)
+        finally:  # a stream that fails here must say so to those who wait
+            self._loop.call_soon_threadsafe(self.restored.set)
 
     def _reader_keeps_up(self) -> bool:
         """Whether rows that the reader wants are far from being overwritten; in the runner's thread."""

@@ -121,6 +121,8 @@ FAILURES = [
     (["analyze", "a.csv", "--out", "note.mp4", "-p", "denoise"], 1, "note.mp4: exists and is no folder"),
     (["info", "empty.csv"], 1, "empty.csv: holds no events"),
     (["info", "."], 1, "Is a directory"),
+    (["convert", "a.csv", "a.csv"], 2, "is the input itself"),
+    (["convert", "wide.csv", "x.raw"], 1, "x.raw: cannot be written"),
     (["info"], 2, "Missing argument"),
     (["analyze", "a.csv", "a.csv"], 2, "several inputs would be written to a-answers"),
     (["infos"], 2, "No such command"),
@@ -137,6 +139,7 @@ def test_an_error_is_one_clear_line_and_a_status(tmp_path, arguments, status, pr
     (tmp_path / "note.mp4").write_text("not a video\n")
     (tmp_path / "bad.yaml").write_text("stages: [{id: a, kind: motiv}]\n")
     (tmp_path / "a.csv").write_text("t,x,y,p\n1,2,3,1\n")
+    (tmp_path / "wide.csv").write_text("t,x,y,p\n1,4995,3,1\n")
     (tmp_path / "empty.csv").write_text("t,x,y,p\n")
     (tmp_path / "fake.parquet").write_bytes(b"PAR1 and nothing")
     result = polychrony(*arguments, cwd=tmp_path)
@@ -145,6 +148,28 @@ def test_an_error_is_one_clear_line_and_a_status(tmp_path, arguments, status, pr
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("polychrony: ")
     assert problem in lines[0]
+
+
+def test_an_answer_that_is_empty_is_an_answer(tmp_path, data_dir):
+    summary = json.loads(
+        answer(
+            "analyze",
+            data_dir / "recordings" / "nmnist.bin",
+            "--from",
+            "9",
+            "--out",
+            tmp_path / "o",
+            "--json",
+        )
+    )
+    assert (summary["events"], summary["rows"]) == (0, {"motion": 0, "field": 0})
+    assert (tmp_path / "o" / "report.html").is_file()
+
+
+def test_a_wrong_setting_is_one_clear_line(tmp_path):
+    for name, value in (("POLYCHRONY_MAX_STREAMS", "0"), ("POLYCHRONY_ALLOWED_HOSTS", "name")):
+        result = polychrony("serve", "--port", "0", cwd=tmp_path, **{name: value})
+        assert (result.returncode, len(result.stderr.strip().splitlines())) == (1, 1), result.stderr
 
 
 def test_a_failed_analysis_leaves_nothing_behind(tmp_path):

@@ -277,6 +277,20 @@ def test_a_stream_without_sender_ends_by_itself(client):
     stream.delete()
 
 
+def test_a_stream_that_ended_by_itself_takes_no_frame_for_its_own_end(client, service):
+    """What was sent after the end is refused in words, never acknowledged."""
+    stream = client.stream("denoise", sensor=(64, 48), idle_timeout_s=0.3)
+    stream.send([1], [1], [1], [1])
+    stream.close()
+    deadline = time.monotonic() + 10
+    while stream.stats()["state"] != "ended":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with ingest(service, stream.id) as socket:
+        assert hear(socket, "ready")["resume_from"] == 2
+    stream.delete()
+
+
 def test_a_killed_service_loses_no_durable_frame(tmp_path, data_dir):
     rows, digests = expected(data_dir)
     events, _ = recording(data_dir)

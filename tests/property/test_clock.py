@@ -61,3 +61,17 @@ def test_gaps_are_where_time_steps_too_far(values):
     _, gaps, _ = released(Clock(max_gap_us=1000), arrivals(values), [0, len(values)])
     expected = [(i + 1, a, b) for i, (a, b) in enumerate(itertools.pairwise(values)) if b - a > 1000]
     assert gaps == expected
+
+
+def test_nothing_before_a_senders_gap_comes_after_it():
+    clock = Clock(reorder_us=1000)
+    out = (
+        clock.events(arrivals([9800, 10_000]))
+        + clock.gap(10_001)
+        + clock.events(arrivals([9500, 12_000]))
+        + clock.flush()
+    )
+    marks = [packet.watermark_us for packet in out]
+    assert marks == sorted(marks)
+    assert [t for packet in out for t in packet.columns["t"].tolist()] == [9800, 10_000, 12_000]
+    assert clock.late == 1

@@ -54,8 +54,11 @@ def evt3(words, t_zero=0):
 
 def aer40(data):
     """Events of the 40-bit format."""
-    events = []
+    events, wraps, before = [], 0, 0
     for i in range(0, len(data), 5):
         word = int.from_bytes(data[i : i + 5], "big")
-        events.append((word & 0x7FFFFF, word >> 32, (word >> 24) & 255, bool(word >> 23 & 1)))
+        if i and before - (word & 0x7FFFFF) > 2**22:
+            wraps += 1
+        before = word & 0x7FFFFF
+        events.append((wraps * 2**23 + before, word >> 32, (word >> 24) & 255, bool(word >> 23 & 1)))
     return events

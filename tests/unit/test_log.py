@@ -8,7 +8,7 @@ FRAMES = [wire.build(wire.EVENTS, wire.EVT3, i + 1, 0, 10 * i, b"x" * (10 * i)) 
 
 def replayed(path):
     log = FrameLog(path, fsync=False)
-    return [frame.number for frame, _ in log.replay(2**20)]
+    return [frame.number for frame, _ in log.replay()]
 
 
 def test_frames_come_back(tmp_path):
@@ -16,6 +16,15 @@ def test_frames_come_back(tmp_path):
     log.append(FRAMES[:2])
     log.append(FRAMES[2:])
     assert replayed(tmp_path / "log") == [1, 2, 3, 4, 5]
+
+
+def test_damage_in_the_middle_is_an_error_and_removes_nothing(tmp_path):
+    data = bytearray(b"".join(FRAMES))
+    data[40] ^= 1
+    (tmp_path / "log").write_bytes(data)
+    with pytest.raises(OSError, match="its log is damaged"):
+        replayed(tmp_path / "log")
+    assert (tmp_path / "log").stat().st_size == len(data)
 
 
 @pytest.mark.parametrize("torn", [1, 20, 41, 71])

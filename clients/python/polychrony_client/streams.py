@@ -60,13 +60,21 @@ class Stream:
             t: times [n], integer us.
             x: pixel columns [n].
             y: pixel rows [n], below 32768.
-            p: polarities [n], true = ON.
+            p: polarities [n], true or above 0 = ON.
+
+        Raises:
+            ValueError: columns that do not fit; nothing of them was sent.
         """
         columns = [np.asarray(column) for column in (t, x, y, p)]
         times: NDArray[np.int64] = columns[0].astype(np.int64, copy=False)
         n = len(times)
         if any(len(column) != n for column in columns):
             raise ValueError("t, x, y, p must be equally long")
+        for name, column, largest in zip("txy", columns, (2**53 - 1, 65535, 32767), strict=False):
+            if n and column.dtype.kind not in "iu":
+                raise ValueError(f"{name} must be integers, not {column.dtype}")
+            if n and not 0 <= int(column.min()) <= int(column.max()) <= largest:
+                raise ValueError(f"{name} must lie in 0 .. {largest}")
         start = 0
         while start < n:
             stop = min(n, start + _FRAME_EVENTS)
@@ -209,6 +217,11 @@ class Stream:
             raise Closed(0, ready.get("code", ""), ready.get("detail", ""))
         self._socket = socket
         self._limit = ready["limit"]
+        unsent = [
+            sent for sent in self._kept if sent.number >= ready["resume_from"] and sent.data[5] != wire.END
+        ]
+        if ready.get("ended") and unsent:
+            raise Closed(4410, "stream_ended", f"the stream ended before {len(unsent)} frames could be sent")
         for sent in list(self._kept):
             while sent.end > self._limit:
                 self._hear(json.loads(socket.recv(timeout=self._patience_s)))

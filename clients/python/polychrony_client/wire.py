@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,11 +58,11 @@ def parse(data: bytes) -> Message:
 
 
 def pack_events(
-    t: NDArray[np.integer], x: NDArray[np.integer], y: NDArray[np.integer], p: NDArray[np.generic]
+    t: NDArray[np.integer], x: NDArray[np.integer], y: NDArray[np.integer], p: NDArray[Any]
 ) -> tuple[int, bytes]:
     """Events as ``aer64``: (t_us, payload). Times must not fall and span less than 2^32 us."""
     start = int(t[0])
     rows = np.empty(len(t), AER64_ROW)
     rows["t"], rows["x"] = t - start, x
-    rows["y"] = y | (p.astype(np.bool_).astype(np.uint16) << 15)
+    rows["y"] = y.astype(np.uint16) | ((p > 0).astype(np.uint16) << 15)
     return start, rows.tobytes()
