@@ -9,19 +9,29 @@ Formats: Prophesee, "EVT 2.0 / EVT 3.0 format", public documentation.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import kernel
+from kernels._jit import kernel, trailing_zeros
 from kernels.columns import I64, XY, P, T
 
 HIGH, WRAPS, LOW, ROW, COLUMN, SIGN, UNTIMED, TRIGGERS, UNKNOWN = range(9)
 NO_HIGH = -1
 BEYOND = 4096
 """A column that no camera of these formats has."""
+_VECTOR = 12
+"""Events that one word can hold."""
 
 Events = tuple[T, XY, XY, P]
+Triggers = NDArray[np.int64]
+"""Edges on the camera's trigger inputs [n, 3]: t (us), channel, level."""
+
+
+def no_triggers() -> Triggers:
+    """None at all."""
+    return np.empty((0, 3), np.int64)
 
 
 def _blank() -> I64:
@@ -38,11 +48,15 @@ class Decoder:
         word_bytes: 4 for EVT2, 2 for EVT3.
         state: registers and counters; see the names above.
         rest: the bytes of a word that is not complete yet.
+        triggers: what the last cut held beside its events.
+        per_word: events per word seen lately: how much room the next cut is given.
     """
 
     word_bytes: int
     state: I64 = field(default_factory=_blank)
     rest: bytes = b""
+    triggers: Triggers = field(default_factory=no_triggers)
+    per_word: float = 1.0
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -57,23 +71,53 @@ class Decoder:
 def decode(decoder: Decoder, data: bytes | memoryview, t_zero_us: int = 0) -> Events:
     """Events in the next bytes of a stream, in the order in which they came.
 
+    Triggers among them are left in ``decoder.triggers``.
+
     Args:
         decoder: updated in place.
         data: any cut of the stream; no ``%`` header.
         t_zero_us: stream time of the camera's time zero.
     """
-    whole = decoder.rest + bytes(data)
-    usable = len(whole) // decoder.word_bytes * decoder.word_bytes
-    decoder.rest = whole[usable:]
-    dtype = "<u4" if decoder.word_bytes == 4 else "<u2"
-    # A copy, as kernels compile anew for read-only arrays.
-    words = np.frombuffer(whole, dtype, usable // decoder.word_bytes).astype(dtype[1:])
-    n = int(_count_evt2(words) if decoder.word_bytes == 4 else _count_evt3(words))
-    t, x, y = np.empty(n, np.int64), np.empty(n, np.uint16), np.empty(n, np.uint16)
-    p = np.empty(n, np.bool_)
+    words = _words(decoder, data)
     run = _decode_evt2 if decoder.word_bytes == 4 else _decode_evt3
-    n = int(run(words, decoder.state, t_zero_us, t, x, y, p))
+    columns = _columns(int(words.size * decoder.per_word * 1.1) + 64)
+    triggers = np.empty((16, 3), np.int64)
+    i = n = m = 0
+    while True:  # no word is counted before it is decoded: where the room was too small, there is more
+        i, n, m = (int(v) for v in run(words, i, decoder.state, t_zero_us, *columns, n, triggers, m))
+        if i == words.size:
+            break
+        if n + _VECTOR > len(columns[0]):
+            columns = _larger(columns, n, max(64, (words.size - i) * n // max(i, 1)) + n)
+        if m == len(triggers):
+            triggers = np.concatenate([triggers, np.empty_like(triggers)])
+    if words.size > 1000:
+        decoder.per_word = n / words.size
+    decoder.triggers = triggers[:m]
+    t, x, y, p = columns
     return t[:n], x[:n], y[:n], p[:n]
+
+
+def _words(decoder: Decoder, data: bytes | memoryview) -> NDArray[Any]:
+    """The whole words of what was left over and ``data``; what follows them is kept."""
+    dtype = np.dtype("<u4" if decoder.word_bytes == 4 else "<u2")
+    if decoder.rest:
+        data = decoder.rest + bytes(data)
+    words = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
+    decoder.rest = bytes(data[words.nbytes :])
+    # Kernels compile anew for read-only or unaligned arrays.
+    return words if words.flags.writeable and words.flags.aligned else words.copy()
+
+
+def _columns(n: int) -> Events:
+    return np.empty(n, np.int64), np.empty(n, np.uint16), np.empty(n, np.uint16), np.empty(n, np.bool_)
+
+
+def _larger(columns: Events, n: int, room: int) -> Events:
+    larger = _columns(room + _VECTOR)
+    for old, new in zip(columns, larger, strict=True):
+        new[:n] = old[:n]
+    return larger
 
 
 def decode_aer40(data: bytes) -> Events:
@@ -91,94 +135,131 @@ def decode_aer40(data: bytes) -> Events:
 
 
 @kernel
-def _count_evt2(words: NDArray[np.uint32]) -> int:
-    n = 0
-    for i in range(words.size):
-        n += (words[i] >> np.uint32(28)) < 2
-    return n
-
-
-@kernel
-def _decode_evt2(words: NDArray[np.uint32], state: I64, t_zero: int, t: T, x: XY, y: XY, p: P) -> int:
-    n = 0
-    for i in range(words.size):
-        word = np.int64(words[i])
-        kind = word >> 28
+def _decode_evt2(
+    words: NDArray[np.uint32], i: int, state: I64, t_zero: int, t: T, x: XY, y: XY, p: P, n: int,
+    triggers: Triggers, m: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    high, wraps = state[HIGH], state[WRAPS]
+    base = t_zero + (((wraps << 28) + high) << 6)
+    room, room_triggers = np.uint64(t.size - _VECTOR), triggers.shape[0]
+    at, end, out = np.uint64(i), np.uint64(words.size), np.uint64(n)  # unsigned: nothing counts from the end
+    while at < end and out <= room and m < room_triggers:
+        word = words[at]
+        kind = word >> np.uint32(28)
+        at += np.uint64(1)
         if kind < 2:
-            if state[HIGH] == NO_HIGH:
+            if high == NO_HIGH:
                 state[UNTIMED] += 1
-                continue
-            t[n] = t_zero + (((state[WRAPS] << 28) + state[HIGH]) << 6) + ((word >> 22) & 63)
-            x[n], y[n], p[n] = (word >> 11) & 2047, word & 2047, kind == 1
-            n += 1
+            else:
+                t[out] = base + np.int64((word >> np.uint32(22)) & np.uint32(63))
+                x[out] = np.uint16((word >> np.uint32(11)) & np.uint32(2047))
+                y[out] = np.uint16(word & np.uint32(2047))
+                p[out] = kind == 1
+                out += np.uint64(1)
         elif kind == 8:
-            high = word & 0xFFFFFFF
-            if state[HIGH] - high > 2**27:
-                state[WRAPS] += 1
-            state[HIGH] = high
+            new = np.int64(word & np.uint32(0xFFFFFFF))
+            wraps += high - new > 2**27
+            high = new
+            base = t_zero + (((wraps << 28) + high) << 6)
         elif kind == 10:
             state[TRIGGERS] += 1
+            if high != NO_HIGH:
+                triggers[m, 0] = base + np.int64((word >> np.uint32(22)) & np.uint32(63))
+                triggers[m, 1] = np.int64((word >> np.uint32(8)) & np.uint32(31))
+                triggers[m, 2] = np.int64(word & np.uint32(1))
+                m += 1
         else:
             state[UNKNOWN] += 1
-    return n
+    state[HIGH], state[WRAPS] = high, wraps
+    return np.int64(at), np.int64(out), m
 
 
 @kernel
-def _count_evt3(words: NDArray[np.uint16]) -> int:
-    n = 0
-    for i in range(words.size):
-        word = np.int64(words[i])
-        kind = word >> 12
-        if kind == 2:
-            n += 1
-        elif kind in (4, 5):
-            bits = word & (0xFFF if kind == 4 else 0xFF)
+def _decode_evt3(
+    words: NDArray[np.uint16], i: int, state: I64, t_zero: int, t: T, x: XY, y: XY, p: P, n: int,
+    triggers: Triggers, m: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    if state[HIGH] == NO_HIGH:
+        i = _until_the_first_time(words, i, state)
+    # Registers live in locals: written to memory once a word they cost half the speed.
+    high, wraps, low = state[HIGH], state[WRAPS], state[LOW]
+    row, column, sign, unknown = np.uint16(state[ROW]), state[COLUMN], state[SIGN] != 0, state[UNKNOWN]
+    base = t_zero + (((wraps << 12) + high) << 12)
+    room, room_triggers = np.uint64(t.size - _VECTOR), triggers.shape[0]
+    at, end, out = np.uint64(i), np.uint64(words.size), np.uint64(n)  # unsigned: nothing counts from the end
+    while at < end and out <= room and m < room_triggers:
+        word = words[at]
+        kind = word >> np.uint16(12)
+        at += np.uint64(1)
+        if kind <= 2:
+            # Rows and events follow each other as the scene pleases. A branch between them would be
+            # guessed wrong every other time, so a row, too, is written as an event, which the next overwrites.
+            value = word & np.uint16(2047)
+            row = value if kind == 0 else row
+            t[out], x[out], y[out] = base + low, value, row
+            p[out] = (word & np.uint16(2048)) != 0
+            out += np.uint64(kind >> np.uint16(1))
+            unknown += np.int64(kind == 1)
+        elif kind == 6:
+            low = np.int64(word & np.uint16(4095))
+        elif kind == 3:
+            column, sign = np.int64(word & np.uint16(2047)), (word & np.uint16(2048)) != 0
+        elif kind <= 5:
+            bits = np.uint64(word & np.uint16(0xFFF if kind == 4 else 0xFF))
+            now = base + low
             while bits:
-                bits &= bits - 1
-                n += 1
-    return n
+                t[out], x[out], y[out], p[out] = now, column + trailing_zeros(bits), row, sign
+                out += np.uint64(1)
+                bits &= bits - np.uint64(1)
+            # Vectors without end must not wrap around into columns that exist.
+            column = min(column + (12 if kind == 4 else 8), BEYOND)
+        elif kind == 8:
+            new = np.int64(word & np.uint16(4095))
+            wraps += high - new > 2048
+            # Low parts belong to their high part; one that follows has not been seen yet.
+            low = low if new == high else np.int64(0)
+            high = new
+            base = t_zero + (((wraps << 12) + high) << 12)
+        elif kind == 10:
+            state[TRIGGERS] += 1
+            triggers[m, 0] = base + low
+            triggers[m, 1] = np.int64((word >> np.uint16(8)) & np.uint16(15))
+            triggers[m, 2] = np.int64(word & np.uint16(1))
+            m += 1
+        elif kind not in (7, 14, 15):
+            unknown += 1
+    state[HIGH], state[WRAPS], state[LOW] = high, wraps, low
+    state[ROW], state[COLUMN], state[SIGN], state[UNKNOWN] = row, column, sign, unknown
+    return np.int64(at), np.int64(out), m
 
 
 @kernel
-def _decode_evt3(words: NDArray[np.uint16], state: I64, t_zero: int, t: T, x: XY, y: XY, p: P) -> int:
-    n = 0
-    for i in range(words.size):
+def _until_the_first_time(words: NDArray[np.uint16], i: int, state: I64) -> int:
+    """Where the first TIME_HIGH stands: what comes before it has no time and is counted."""
+    while i < words.size:
         word = np.int64(words[i])
         kind = word >> 12
-        now = t_zero + (((state[WRAPS] << 12) + state[HIGH]) << 12) + state[LOW]
         if kind == 0:
             state[ROW] = word & 2047
         elif kind == 2:
-            if state[HIGH] == NO_HIGH:
-                state[UNTIMED] += 1
-                continue
-            t[n], x[n], y[n], p[n] = now, word & 2047, state[ROW], (word >> 11) & 1
-            n += 1
+            state[UNTIMED] += 1
         elif kind == 3:
             state[COLUMN], state[SIGN] = word & 2047, (word >> 11) & 1
         elif kind in (4, 5):
-            width = 12 if kind == 4 else 8
-            for bit in range(width):
-                if (word >> bit) & 1:
-                    if state[HIGH] == NO_HIGH:
-                        state[UNTIMED] += 1
-                        continue
-                    t[n], x[n], y[n], p[n] = now, state[COLUMN] + bit, state[ROW], state[SIGN]
-                    n += 1
-            # Vectors without end must not wrap around into columns that exist.
-            state[COLUMN] = min(state[COLUMN] + width, BEYOND)
+            bits = word & (0xFFF if kind == 4 else 0xFF)
+            while bits:
+                state[UNTIMED] += 1
+                bits &= bits - 1
+            state[COLUMN] = min(state[COLUMN] + (12 if kind == 4 else 8), BEYOND)
         elif kind == 6:
             state[LOW] = word & 4095
         elif kind == 8:
-            high = word & 4095
-            if state[HIGH] - high > 2048:
-                state[WRAPS] += 1
-            # Low parts belong to their high part; one that follows has not been seen yet.
-            if state[HIGH] != high:
-                state[LOW] = 0
-            state[HIGH] = high
+            state[HIGH] = word & 4095
+            state[LOW] = 0
+            return i + 1
         elif kind == 10:
             state[TRIGGERS] += 1
         elif kind not in (7, 14, 15):
             state[UNKNOWN] += 1
-    return n
+        i += 1
+    return i

@@ -44,3 +44,15 @@ def test_compatible_mode_equals_v2e(data_dir, name):
     np.testing.assert_array_equal(ours[ours_by_pixel], theirs[theirs_by_pixel, 1:])
     assert np.abs(t[ours_by_pixel] - their_t[theirs_by_pixel]).max() <= 1
     np.testing.assert_array_equal(emulator.base, reference["final_base_log"])
+
+
+@pytest.mark.parametrize("timing", ["compatible", "interpolated"])
+def test_shot_noise_has_the_rate_of_v2e(data_dir, timing):
+    reference = np.load(data_dir / "v2e" / "ramp_shot_5hz.npz")
+    frames, times = reference["frames"], reference["times"]
+    rates = []
+    for seed in range(4):
+        emulator = Emulator(EmulatorConfig(shot_hz=5, timing=timing, seed=seed), 128, 128)
+        parts = [emulator.feed(frame, float(s)) for frame, s in zip(frames, times, strict=True)]
+        rates.append(sum(len(part[0]) for part in parts) / len(reference["events_sorted"]))
+    assert np.mean(rates) == pytest.approx(1, rel=0.02)
