@@ -60,7 +60,9 @@ def look_up(frame: NDArray[Any], table: F32, response: Base) -> None:
     _look_up(frame, table, response)
 
 
-def low_pass(lp: F64, response: F32, intensity: NDArray[Any], per_unit: float, dt_s: float, cutoff_hz: float) -> None:
+def low_pass(
+    lp: F64, response: F32, intensity: NDArray[Any], per_unit: float, dt_s: float, cutoff_hz: float
+) -> None:
     """Move the photoreceptor's state ``lp`` [height, width] towards ``response``, in place.
 
     Args:

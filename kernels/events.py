@@ -53,6 +53,19 @@ def inside(x: XY, y: XY, width: int, height: int) -> P:
     return kept
 
 
+def settle(t: T, x: XY, y: XY, p: P) -> bool:
+    """Sort events that are nearly in order by time, in place; ties stay as they are.
+
+    Insertion: each event is moved back past the later ones before it. Gives up where that would take more than
+    64 moves an event on average.
+
+    Returns:
+        Whether they are in order now; if not, they hold the same events in some order between, and ties may
+        have moved past none but later ones.
+    """
+    return bool(_settle(t, x, y, p, 64 * t.size + 1024))
+
+
 def unpack_aer64(rows: U64, t_us: int) -> tuple[T, XY, XY, P]:
     """Columns of ``aer64`` rows [n] whose times are relative to ``t_us``."""
     n = len(rows)
@@ -82,6 +95,23 @@ def _first_fall(t: T) -> int:
         if t[i] < t[i - 1]:
             return i
     return -1
+
+
+@kernel
+def _settle(t: T, x: XY, y: XY, p: P, moves: int) -> bool:
+    for i in range(1, t.size):
+        if t[i] >= t[i - 1]:
+            continue
+        ti, xi, yi, pi = t[i], x[i], y[i], p[i]
+        j = i
+        while j > 0 and t[j - 1] > ti:
+            t[j], x[j], y[j], p[j] = t[j - 1], x[j - 1], y[j - 1], p[j - 1]
+            j -= 1
+        t[j], x[j], y[j], p[j] = ti, xi, yi, pi
+        moves -= i - j
+        if moves < 0:
+            return False
+    return True
 
 
 @kernel

@@ -77,9 +77,9 @@ def _analyze_into(
     engine = engine_for(source, spec)
     with ExitStack() as files:
         writers = _Writers(folder, files, source, engine, spec)
-        for events, results, fraction in steps(engine, source, selection):
-            writers.take(events, results)
-            progress(fraction, writers.events.events, engine.rows)
+        for step in steps(engine, source, selection):
+            writers.take(step.events, step.results)
+            progress(step.done, writers.events.events, engine.rows)
     seconds = time.perf_counter() - started
     summary = _summary(source, spec, name, selection, engine, writers, seconds)
     write_report(folder / "report.html", summary, writers.events, writers.detections, writers.fields)
@@ -135,7 +135,7 @@ def _summary(
         "input": {
             "name": name, "format": info.format,
             "width": info.sensor.width, "height": info.sensor.height, "sensor_from": info.sensor_from,
-            "epoch_ns": info.epoch_ns, **info.details,
+            "epoch_ns": info.epoch_ns, "triggers": info.triggers, **info.details,
         },
         "selection": {"from_us": selection.from_us, "to_us": selection.to_us, "roi": selection.roi},
         "pipeline": {"fingerprint": engine.graph.fingerprint, "spec": spec.model_dump(mode="json")},

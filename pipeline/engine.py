@@ -5,17 +5,22 @@ Live and offline run this same object; it knows neither files nor sockets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kernels.decode import Triggers
 from kernels.events import inside
 from pipeline import rows as rows_
 from pipeline.clock import Clock
-from pipeline.graph import Graph
-from pipeline.packets import Events, Gap, Packet
+from pipeline.graph import TRIGGERS, Graph
+from pipeline.packets import UNRELIABLE, Events, Gap, Packet
 from pipeline.rows import RowDigest, Rows
+
+_REMEMBERED_US = 50_000
+"""How long a detector may remember what it saw."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,17 @@ class Engine:
     Args:
         graph: freshly built.
         clock: fresh.
+        doubts: spans (from, to] in us in which motion cannot be told, in order; whoever feeds events adds those
+            up to them before. Rows whose time lies in one, or so little behind it that a detector may still
+            remember it, carry the flag ``unreliable``.
     """
 
-    def __init__(self, graph: Graph, clock: Clock | None = None) -> None:
+    def __init__(
+        self, graph: Graph, clock: Clock | None = None, doubts: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        self._doubts = doubts
+        self._last_trigger_us = -1
+        self.late_triggers = 0
         self.graph = graph
         self.clock = clock or Clock()
         self.events = 0
@@ -61,6 +74,24 @@ class Engine:
         """
         self.events += len(columns[0])
         return self._through(self.clock.events(columns))
+
+    def triggers(self, triggers: Triggers) -> list[Result]:
+        """Edges on the camera's trigger inputs, in order of time; those that come late are dropped and counted.
+
+        They pass by the graph into the output ``triggers``, where the pipeline asks for it.
+        """
+        if TRIGGERS not in self.rows or len(triggers) == 0:
+            return []
+        t = triggers[:, 0]
+        newest = np.maximum.accumulate(np.concatenate([[self._last_trigger_us], t]))
+        kept = triggers[t >= newest[:-1]]
+        self.late_triggers += len(triggers) - len(kept)
+        self._last_trigger_us = int(newest[-1])
+        columns = {
+            "t": np.ascontiguousarray(kept[:, 0]), "channel": kept[:, 1].astype(np.uint16),
+            "level": kept[:, 2].astype(np.uint16),
+        }  # fmt: skip
+        return self._number([(TRIGGERS, Packet("triggers", columns, self._last_trigger_us))])
 
     def heartbeat(self, t_us: int) -> list[Result]:
         """No later event is earlier than ``t_us``."""
@@ -81,7 +112,8 @@ class Engine:
     @property
     def dropped(self) -> dict[str, int]:
         """Events that the graph never saw, by reason."""
-        return {"late": self.clock.late, "out_of_sensor": self.out_of_sensor, "shed": 0}
+        lost = {"late_triggers": self.late_triggers} if self.late_triggers else {}
+        return {"late": self.clock.late, "out_of_sensor": self.out_of_sensor, "shed": 0, **lost}
 
     def _through(self, packets: Iterable[Packet]) -> list[Result]:
         return self._number(
@@ -99,7 +131,15 @@ class Engine:
         results: list[Result] = []
         for name, packet in sent:
             rows = rows_.pack(packet.columns, self.graph.outputs[name])
+            if self._doubts and "flags" in (rows.dtype.names or ()):
+                rows["flags"][_doubtful(rows["t"], self._doubts)] |= UNRELIABLE
             self._digests[name].add(rows)
             results.append(Result(name, self.rows[name], rows, packet.watermark_us, packet.gaps))
             self.rows[name] += len(rows)
         return results
+
+
+def _doubtful(t: NDArray[np.int64], doubts: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    starts, ends = (np.array(side, np.int64) for side in zip(*doubts, strict=True))
+    before = np.searchsorted(starts, t, side="left") - 1
+    return (before >= 0) & (t <= ends[np.maximum(before, 0)] + _REMEMBERED_US)

@@ -11,6 +11,8 @@ from pipeline.spec import PipelineSpec, Sensor, SpecError
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
 SOURCE = "source"
+TRIGGERS = "triggers"
+"""The output of what a camera saw on its trigger inputs; no stage touches it."""
 Read = tuple[str, str]
 """(stage id, port) of something that is read."""
 
@@ -21,7 +23,6 @@ class Graph:
     Args:
         spec: what to build.
         sensor: the source's pixel grid; the spec's where None.
-        flags: flags that every row carries.
         stopwatch: a clock in seconds, where each stage's time shall be summed in ``seconds``.
 
     Raises:
@@ -29,7 +30,7 @@ class Graph:
     """
 
     def __init__(
-        self, spec: PipelineSpec, sensor: Sensor | None = None, flags: int = 0,
+        self, spec: PipelineSpec, sensor: Sensor | None = None,
         stopwatch: Callable[[], float] | None = None,
     ) -> None:  # fmt: skip
         self.spec = spec
@@ -44,8 +45,12 @@ class Graph:
         self._reads = reads
         self._answers = _answers(spec, configs, reads)
         self._order = _ordered(spec, reads, [stage for stage, _ in self._answers.values()])
-        self._stages = self._build(configs, flags)
-        for name, (stage, port) in self._answers.items():
+        self._stages = self._build(configs)
+        for name in spec.outputs or tuple(self._answers):
+            if name == TRIGGERS:
+                self.outputs[name] = Port("triggers", self.sensor.width, self.sensor.height)
+                continue
+            stage, port = self._answers[name]
             self.outputs[name] = self._stages[stage].ports[port]
 
     @property
@@ -84,7 +89,7 @@ class Graph:
                 flowing.setdefault((name, packet.port), []).append(packet)
         return [(name, packet) for name, read in self._answers.items() for packet in flowing.get(read, [])]
 
-    def _build(self, configs: dict[str, StageConfig], flags: int) -> dict[str, Stage]:
+    def _build(self, configs: dict[str, StageConfig]) -> dict[str, Stage]:
         source = Port("events", self.sensor.width, self.sensor.height)
         built: dict[str, Stage] = {}
         read = {self._reads[name] for name in self._order} | set(self._answers.values())
@@ -93,7 +98,7 @@ class Graph:
             upstream = source if above == SOURCE else built[above].ports[port]
             wanted = frozenset(port for stage, port in read if stage == name)
             try:
-                built[name] = configs[name].build(Context(upstream, wanted, flags))
+                built[name] = configs[name].build(Context(upstream, wanted))
             except Misfit as problem:
                 raise SpecError(f"{_path(self.spec, name)}.{problem.key}", str(problem)) from problem
         return built
@@ -125,8 +130,8 @@ def _inputs(spec: PipelineSpec, configs: dict[str, StageConfig]) -> dict[str, Re
     reads: dict[str, Read] = {}
     before = SOURCE
     for i, config in enumerate(spec.stages):
-        if config.id == SOURCE:
-            raise SpecError(f"stages[{i}].id", f"{SOURCE!r} is the name of what comes in")
+        if config.id in {SOURCE, TRIGGERS}:
+            raise SpecError(f"stages[{i}].id", f"{config.id!r} is the name of what comes in")
         text = config.input or before
         reads[config.id], kind = _resolve(text, configs, f"stages[{i}].input")
         if kind != config.accepts:
@@ -164,8 +169,10 @@ def _answers(spec: PipelineSpec, configs: dict[str, StageConfig], reads: dict[st
         return {config.id: (config.id, "") for config in spec.stages if config.id not in taken}
     answers: dict[str, Read] = {}
     for i, text in enumerate(spec.outputs):
-        if text in answers:
+        if text in spec.outputs[:i]:
             raise SpecError(f"outputs[{i}]", f"{text!r} is named twice")
+        if text == TRIGGERS:  # they pass by all stages
+            continue
         answers[text], _ = _resolve(text, configs, f"outputs[{i}]")
         if answers[text][0] == SOURCE:
             raise SpecError(f"outputs[{i}]", f"{SOURCE!r} is no stage; allowed are {', '.join(configs)}")

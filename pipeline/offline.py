@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from kernels.columns import T
+from kernels.decode import Triggers, no_triggers
 from pipeline import packets, rows
 from pipeline.clock import Clock
 from pipeline.engine import Engine, Result
 from pipeline.graph import Graph
 from pipeline.packets import Columns, Events
-from pipeline.sources.base import Source
+from pipeline.sources.base import Reading, Source
 from pipeline.spec import PipelineSpec, Sensor, load
 
 _STEP = 65_536
 """Events are taken in at least so many at a time, where the source gives fewer."""
 
-Step = tuple[Events, list[Result], float]
-"""What went in, what came out, and the fraction of the source that is done."""
+
+class Step(NamedTuple):
+    """What went in, what came out, and the fraction of the source that is done."""
+
+    events: Events
+    results: list[Result]
+    done: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,14 @@ class Selection:
             kept &= (x >= left) & (x < left + width) & (y >= top) & (y < top + height)
         return events if kept.all() else (t[kept], x[kept], y[kept], p[kept])
 
+    def apply_to_triggers(self, triggers: Triggers) -> Triggers:
+        """The triggers inside; they have no place."""
+        if len(triggers) == 0:
+            return triggers
+        t = triggers[:, 0]
+        first = 0 if self.from_us is None else self.from_us
+        return triggers[(t >= first) & ((t < self.to_us) if self.to_us is not None else True)]
+
     def over(self, t: T) -> bool:
         """Whether everything from here on is too late."""
         return self.to_us is not None and len(t) > 0 and int(t[0]) >= self.to_us
@@ -64,7 +79,7 @@ def engine_for(source: Source, spec: PipelineSpec, clock: Clock | None = None) -
     Raises:
         SpecError: the pipeline does not fit it.
     """
-    return Engine(Graph(spec, source.info.sensor, source.flags), clock)
+    return Engine(Graph(spec, source.info.sensor), clock, source.doubts)
 
 
 def steps(engine: Engine, source: Source, selection: Selection = EVERYTHING) -> Iterator[Step]:
@@ -73,12 +88,23 @@ def steps(engine: Engine, source: Source, selection: Selection = EVERYTHING) -> 
     Raises:
         SourceError: the source cannot be read on.
     """
-    for arrived, fraction in _gathered(source):
-        if selection.over(arrived[0]):
-            break
-        events = selection.apply(arrived)
-        yield events, engine.feed(events), fraction
-    yield packets.no_events(), engine.end(), 1.0
+    for arrived in selected(source, selection):
+        results = engine.feed(arrived.events)
+        yield Step(arrived.events, results + engine.triggers(arrived.triggers), arrived.done)
+    yield Step(packets.no_events(), engine.end(), 1.0)
+
+
+def selected(source: Source, selection: Selection = EVERYTHING) -> Iterator[Reading]:
+    """The selected part of a source, in steps worth taking; nothing behind it is read.
+
+    Raises:
+        SourceError: the source cannot be read on.
+    """
+    for arrived in _gathered(source):
+        if selection.over(arrived.events[0]):
+            return
+        triggers = selection.apply_to_triggers(arrived.triggers)
+        yield Reading(selection.apply(arrived.events), arrived.done, triggers)
 
 
 def run(
@@ -108,15 +134,23 @@ def run(
     }
 
 
-def _gathered(source: Source) -> Iterator[tuple[Events, float]]:
+def _gathered(source: Source) -> Iterator[Reading]:
     """The source's batches, small ones joined: a frame's handful of events is not worth a step."""
-    parts: list[Events] = []
-    n, fraction, said = 0, 0.0, 0.0
-    for events, fraction in source.batches():
-        parts.append(events)
-        n += len(events[0])
-        if n >= _STEP or fraction - said >= 0.01:
-            yield packets.join(parts), fraction
-            parts, n, said = [], 0, fraction
+    parts: list[Reading] = []
+    n, said = 0, 0.0
+    for reading in source.batches():
+        parts.append(reading)
+        n += len(reading.events[0])
+        if n >= _STEP or reading.done - said >= 0.01:
+            yield _joined(parts)
+            parts, n, said = [], 0, reading.done
     if parts:
-        yield packets.join(parts), fraction
+        yield _joined(parts)
+
+
+def _joined(parts: list[Reading]) -> Reading:
+    triggers = [part.triggers for part in parts if len(part.triggers)]
+    return Reading(
+        packets.join([part.events for part in parts]), parts[-1].done,
+        np.concatenate(triggers) if triggers else no_triggers(),
+    )  # fmt: skip

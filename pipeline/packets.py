@@ -9,6 +9,7 @@ field          t int64 us (end of the window), x, y uint16 (the tile's origin), 
                px/ms, confidence float32, flags uint32
 evidence       t int64 us (end of the bin), x, y uint16, evidence float32 [n, class],
                flags uint16
+triggers       t int64 us, channel uint16, level uint16: an edge on a trigger input
 =============  ==============================================================================
 """
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from kernels.columns import XY, P, T
 
-Kind = Literal["events", "detections", "field", "evidence"]
+Kind = Literal["events", "detections", "field", "evidence", "triggers"]
 Columns = dict[str, NDArray[Any]]
 Events = tuple[T, XY, XY, P]
 """The columns (t, x, y, p) of a recording, or of a part of one."""
@@ -40,6 +41,7 @@ DTYPES: dict[Kind, dict[str, type]] = {
         "t": np.int64, "x": np.uint16, "y": np.uint16,
         "vx": np.float32, "vy": np.float32, "confidence": np.float32, "flags": np.uint32,
     },
+    "triggers": {"t": np.int64, "channel": np.uint16, "level": np.uint16},
     "evidence": {
         "t": np.int64, "x": np.uint16, "y": np.uint16, "evidence": np.float32, "flags": np.uint16,
     },

@@ -4,6 +4,7 @@
 detections    i64 t, u16 x, u16 y, u16 label, u16 flags, f32 score, u32 0           (24 bytes)
 field         i64 t, u16 x, u16 y, f32 vx, f32 vy, f32 confidence, u32 flags, u32 0 (32 bytes)
 evidence      i64 t, u16 x, u16 y, u32 0, then f32 per class
+triggers      i64 t, u16 channel, u16 level, u32 0                                 (16 bytes)
 events        i64 t, u16 x, u16 y + 32768 p, u32 0                                  (16 bytes)
 ============  ================================================================================
 """
@@ -31,6 +32,7 @@ _FIXED: dict[Kind, np.dtype[Any]] = {
         [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("vx", "<f4"), ("vy", "<f4"),
          ("confidence", "<f4"), ("flags", "<u4"), ("zero", "<u4")]
     ),
+    "triggers": np.dtype([("t", "<i8"), ("channel", "<u2"), ("level", "<u2"), ("zero", "<u4")]),
     "events": np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("zero", "<u4")]),
 }  # fmt: skip
 
@@ -98,8 +100,12 @@ class RowDigest:
 
 
 def _canonical(rows: Rows) -> Rows:
-    """Rows sorted by (t, y, x, label); an event's polarity is its label."""
+    """Rows sorted by (t, y, x, label); an event's polarity is its label; triggers by (t, channel, level)."""
     names = rows.dtype.names or ()
+    if "channel" in names:
+        key = rows["channel"].astype(np.uint64) << np.uint64(16) | rows["level"].astype(np.uint64)
+        order = tie_order(rows["t"].astype(np.int64), key)
+        return rows if order is None else rows[order]
     y, polarity = rows["y"], np.zeros(1, np.uint64)
     if names == _FIXED["events"].names:
         y, polarity = y & np.uint16(32767), (y >> np.uint16(15)).astype(np.uint64)

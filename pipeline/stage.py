@@ -61,12 +61,10 @@ class Context:
     Attributes:
         upstream: the port that it reads.
         wanted: which of its own ports anybody reads; others are never computed.
-        flags: flags that every row carries.
     """
 
     upstream: Port
     wanted: frozenset[str] = frozenset({""})
-    flags: int = 0
 
 
 class Stage(ABC):

@@ -1,103 +1,148 @@
-"""Event recordings out: npz, csv and Parquet by ourselves, raw, dat, aedat4 and es through faery."""
+"""Event recordings out, in bounded memory: EVT2, EVT3 and DAT by our own encoders, AEDAT4 and ES through
+faery, HDF5 through h5py, npz, csv and Parquet as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import IO, Any
 
+import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
 
-from pipeline import packets
+from kernels import encode
+from kernels.encode import Encoder
 from pipeline.errors import UserError
-from pipeline.packets import Events
 from pipeline.sinks.tables import ParquetTable, as_columns, events_port
+from pipeline.sources.base import Reading
 from pipeline.spec import Sensor
-
-SUFFIXES = (".npz", ".csv", ".parquet", ".raw", ".dat", ".aedat4", ".es")
-
-HOLDS: dict[str, tuple[Any, int]] = {
-    ".raw": ("evt2", 2**34),
-    ".dat": ("dat2", 2**32),
-    ".es": (None, 2**34),
-    ".aedat4": (None, 2**53),
-}
-"""Version written, and the time in us that its clock cannot reach. (EVT3 wraps after 17 s already.)"""
 
 
 class CannotWrite(UserError):
     """A format that cannot hold a recording, or a place that cannot hold answers."""
 
 
-def write(path: Path, batches: Iterable[Events], sensor: Sensor) -> int:
-    """Write events to ``path`` in the format of its suffix; how many there were. It appears by renaming.
+class Written:
+    """What went into a file.
+
+    Attributes:
+        events: how many.
+        triggers_left_out: edges on trigger inputs, where the format has no place for them.
+    """
+
+    def __init__(self) -> None:
+        self.events = self.triggers_left_out = 0
+
+    def pass_by(self, readings: Iterable[Reading], takes_triggers: bool = False) -> Iterator[Reading]:
+        """The same readings, counted."""
+        for reading in readings:
+            self.events += len(reading.events[0])
+            self.triggers_left_out += 0 if takes_triggers else len(reading.triggers)
+            if len(reading.events[0]) or len(reading.triggers):
+                yield reading
+
+
+def write(
+    path: Path, readings: Iterable[Reading], sensor: Sensor, format_: str | None = None, epoch_ns: int = 0
+) -> Written:
+    """Write events to ``path``; it appears by renaming.
+
+    Args:
+        path: where to.
+        readings: events and triggers in order of time.
+        sensor: the pixel grid.
+        format_: a name of :data:`FORMATS`; by default what the suffix stands for.
+        epoch_ns: nanoseconds since 1970 at stream time 0, where the format has a place for it.
 
     Raises:
-        CannotWrite: the suffix is unknown, or the format cannot hold these events.
+        CannotWrite: format or suffix are unknown, there are no events, or the format cannot hold them.
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if format_ is None and suffix not in SUFFIXES:
         raise CannotWrite(
-            f"{path.name}: cannot write {suffix or 'a file without suffix'}; "
-            f"allowed are {', '.join(SUFFIXES)}"
+            f"{path.name}: cannot write {suffix or 'a file without suffix'}; allowed are {', '.join(SUFFIXES)}"
         )
     part = path.with_name(f".{path.stem}.part{suffix}")
+    written = Written()
     try:
-        n = _write(part, suffix, batches, sensor)
+        with_triggers, run = FORMATS[format_ or SUFFIXES[suffix]]
+        run(part, written.pass_by(readings, with_triggers), sensor, epoch_ns)
+        if written.events == 0:
+            raise CannotWrite(f"{path.name}: there are no events to write")
         part.replace(path)
-    except RuntimeError as problem:  # an encoder's own words
+    except (RuntimeError, ValueError, OverflowError) as problem:  # an encoder's own words
         raise CannotWrite(f"{path.name}: cannot be written: {problem}") from problem
     finally:
         part.unlink(missing_ok=True)
-    return n
+    return written
 
 
-def _write(path: Path, suffix: str, batches: Iterable[Events], sensor: Sensor) -> int:
-    if suffix == ".parquet":
-        return _parquet(path, batches, sensor)
-    if suffix == ".csv":
-        return _csv(path, batches)
-    if suffix == ".npz":
-        return _npz(path, batches, sensor)
-    return _through_faery(path, batches, sensor)
+def _evt(version: str, word_bytes: int) -> Callable[[Path, Iterable[Reading], Sensor, int], None]:
+    def run(path: Path, readings: Iterable[Reading], sensor: Sensor, _: int) -> None:
+        encoder = Encoder(word_bytes)
+        with path.open("wb") as file:
+            name = f"EVT{version[0]}"
+            file.write(
+                f"% evt {version}\n% format {name};height={sensor.height};width={sensor.width}\n"
+                f"% geometry {sensor.width}x{sensor.height}\n% end\n".encode()
+            )
+            for reading in readings:
+                try:
+                    file.write(encode.encode(encoder, reading.events, reading.triggers))
+                except ValueError as problem:
+                    raise CannotWrite(
+                        f"{name} {problem}; subtract the first time with --zero-time"
+                    ) from problem
+
+    return run
 
 
-def _parquet(path: Path, batches: Iterable[Events], sensor: Sensor) -> int:
-    n = 0
-    with ParquetTable(path, events_port(sensor)) as table:
-        for batch in batches:
-            table.add(as_columns(batch))
-            n += len(batch[0])
-    return n
-
-
-def _csv(path: Path, batches: Iterable[Events]) -> int:
-    n = 0
-    with path.open("w") as file:
-        file.write("t,x,y,p\n")
-        for batch in batches:
-            np.savetxt(file, np.stack([column.astype(np.int64) for column in batch], axis=1), "%d", ",")
-            n += len(batch[0])
-    return n
-
-
-def _npz(path: Path, batches: Iterable[Events], sensor: Sensor) -> int:
-    t, x, y, p = packets.join(list(batches))
+def _dat(path: Path, readings: Iterable[Reading], sensor: Sensor, _: int) -> None:
     with path.open("wb") as file:
-        np.savez_compressed(file, t=t, x=x, y=y, p=p, sensor=np.array([sensor.width, sensor.height]))
-    return len(t)
+        file.write(
+            b"% Data file containing CD events.\n% Version 2\n"
+            + f"% Height {sensor.height}\n% Width {sensor.width}\n".encode()
+            + bytes([12, 8])
+        )
+        newest = 0
+        for reading in readings:
+            t, x, y, p = reading.events
+            if len(t) == 0:
+                continue
+            if max(int(x.max()), int(y.max())) >= 2**14:
+                raise CannotWrite("DAT holds columns and rows below 16384")
+            # Its 32-bit clock wraps: whoever reads it counts the falls, and misses a silence of an hour.
+            if int(np.diff(t, prepend=newest).max()) >= 2**31:
+                raise CannotWrite(
+                    "DAT cannot hold a step of 2^31 us; subtract the first time with --zero-time"
+                )
+            newest = int(t[-1])
+            rows = np.empty((len(t), 2), "<u4")
+            rows[:, 0] = t & 0xFFFFFFFF
+            rows[:, 1] = x.astype(np.uint32) | y.astype(np.uint32) << 14 | p.astype(np.uint32) << 28
+            file.write(rows.tobytes())
 
 
-def _through_faery(path: Path, batches: Iterable[Events], sensor: Sensor) -> int:
-    import faery  # noqa: PLC0415 - half a second that only conversions need
+def _aedat4(path: Path, readings: Iterable[Reading], sensor: Sensor, _: int) -> None:
+    _through_faery(path, readings, sensor, 2**53)
+
+
+def _es(path: Path, readings: Iterable[Reading], sensor: Sensor, _: int) -> None:
+    _through_faery(path, readings, sensor, 2**34)
+
+
+def _through_faery(path: Path, readings: Iterable[Reading], sensor: Sensor, largest_us: int) -> None:
+    import faery  # noqa: PLC0415 - half a second that only such files need
     from faery import file_encoder  # noqa: PLC0415
 
-    written = 0
-    version, largest_us = HOLDS.get(path.suffix.lower(), (None, 2**53))
-
     def stream() -> Iterator[Any]:
-        nonlocal written
-        for t, x, y, p in batches:
+        for reading in readings:
+            t, x, y, p = reading.events
             if len(t) and int(t[-1]) >= largest_us:
                 raise CannotWrite(
                     f"{path.suffix} holds times below {largest_us} us, not {int(t[-1])}; "
@@ -105,10 +150,87 @@ def _through_faery(path: Path, batches: Iterable[Events], sensor: Sensor) -> int
                 )
             rows = np.empty(len(t), faery.EVENTS_DTYPE)
             rows["t"], rows["x"], rows["y"], rows["on"] = t, x, y, p
-            written += len(t)
             yield rows
 
     file_encoder.events_to_file(
-        stream(), path, (sensor.width, sensor.height), version=version, zero_t0=False, use_write_suffix=False
+        stream(), path, (sensor.width, sensor.height), zero_t0=False, use_write_suffix=False
     )
-    return written
+
+
+def _hdf5(path: Path, readings: Iterable[Reading], sensor: Sensor, epoch_ns: int) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs["width"], file.attrs["height"], file.attrs["epoch_ns"] = (
+            sensor.width,
+            sensor.height,
+            epoch_ns,
+        )
+        group = file.create_group("events")
+        sets = {
+            name: group.create_dataset(
+                name, (0,), kind, maxshape=(None,), chunks=(65536,), compression="gzip", compression_opts=1,
+                shuffle=True,
+            )
+            for name, kind in (("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1"))
+        }  # fmt: skip
+        for reading in readings:
+            for name, column in zip("txyp", reading.events, strict=True):
+                data: Any = sets[name]
+                n = len(data)
+                data.resize(n + len(column), axis=0)
+                data[n:] = column
+
+
+def _npz(path: Path, readings: Iterable[Reading], sensor: Sensor, epoch_ns: int) -> None:
+    """Columns one after the other, as a zip wants them: they wait on disk until all are there."""
+    with TemporaryDirectory(dir=path.parent, prefix=".npz-") as folder:
+        kinds = {"t": "<i8", "x": "<u2", "y": "<u2", "p": "|b1"}
+        files = {name: (Path(folder) / name).open("wb+") for name in kinds}
+        n = 0
+        for reading in readings:
+            n += len(reading.events[0])
+            for name, column in zip("txyp", reading.events, strict=True):
+                files[name].write(column.astype(kinds[name], copy=False).tobytes())
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, file in files.items():
+                file.seek(0)
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    _array_header(member, kinds[name], n)
+                    shutil.copyfileobj(file, member, 2**20)
+                file.close()
+            for name, values in (("sensor", [sensor.width, sensor.height]), ("epoch_ns", [epoch_ns])):
+                with archive.open(f"{name}.npy", "w") as member:
+                    _array_header(member, "<i8", len(values))
+                    member.write(np.array(values, "<i8").tobytes())
+
+
+def _array_header(file: IO[bytes], kind: str, n: int) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": (n,)})
+
+
+def _csv(path: Path, readings: Iterable[Reading], _: Sensor, __: int) -> None:
+    schema = pa.schema([("t", pa.int64()), ("x", pa.uint16()), ("y", pa.uint16()), ("p", pa.uint8())])
+    with pc.CSVWriter(path, schema, write_options=pc.WriteOptions(quoting_header="none")) as file:
+        for reading in readings:
+            columns = zip(reading.events, schema, strict=True)
+            arrays = [pa.array(column.astype(entry.type.to_pandas_dtype())) for column, entry in columns]
+            file.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _parquet(path: Path, readings: Iterable[Reading], sensor: Sensor, _: int) -> None:
+    with ParquetTable(path, events_port(sensor)) as table:
+        for reading in readings:
+            table.add(as_columns(reading.events))
+
+
+FORMATS: dict[str, tuple[bool, Callable[[Path, Iterable[Reading], Sensor, int], None]]] = {
+    "EVT2": (True, _evt("2.0", 4)), "EVT3": (True, _evt("3.0", 2)), "DAT": (False, _dat),
+    "AEDAT4": (False, _aedat4), "ES": (False, _es), "HDF5": (False, _hdf5), "npz": (False, _npz),
+    "csv": (False, _csv), "Parquet": (False, _parquet),
+}  # fmt: skip
+"""Formats that are written: whether they hold triggers, and how."""
+
+SUFFIXES = {
+    ".raw": "EVT3", ".dat": "DAT", ".aedat4": "AEDAT4", ".es": "ES", ".h5": "HDF5", ".hdf5": "HDF5",
+    ".npz": "npz", ".csv": "csv", ".txt": "csv", ".parquet": "Parquet",
+}  # fmt: skip
+"""What a suffix stands for; EVT2 is written where it is asked for."""

@@ -4,36 +4,46 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.sources import recording
-from pipeline.sources.base import Source, SourceError, SourceInfo
-from pipeline.sources.emulator import EmulatorConfig
+from pipeline.sources.base import Policy, Reading, Source, SourceError, SourceInfo
+from pipeline.sources.emulator import PRESETS, EmulatorConfig
+from pipeline.sources.formats import FORMATS, identify
+from pipeline.sources.formats.reader import Options
 from pipeline.sources.recording import Recording
-from pipeline.sources.video import Video
-from pipeline.spec import Sensor
+from pipeline.sources.video import Video, VideoOptions
 
-FORMATS = ("EVT2", "EVT3", "DAT", "AEDAT4", "npz", "csv", "ATIS bin", "video")
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ogv", ".wmv"})
 
-__all__ = ["FORMATS", "EmulatorConfig", "Source", "SourceError", "SourceInfo", "open_source"]
+__all__ = [
+    "FORMATS", "PRESETS", "EmulatorConfig", "Options", "Policy", "Reading", "Source", "SourceError", "SourceInfo",
+    "VideoOptions", "open_source",
+]  # fmt: skip
 
 
-def open_source(
-    path: Path,
-    sensor: Sensor | None = None,
-    emulator: EmulatorConfig | None = None,
-    frame_rate: float | None = None,
-) -> Source:
+def open_source(path: Path, options: Options | None = None, video: VideoOptions | None = None) -> Source:
     """The source that reads this file.
 
     Args:
-        path: a recording or a video.
-        sensor: the pixel grid of a recording that does not say.
-        emulator: parameters of the DVS pixel that looks at a video.
-        frame_rate: frames per second of a video's scene time, where its file says something else.
+        path: a recording or a video; a folder is a ROS 2 bag.
+        options: what a recording does not say, and what becomes of what is wrong in it.
+        video: how a video is seen.
 
     Raises:
         SourceError: there is no such file, or it cannot be read; one line.
     """
+    options, video = options or Options(), video or VideoOptions()
+    head = _head(path)
+    if options.format is None and _is_video(head, path):
+        return Video(path, video, options.policy)
+    kind = options.format or identify(head, path)
+    if kind is not None and kind in FORMATS:
+        return Recording(path, kind, options)
+    named = f"of the format {kind}, which is not read" if kind else "of no known format"
+    raise SourceError(f"{path.name}: {named}; allowed are {', '.join([*FORMATS, 'video'])}")
+
+
+def _head(path: Path) -> bytes:
+    if (path / "metadata.yaml").is_file():
+        return b"#ROSBAG"
     try:
         with path.open("rb") as file:
             head = file.read(65_536)
@@ -41,12 +51,7 @@ def open_source(
         raise SourceError(f"{path}: {problem.strerror or problem}") from problem
     if not head:
         raise SourceError(f"{path.name}: an empty file")
-    if _is_video(head, path):
-        return Video(path, emulator or EmulatorConfig(), frame_rate)
-    kind = recording.identify(head, path)
-    if kind is None:
-        raise SourceError(f"{path.name}: of no known format; allowed are {', '.join(FORMATS)}")
-    return Recording(path, kind, sensor)
+    return head
 
 
 def _is_video(head: bytes, path: Path) -> bool:
@@ -56,4 +61,4 @@ def _is_video(head: bytes, path: Path) -> bool:
         or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
     ):
         return True
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    return path.suffix.lower() in VIDEO_SUFFIXES and identify(head, path) in {None, "csv"}

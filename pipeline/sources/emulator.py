@@ -34,10 +34,13 @@ class EmulatorConfig(BaseModel):
     )
     leak_hz: float = Field(default=0.0, ge=0, description="rate of leak events")
     leak_jitter: float = Field(default=0.0, ge=0, description="relative deviation of a leak, frame by frame")
-    leak_cov_decades: float = Field(default=0.0, ge=0, le=2, description="deviation of log10 of pixels' leak rates")
+    leak_cov_decades: float = Field(
+        default=0.0, ge=0, le=2, description="deviation of log10 of pixels' leak rates"
+    )
     shot_hz: float = Field(default=0.0, ge=0, description="rate of shot-noise events of a dark pixel")
     photoreceptor_noise: bool = Field(
-        default=False, description="noise before the threshold instead of events at random; needs cutoff and shot"
+        default=False,
+        description="noise before the threshold instead of events at random; needs cutoff and shot",
     )
     refractory_us: int = Field(default=0, ge=0, description="refractory period; 0 for none")
     timing: Literal["interpolated", "compatible"] = Field(

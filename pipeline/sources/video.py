@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 # Said before cv2 is loaded: its decoders' own words go to stderr, ours go to the user.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
@@ -13,14 +14,79 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.packets import UNRELIABLE, Events
-from pipeline.sources.base import SourceError, SourceInfo
+from pipeline.packets import Events
+from pipeline.sources.base import Policy, Reading, SourceError, SourceInfo
 from pipeline.sources.emulator import Emulator, EmulatorConfig
+from pipeline.sources.frames import SENSORS, Fit, fitted, grey
+from pipeline.sources.interpolation import Bridging, Interpolator, Mode
+from pipeline.sources.v2e import InstalledV2e
 from pipeline.spec import Sensor
 
-SLOW_FRAME_US = 10_000
-"""Frames further apart cross-fade instead of moving: motion seen in them is marked unreliable."""
+_GREY_16 = int.from_bytes(b"Y1\x00\x10", "little")
+"""FFmpeg's name of 16-bit grey pixels; of everything else OpenCV makes 8-bit BGR."""
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How a video is seen.
+
+    Attributes:
+        emulator: the pixel's parameters.
+        frame_rate: frames per second of scene time, where the times in the container are not the scene's.
+        interpolation: frames between frames: ``auto``, ``off`` or N.
+        camera: fit frames to the grid of this sensor, a name of :data:`SENSORS`; None leaves their size.
+        fit: how.
+        model: whose pixel model: Polychrony's own, or that of an installed v2e.
+    """
+
+    emulator: EmulatorConfig = EmulatorConfig()
+    frame_rate: float | None = None
+    interpolation: Mode = "auto"
+    camera: str | None = None
+    fit: Fit = "letterbox"
+    model: str = "polychrony"
+
+
+class Pixels(Protocol):
+    """A pixel model: frames in, events out."""
+
+    def feed(self, frame: NDArray[Any], t_s: float) -> Events:
+        """Events since the last frame."""
+        ...
+
+
+class Eye:
+    """What turns camera frames into events: grey, fitted, interpolated, and seen by the pixel model.
+
+    Args:
+        options: how.
+        width: of the frames that come.
+        height: likewise.
+
+    Raises:
+        SourceError: an option cannot be met.
+    """
+
+    def __init__(self, options: VideoOptions, width: int, height: int) -> None:
+        if options.camera is not None and options.camera not in SENSORS:
+            raise SourceError(f"no camera {options.camera!r}; allowed are {', '.join(SENSORS)}")
+        self.sensor = SENSORS[options.camera] if options.camera else Sensor(width=width, height=height)
+        self._fit: Fit = options.fit
+        self._between = Interpolator(options.interpolation)
+        model = InstalledV2e if options.model == "v2e" else Emulator
+        self._pixels: Pixels = model(options.emulator, self.sensor.width, self.sensor.height)
+
+    @property
+    def bridging(self) -> Bridging:
+        """What became of the times between frames."""
+        return self._between.bridging
+
+    def feed(self, frame: NDArray[Any], t_s: float) -> list[Events]:
+        """Events since the last frame; time must rise."""
+        seen = fitted(grey(frame), self.sensor, self._fit)
+        return [self._pixels.feed(each, t) for each, t in self._between.feed(seen, t_s)]
 
 
 class Video:
@@ -28,55 +94,101 @@ class Video:
 
     Args:
         path: the file.
-        emulator: the pixel's parameters.
-        frame_rate: frames per second of scene time, where the file's own rate is not the scene's.
+        options: how it is seen.
+        policy: what becomes of frame times that do not rise, and of frames that are missing at the end.
 
     Raises:
-        SourceError: OpenCV cannot read it, or it has no frames.
+        SourceError: OpenCV cannot read it, it has no frames, or an option cannot be met.
     """
 
-    def __init__(self, path: Path, emulator: EmulatorConfig, frame_rate: float | None = None) -> None:
-        self._path, self._config = path, emulator
+    def __init__(self, path: Path, options: VideoOptions, policy: Policy = "repair") -> None:
+        self._path, self._options, self._policy = path, options, policy
         capture, first = self._open()
-        capture_rate = float(capture.get(cv2.CAP_PROP_FPS))
-        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        rate = options.frame_rate or float(capture.get(cv2.CAP_PROP_FPS))
+        self._frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         capture.release()
-        rate = frame_rate or capture_rate
         if not 0 < rate <= 1e6:
             raise SourceError(f"{path.name}: states no frame rate: give one")
         self._rate = rate
-        self._frames = max(frames, 1)
-        self.flags = UNRELIABLE if 1e6 / rate > SLOW_FRAME_US else 0
+        self._eye = Eye(options, first.shape[1], first.shape[0])
         self.info = SourceInfo(
-            format="video", sensor=Sensor(width=first.shape[1], height=first.shape[0]), sensor_from="file",
-            details={"frames": frames, "frames_per_second": round(rate, 6)},
+            format="video", sensor=self._eye.sensor, sensor_from="given" if options.camera else "file",
+            details={
+                "frames": self._frames, "frames_per_second": round(rate, 6),
+                "frame_width": first.shape[1], "frame_height": first.shape[0],
+                "bits": 8 * first.dtype.itemsize,
+            },
         )  # fmt: skip
 
-    def batches(self) -> Iterator[tuple[Events, float]]:
-        """See :class:`pipeline.sources.base.Source`; one batch a frame, frame i at i / rate seconds."""
+    @property
+    def doubts(self) -> list[tuple[int, int]]:
+        """See :class:`pipeline.sources.base.Source`."""
+        return self._eye.bridging.unreliable
+
+    def batches(self) -> Iterator[Reading]:
+        """See :class:`pipeline.sources.base.Source`; one batch a frame, in memory for one frame."""
         capture, frame = self._open()
-        emulator = Emulator(self._config, frame.shape[1], frame.shape[0])
-        i = 0
+        i, last = 0, -1.0
         try:
             while True:
-                yield emulator.feed(_grey(frame), i / self._rate), min(1.0, (i + 1) / self._frames)
+                time = self._time_of(capture, i, last)
+                if time is not None:
+                    last = time
+                    for events in self._eye.feed(frame, time):
+                        yield Reading(events, min(1.0, (i + 1) / max(self._frames, i + 1, 1)))
                 i += 1
                 more, frame = capture.read()
                 if not more:
-                    return
+                    break
         finally:
             capture.release()
+        self._account(i)
+
+    def _time_of(self, capture: Any, i: int, last: float) -> float | None:
+        """When frame i was taken, s; None where it is to be left out."""
+        if self._options.frame_rate is not None:
+            return i / self._rate
+        stated = float(capture.get(cv2.CAP_PROP_POS_MSEC)) * 1e-3
+        if np.isfinite(stated) and last < stated < 1e9:
+            return stated
+        if self._policy == "error":
+            raise SourceError(
+                f"{self._path.name}: frame {i} is stamped {stated} s, not after {max(last, 0)} s"
+            )
+        if self._policy == "drop":
+            self.info.count("dropped_frames_without_time")
+            return None
+        if i > 1 or last >= 0:
+            self.info.count("repaired_frame_times")
+        return 0.0 if last < 0 else last + 1 / self._rate
+
+    def _account(self, read: int) -> None:
+        """Say what was found out on the way."""
+        details, bridging = self.info.details, self._eye.bridging
+        details["frames_read"] = read
+        if self._options.interpolation != "off":
+            details["frames_inserted"] = bridging.inserted
+        for name, n in (("cuts_not_bridged", bridging.cuts), ("motion_not_followed", bridging.not_followed)):
+            if n:
+                details[name] = n
+        # Containers without an index only estimate how many frames they hold.
+        missing = self._frames - read
+        if missing > max(2, self._frames // 100):
+            if self._policy == "error":
+                raise SourceError(
+                    f"{self._path.name}: broken off: of {self._frames} frames that it states {read} can be read"
+                )
+            self.info.count("missing_frames", missing)
 
     def _open(self) -> tuple[Any, Any]:
         capture = cv2.VideoCapture(str(self._path))
         if not capture.isOpened():
             raise SourceError(f"{self._path.name}: not a video that OpenCV can read, or one without frames")
+        if int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)) & 0xFFFFFFFF == _GREY_16:
+            capture.release()
+            capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_CONVERT_RGB, 0])
         more, frame = capture.read()
         if not more:
             capture.release()
             raise SourceError(f"{self._path.name}: a video without frames")
         return capture, frame
-
-
-def _grey(frame: Any) -> Any:
-    return cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else np.asarray(frame)

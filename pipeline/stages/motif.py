@@ -74,7 +74,6 @@ class _MotifStage(Stage):
         super().__init__(main=Port("detections", *grid), evidence=Port("evidence", *grid))
         self._threshold = config.threshold
         self._wanted = context.wanted
-        self._flags = context.flags
         self._scale = bank.card.scale
         self._bin_us = bank.card.bin_us
         self._taps = _taps(config.model, config.keep)
@@ -144,4 +143,4 @@ class _MotifStage(Stage):
     def _flags_of(self, found: motifs.Found) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:
         early = found.bin - self._history.bins[motifs.START] < self._taps.delays - 1
         mark = WARM_UP | (AFTER_GAP if self._after_gap else 0)
-        return np.where(early, mark | self._flags, self._flags).astype(np.uint16)
+        return np.where(early, mark, 0).astype(np.uint16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,19 +20,17 @@ from pipeline.spec import PipelineSpec, load
 from service.cli.console import out, print_json, progress, say_when_compiling, table
 from service.cli.options import (
     AsJson,
-    FrameRate,
     From,
+    Inputs,
     PipelineName,
     Roi,
-    SensorSize,
-    Threshold,
-    Timing,
     To,
     parse_selection,
-    source_of,
+    takes_input,
 )
 
 
+@takes_input
 def analyze(
     paths: Annotated[
         list[Path] | None,
@@ -41,29 +40,28 @@ def analyze(
     out_dir: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the answers; default: NAME-answers.")
     ] = None,
-    sensor: SensorSize = None,
-    frame_rate: FrameRate = None,
-    timing: Timing = "interpolated",
-    threshold: Threshold = 0.2,
     from_s: From = None,
     to_s: To = None,
     roi: Roi = None,
     name: Annotated[str | None, typer.Option(hidden=True)] = None,
     progress_lines: Annotated[bool, typer.Option(hidden=True)] = False,
     as_json: AsJson = False,
+    *,
+    inputs: Inputs,
 ) -> None:
     """Analyze inputs: events, results, summary.json and report.html."""
     spec = load(pipeline)
     selection = parse_selection(from_s, to_s, roi)
     if not paths:
-        paths, frame_rate = [samples.CLIP], frame_rate or samples.truth().frames_per_second
+        paths = [samples.CLIP]
+        inputs = replace(inputs, frame_rate=inputs.frame_rate or samples.truth().frames_per_second)
     folders = [_folder(out_dir, path, len(paths) > 1) for path in paths]
     twice = {str(folder) for folder in folders if folders.count(folder) > 1}
     if twice:
         raise typer.BadParameter(f"several inputs would be written to {', '.join(sorted(twice))}")
     say_when_compiling()
     for path, folder in zip(paths, folders, strict=True):
-        source = source_of(path, sensor, frame_rate, timing, threshold)
+        source = inputs.open(path)
         reporter = _lines() if progress_lines else _bar(f"analyzing {path.name}", as_json)
         summary = _analyze_one(source, spec, folder, name or path.name, selection, reporter)
         if as_json:

@@ -12,15 +12,16 @@ from pipeline import packets, samples
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.packets import Events
-from pipeline.sources import SourceError, open_source
+from pipeline.sources import SourceError
 from pipeline.spec import PipelineSpec, Sensor, load, presets
 from pipeline.warm import warm
 from service.cli.console import out, print_json, progress, table
-from service.cli.options import AsJson, FrameRate, SensorSize, parse_sensor
+from service.cli.options import AsJson, Inputs, takes_input
 
 _BATCH = 65_536
 
 
+@takes_input
 def bench(
     path: Annotated[Path | None, typer.Argument(help="A recording; default: the bundled sample.")] = None,
     pipeline: Annotated[
@@ -28,13 +29,13 @@ def bench(
         typer.Option("--pipeline", "-p", help="Presets or YAML files; default: all presets."),
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="The fastest of so many runs counts.")] = 3,
-    sensor: SensorSize = None,
-    frame_rate: FrameRate = None,
     as_json: AsJson = False,
+    *,
+    inputs: Inputs,
 ) -> None:
     """Measure Mev/s and the real-time factor of each stage and pipeline on one thread."""
-    source = open_source(path or samples.CLIP, parse_sensor(sensor), None, frame_rate)
-    recording = packets.join([events for events, _ in source.batches()])
+    source = inputs.open(path or samples.CLIP)
+    recording = packets.join([reading.events for reading in source.batches()])
     if len(recording[0]) == 0:
         raise SourceError("nothing to measure: the input makes no events")
     grid = source.info.sensor

@@ -8,58 +8,70 @@ from typing import Annotated
 
 import typer
 
-from pipeline.packets import Events
+from kernels.decode import Triggers
+from pipeline.offline import Selection, selected
 from pipeline.sinks import recordings
-from service.cli.console import note, print_json, progress
-from service.cli.options import (
-    AsJson,
-    FrameRate,
-    From,
-    InputFile,
-    Roi,
-    SensorSize,
-    Threshold,
-    Timing,
-    To,
-    parse_selection,
-    source_of,
-)
+from pipeline.sources import Reading, Source
+from service.cli.console import Advance, note, print_json, progress
+from service.cli.options import AsJson, From, InputFile, Inputs, Roi, To, parse_selection, takes_input
 
 
+@takes_input
 def convert(
     path: InputFile,
     to_path: Annotated[
         Path, typer.Argument(help=f"Ends in {', '.join(recordings.SUFFIXES)}.", metavar="OUT")
     ],
+    to_format: Annotated[
+        str | None,
+        typer.Option(help=f"Instead of what OUT's suffix stands for: {', '.join(recordings.FORMATS)}."),
+    ] = None,
     zero_time: Annotated[bool, typer.Option("--zero-time", help="Subtract the first event's time.")] = False,
-    sensor: SensorSize = None,
-    frame_rate: FrameRate = None,
-    timing: Timing = "interpolated",
-    threshold: Threshold = 0.2,
     from_s: From = None,
     to_s: To = None,
     roi: Roi = None,
     as_json: AsJson = False,
+    *,
+    inputs: Inputs,
 ) -> None:
     """Write the events of an input as a recording in the format of OUT's suffix."""
     selection = parse_selection(from_s, to_s, roi)
+    if to_format is not None and to_format not in recordings.FORMATS:
+        raise typer.BadParameter(f"allowed are {', '.join(recordings.FORMATS)}", param_hint="--to-format")
     if to_path.exists() and path.exists() and to_path.samefile(path):
         raise typer.BadParameter("is the input itself", param_hint="OUT")
-    source = source_of(path, sensor, frame_rate, timing, threshold)
+    source = inputs.open(path)
     with progress(f"converting {path.name}", quiet=as_json) as advance:
-
-        def batches() -> Iterator[Events]:
-            start: int | None = None
-            for batch, fraction in source.batches():
-                t, x, y, p = selection.apply(batch)
-                if zero_time and len(t):
-                    start = int(t[0]) if start is None else start
-                    t = t - start
-                advance(fraction, "")
-                yield t, x, y, p
-
-        n = recordings.write(to_path, batches(), source.info.sensor)
+        readings = _shifted(source, selection, zero_time, advance)
+        epoch_ns = 0 if zero_time else source.info.epoch_ns
+        written = recordings.write(to_path, readings, source.info.sensor, to_format, epoch_ns)
+    lost = {"triggers_left_out": written.triggers_left_out} if written.triggers_left_out else {}
+    size = to_path.stat().st_size
     if as_json:
-        print_json({"path": str(to_path), "events": n, "bytes": to_path.stat().st_size})
-    else:
-        note(f"{to_path}: {n:,} events, {to_path.stat().st_size:,} bytes")
+        document = {
+            "path": str(to_path),
+            "events": written.events,
+            "bytes": size,
+            "triggers": source.info.triggers,
+        }
+        print_json({**document, **lost, "repaired": source.info.repaired})
+        return
+    note(f"{to_path}: {written.events:,} events, {size:,} bytes")
+    for what, n in {**lost, **source.info.repaired}.items():
+        note(f"{what.replace('_', ' ')}: {n:,}")
+
+
+def _shifted(source: Source, selection: Selection, zero_time: bool, advance: Advance) -> Iterator[Reading]:
+    """The selected part; with ``zero_time`` its first event lies at 0."""
+    start: int | None = None
+    for (t, x, y, p), done, triggers in selected(source, selection):
+        if zero_time and len(t):
+            start = int(t[0]) if start is None else start
+        advance(done, "")
+        yield Reading((t - (start or 0), x, y, p), done, _moved(triggers, start or 0))
+
+
+def _moved(triggers: Triggers, by_us: int) -> Triggers:
+    moved = triggers.copy()
+    moved[:, 0] -= by_us
+    return moved[moved[:, 0] >= 0]

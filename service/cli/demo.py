@@ -82,7 +82,7 @@ def _send_sample(client: Client) -> bool:
     with progress("stream: its events over WebSocket") as advance:
         stream = client.stream("motion", (source.info.sensor.width, source.info.sensor.height))
         sent = 0
-        for (t, x, y, p), fraction in source.batches():
+        for (t, x, y, p), fraction, _ in source.batches():
             stream.send(t, x, y, p)
             sent += len(t)
             advance(fraction, f"{sent:,} events")
@@ -96,7 +96,7 @@ def _send_sample(client: Client) -> bool:
 
 def _play_on(url: str, token: str | None, thread: threading.Thread) -> None:
     """The sample over and over as one live stream, for the dashboard to show."""
-    events = packets.join([batch for batch, _ in open_source(samples.CLIP).batches()])
+    events = packets.join([reading.events for reading in open_source(samples.CLIP).batches()])
     t, x, y, p = events
     edges = np.searchsorted(t, np.arange(0, int(t[-1]) + _STEP_US, _STEP_US))
     sensor = samples.truth().width, samples.truth().height

@@ -6,17 +6,18 @@ from pipeline.offline import engine_for, steps
 from pipeline.sinks.tables import read_digest
 from pipeline.spec import load
 from service.cli.console import out, print_json
-from service.cli.options import AsJson, FrameRate, InputFile, PipelineName, SensorSize, source_of
+from service.cli.options import AsJson, InputFile, Inputs, PipelineName, takes_input
 
 _PARQUET = b"PAR1"
 
 
+@takes_input
 def digest(
     path: InputFile,
     pipeline: PipelineName = "motion",
-    sensor: SensorSize = None,
-    frame_rate: FrameRate = None,
     as_json: AsJson = False,
+    *,
+    inputs: Inputs,
 ) -> None:
     """Print the SHA-256 over the rows of each output, in canonical order.
 
@@ -26,7 +27,7 @@ def digest(
     if path.is_file() and path.open("rb").read(4) == _PARQUET:
         found = {path.stem: read_digest(path)}
     else:
-        source = source_of(path, sensor, frame_rate)
+        source = inputs.open(path)
         engine = engine_for(source, load(pipeline))
         for _ in steps(engine, source):
             pass

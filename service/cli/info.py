@@ -4,27 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
-from service.cli.console import out, print_json, table
-from service.cli.options import AsJson, FrameRate, InputFile, SensorSize, source_of
+from pipeline.sources import SourceInfo
+from pipeline.sources.video import Video
+from service.cli.console import out, print_json, progress, table
+from service.cli.options import AsJson, InputFile, Inputs, takes_input
 
 _ORIGIN = {"file": "as the file says", "given": "as given", "events": "what the events span"}
 
 
-def info(
-    path: InputFile, sensor: SensorSize = None, frame_rate: FrameRate = None, as_json: AsJson = False
-) -> None:
-    """Say what an input is: format, sensor, events, times, and what had to be repaired."""
-    found = source_of(path, sensor, frame_rate).info
+@takes_input
+def info(path: InputFile, as_json: AsJson = False, *, inputs: Inputs) -> None:
+    """Say what an input is: format, sensor, events, times, and what is wrong with it.
+
+    Recordings are read through; of a video only what its container says.
+    """
+    source = inputs.open(path)
+    if not isinstance(source, Video):
+        with progress(f"reading {path.name}", quiet=True) as advance:
+            for reading in source.batches():
+                advance(reading.done, "")
+    found = source.info
     document: dict[str, Any] = {
         "format": found.format, "width": found.sensor.width, "height": found.sensor.height,
-        "events": found.events, "t_first_us": found.t_first_us, "t_last_us": found.t_last_us,
+        "events": found.events, "triggers": found.triggers,
+        "t_first_us": found.t_first_us, "t_last_us": found.t_last_us,
         "sensor_from": found.sensor_from, "epoch_ns": found.epoch_ns, "repaired": found.repaired,
         **found.details,
     }  # fmt: skip
     if as_json:
         print_json(document)
         return
-    rows = table(path.name, "")
+    _show(path.name, found)
+
+
+def _show(name: str, found: SourceInfo) -> None:
+    rows = table(name, "")
     rows.add_row("format", found.format)
     rows.add_row("sensor", f"{found.sensor} px ({_ORIGIN[found.sensor_from]})")
     if found.events is not None and found.t_first_us is not None and found.t_last_us is not None:
@@ -35,6 +49,10 @@ def info(
         rows.add_row("last event", f"{found.t_last_us:,} us")
         if seconds > 0:
             rows.add_row("rate", f"{found.events / seconds / 1e6:.3f} Mev/s")
-    for name, value in {**found.details, **{f"repaired: {k}": v for k, v in found.repaired.items()}}.items():
-        rows.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+        rows.add_row("triggers", f"{found.triggers:,}")
+    if found.epoch_ns:
+        rows.add_row("epoch", f"{found.epoch_ns:,} ns since 1970")
+    wrong = {f"wrong: {what.replace('_', ' ')}": n for what, n in found.repaired.items()}
+    for what, value in {**found.details, **wrong}.items():
+        rows.add_row(what.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
     out.print(rows)

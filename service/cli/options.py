@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
 from pipeline.offline import Selection
-from pipeline.sources import EmulatorConfig, Source, open_source
+from pipeline.sources import (
+    FORMATS,
+    PRESETS,
+    EmulatorConfig,
+    Options,
+    Policy,
+    Source,
+    VideoOptions,
+    open_source,
+)
+from pipeline.sources.formats.reader import UNITS_US
+from pipeline.sources.frames import SENSORS, Fit
+from pipeline.sources.interpolation import MOST_INSERTED, Mode
 from pipeline.spec import Sensor
 
 InputFile = Annotated[Path, typer.Argument(help="A video or an event recording.", show_default=False)]
-SensorSize = Annotated[
-    str | None, typer.Option("--sensor", metavar="WxH", help="Sensor size of a recording that does not say.")
-]
-FrameRate = Annotated[
-    float | None,
-    typer.Option(
-        min=0.001, max=1e6, help="Frames per second of scene time, where a video's own rate is not."
-    ),
-]
-Timing = Annotated[
-    str, typer.Option(help="Event times of a video: 'interpolated', or 'compatible' with v2e's slots.")
-]
-Threshold = Annotated[
-    float, typer.Option(min=0.01, max=10, help="Event threshold of a video's pixels, log intensity.")
-]
 From = Annotated[
     float | None, typer.Option("--from", min=0, help="Leave out what is earlier; stream time, s.")
 ]
@@ -39,17 +40,122 @@ PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="A preset or
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def source_of(
-    path: Path, sensor: str | None, frame_rate: float | None,
-    timing: str = "interpolated", threshold: float = 0.2,
-) -> Source:  # fmt: skip
-    """Open an input with these options."""
-    if timing not in {"interpolated", "compatible"}:
-        raise typer.BadParameter("allowed are interpolated, compatible", param_hint="--timing")
-    emulator = EmulatorConfig.model_validate(
-        {"theta_on": threshold, "theta_off": threshold, "timing": timing}
+@dataclass(frozen=True)
+class Inputs:
+    """How an input is read: the options of every verb that reads one, see :func:`takes_input`."""
+
+    sensor: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Sensor size of a recording that does not say.")
+    ] = None
+    format: Annotated[
+        str | None, typer.Option(help=f"Where content does not tell: {', '.join(FORMATS)}.")
+    ] = None
+    columns: Annotated[
+        str | None, typer.Option(metavar="ORDER", help="A table's columns, such as xytp; _ skips one.")
+    ] = None
+    time_unit: Annotated[str | None, typer.Option(help="Of a table's times: s, ms, us or ns.")] = None
+    topic: Annotated[str | None, typer.Option(help="Event topic of a ROS bag that has several.")] = None
+    on_fault: Annotated[
+        str, typer.Option(help="What becomes of what is wrong in a file: error, repair or drop.")
+    ] = "repair"
+    frame_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, max=1e6, help="Frames per second of scene time, where a video's times are not."
+        ),
+    ] = None
+    frame_interpolation: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|off|N",
+            help="Frames made between a video's: until nothing moves more than 2 px, none, or N steps.",
+        ),
+    ] = "auto"
+    dvs: Annotated[
+        str, typer.Option(help=f"Pixels that see a video: {', '.join(PRESETS)} (v2e's presets and defaults).")
+    ] = "ideal"
+    dvs_model: Annotated[str, typer.Option(help="Whose pixel model: polychrony, or an installed v2e.")] = (
+        "polychrony"
     )
-    return open_source(path, parse_sensor(sensor), emulator, frame_rate)
+    seed: Annotated[int, typer.Option(min=0, help="Of the pixels' mismatch and noise.")] = 0
+    camera: Annotated[
+        str | None, typer.Option(help=f"Fit a video to the grid of this camera: {', '.join(SENSORS)}.")
+    ] = None
+    fit: Annotated[str, typer.Option(help="How: letterbox or crop.")] = "letterbox"
+    timing: Annotated[
+        str, typer.Option(help="Event times of a video: 'interpolated', or 'compatible' with v2e's slots.")
+    ] = "interpolated"
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=10, help="Event threshold of a video's pixels, log intensity."),
+    ] = None
+
+    def open(self, path: Path) -> Source:
+        """The source that reads this file."""
+        return open_source(path, self.reading, self.watching)
+
+    @property
+    def reading(self) -> Options:
+        """How a recording is read."""
+        _one_of("--format", self.format, FORMATS)
+        _one_of("--time-unit", self.time_unit, UNITS_US)
+        _one_of("--on-fault", self.on_fault, get_args(Policy))
+        return Options(
+            parse_sensor(self.sensor), self.format, self.columns, self.time_unit, self.topic,
+            cast(Policy, self.on_fault),
+        )  # fmt: skip
+
+    @property
+    def watching(self) -> VideoOptions:
+        """How a video is seen."""
+        _one_of("--timing", self.timing, ("interpolated", "compatible"))
+        _one_of("--dvs", self.dvs, PRESETS)
+        _one_of("--dvs-model", self.dvs_model, ("polychrony", "v2e"))
+        _one_of("--camera", self.camera, SENSORS)
+        _one_of("--fit", self.fit, get_args(Fit))
+        pixels: dict[str, Any] = {"timing": self.timing, "seed": self.seed}
+        if self.threshold is not None:
+            pixels |= {"theta_on": self.threshold, "theta_off": self.threshold}
+        emulator = EmulatorConfig.model_validate(PRESETS[self.dvs].model_dump() | pixels)
+        return VideoOptions(
+            emulator, self.frame_rate, _mode(self.frame_interpolation), self.camera, cast(Fit, self.fit),
+            self.dvs_model,
+        )  # fmt: skip
+
+
+def takes_input(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb all options of :class:`Inputs`; it takes them as its parameter ``inputs``."""
+    own = inspect.signature(verb, eval_str=True)
+    options = inspect.signature(Inputs, eval_str=True)
+
+    @wraps(verb)
+    def command(**values: Any) -> Any:
+        inputs = Inputs(**{name: values.pop(name) for name in options.parameters})
+        return verb(**values, inputs=inputs)
+
+    kept = [one for name, one in own.parameters.items() if name != "inputs"]
+    keyword = [
+        one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in [*kept, *options.parameters.values()]
+    ]
+    signature = own.replace(parameters=keyword)
+    command.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
+    command.__annotations__ = {one.name: one.annotation for one in keyword}
+    return command
+
+
+def _mode(text: str) -> Mode:
+    if text in {"auto", "off"}:
+        return cast(Mode, text)
+    if not re.fullmatch(r"\d{1,3}", text) or not 1 <= int(text) <= MOST_INSERTED + 1:
+        raise typer.BadParameter(
+            f"allowed are auto, off, 1 .. {MOST_INSERTED + 1}", param_hint="--frame-interpolation"
+        )
+    return int(text)
+
+
+def _one_of(option: str, value: str | None, allowed: Iterable[str]) -> None:
+    if value is not None and value not in allowed:
+        raise typer.BadParameter(f"allowed are {', '.join(allowed)}", param_hint=option)
 
 
 def parse_sensor(text: str | None) -> Sensor | None:

@@ -32,11 +32,31 @@ class JobOptions(BaseModel):
 
     pipeline: str | dict[str, Any] = Field(default="motion", description="name of a preset, or a pipeline")
     sensor: str | None = Field(default=None, pattern=r"^\d{1,5}x\d{1,5}$", description="WxH")
+    format: str | None = Field(default=None, max_length=20, description="of a recording that does not tell")
+    columns: str | None = Field(
+        default=None, pattern="^[txyp_]{4,16}$", description="order of a table's columns"
+    )
+    time_unit: str | None = Field(default=None, pattern="^(s|ms|us|ns)$", description="of a table's times")
+    topic: str | None = Field(default=None, max_length=200, description="of a ROS bag")
+    on_fault: str = Field(
+        default="repair", pattern="^(error|repair|drop)$", description="what becomes of faults"
+    )
     frame_rate: float | None = Field(
         default=None, gt=0, le=1e6, description="frames per second of scene time"
     )
+    frame_interpolation: str = Field(
+        default="auto", pattern=r"^(auto|off|\d{1,2})$", description="frames made between a video's"
+    )
+    dvs: str = Field(
+        default="ideal", max_length=20, description="pixels that see a video: ideal, clean, noisy, v2e"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of the pixels' mismatch and noise")
+    camera: str | None = Field(default=None, max_length=20, description="fit a video to this camera's grid")
+    fit: str = Field(default="letterbox", pattern="^(letterbox|crop)$", description="how a video is fitted")
     timing: str = Field(default="interpolated", pattern="^(interpolated|compatible)$")
-    threshold: float = Field(default=0.2, ge=0.01, le=10, description="event threshold, log intensity")
+    threshold: float | None = Field(
+        default=None, ge=0.01, le=10, description="event threshold, log intensity"
+    )
     from_s: float | None = Field(default=None, ge=0, description="stream time, s")
     to_s: float | None = Field(default=None, ge=0, description="stream time, s")
     roi: str | None = Field(default=None, pattern=r"^\d{1,5},\d{1,5},\d{1,5},\d{1,5}$", description="x,y,w,h")
@@ -52,11 +72,9 @@ class JobOptions(BaseModel):
 
     def arguments(self) -> list[str]:
         """Of ``polychrony analyze``, without the pipeline."""
-        values = {
-            "--sensor": self.sensor, "--frame-rate": self.frame_rate, "--timing": self.timing,
-            "--threshold": self.threshold, "--from": self.from_s, "--to": self.to_s, "--roi": self.roi,
-        }  # fmt: skip
-        return [f"{name}={value}" for name, value in values.items() if value is not None]
+        names = {"from_s": "--from", "to_s": "--to"}
+        values = self.model_dump(exclude={"pipeline"}, exclude_none=True)
+        return [f"{names.get(name, '--' + name.replace('_', '-'))}={value}" for name, value in values.items()]
 
 
 @dataclass

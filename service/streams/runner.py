@@ -201,6 +201,8 @@ class Runner:
             if self._shedding and len(events[0]):
                 self._after_shedding(frame, int(events[0][0]))
             self._publish(self.engine.feed(events))
+            if frame.code != wire.AER64 and self._decoder is not None:
+                self._publish(self.engine.triggers(self._decoder.triggers))
         elif frame.type == wire.HEARTBEAT:
             self._publish(self.engine.heartbeat(frame.t_us))
         elif frame.type == wire.GAP:

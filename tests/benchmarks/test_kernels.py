@@ -20,7 +20,7 @@ RECORDING = "evt3_640x480.raw"
 @pytest.fixture(scope="module")
 def recording(data_dir):
     source = open_source(data_dir / "recordings" / RECORDING)
-    return packets.join([batch for batch, _ in source.batches()]), source.info.sensor
+    return packets.join([reading.events for reading in source.batches()]), source.info.sensor
 
 
 def rate(benchmark, n):

@@ -14,9 +14,9 @@ from kernels.decode import Decoder
 from pipeline import packets
 from pipeline.offline import engine_for, steps
 from pipeline.sinks import recordings
-from pipeline.sources import SourceError, open_source
+from pipeline.sources import Options, Reading, SourceError, open_source
 from pipeline.sources.video import Video
-from pipeline.spec import Sensor, load
+from pipeline.spec import Sensor, load, validate
 
 TRUTH = {
     "davis346.aedat4": ("AEDAT4", (346, 260), 78_830, 2.36),
@@ -31,7 +31,7 @@ TRUTH = {
 
 
 def events_of(source):
-    return packets.join([batch for batch, _ in source.batches()])
+    return packets.join([reading.events for reading in source.batches()])
 
 
 def assert_equal(one, other):
@@ -43,13 +43,12 @@ def assert_equal(one, other):
 def test_recordings_hold_exactly_what_they_should(data_dir, name):
     kind, sensor, events, seconds = TRUTH[name]
     source = open_source(data_dir / "recordings" / name)
-    assert (source.info.format, source.info.events) == (kind, events)
+    t, x, y, _ = events_of(source)
+    assert (source.info.format, source.info.events, len(t)) == (kind, events, events)
     if sensor:
         assert (source.info.sensor.width, source.info.sensor.height) == sensor
     # the truth is stated to two digits
     assert (source.info.t_last_us - source.info.t_first_us) / 1e6 == pytest.approx(seconds, rel=0.05)
-    t, x, y, _ = events_of(source)
-    assert len(t) == events
     assert np.all(np.diff(t) >= 0)
     assert x.max() < source.info.sensor.width
     assert y.max() < source.info.sensor.height
@@ -78,37 +77,96 @@ def test_the_byte_decoder_equals_the_library_at_the_cuts_of_a_real_camera(data_d
         assert decoder.ignored["triggers"] == 4157
 
 
-def through_us(path, sensor):
-    return events_of(open_source(path, sensor))
+def through_us(path, options=None):
+    return events_of(open_source(path, options))
 
 
-def through_pyarrow(path, _):
+def through_pyarrow(path):
     table = pq.read_table(path)
     return tuple(table[name].to_numpy() for name in "txyp")
 
 
-def through_faery(path, _):
+def through_faery(path):
     rows = np.concatenate(list(faery.events_stream_from_file(path)))
     return tuple(rows[name] for name in ("t", "x", "y", "on"))
 
 
-READERS = {".parquet": through_pyarrow, ".es": through_faery}
+def through_eventcv(path):
+    rows = eventcv.load(str(path), sensor_size=(16384, 16384)).numpy()
+    return rows[:, 2].astype(np.int64), rows[:, 0], rows[:, 1], rows[:, 3] > 0
 
 
-@pytest.mark.parametrize("suffix", recordings.SUFFIXES)
-def test_what_is_written_reads_back_equal(data_dir, tmp_path, suffix):
+OTHERS = {
+    "EVT2": ("raw", [through_eventcv, through_faery]),
+    "EVT3": ("raw", [through_eventcv, through_faery]),
+    "DAT": ("dat", [through_eventcv, through_faery]),
+    "AEDAT4": ("aedat4", [through_eventcv, through_faery]),
+    "ES": ("es", [through_faery]),
+    "HDF5": ("h5", [through_eventcv]),
+    "npz": ("npz", [lambda path: tuple(np.load(path)[name] for name in "txyp")]),
+    "csv": ("csv", [lambda path: tuple(np.loadtxt(path, np.int64, delimiter=",", skiprows=1).T)]),
+    "Parquet": ("parquet", [through_pyarrow]),
+}
+
+
+@pytest.mark.parametrize("kind", recordings.FORMATS)
+def test_what_is_written_reads_back_equal_here_and_elsewhere(data_dir, tmp_path, kind):
+    suffix, readers = OTHERS[kind]
     source = open_source(data_dir / "recordings" / "evt3_640x480.raw")
-    batches = [batch for batch, _ in source.batches()]
-    path = tmp_path / f"out{suffix}"
-    assert recordings.write(path, batches, source.info.sensor) == source.info.events
-    assert_equal(READERS.get(suffix, through_us)(path, source.info.sensor), packets.join(batches))
+    readings = list(source.batches())
+    path = tmp_path / f"out.{suffix}"
+    written = recordings.write(path, readings, source.info.sensor, kind)
+    assert written.events == source.info.events == 343_474
+    truth = packets.join([reading.events for reading in readings])
+    ours = open_source(path)
+    assert_equal(events_of(ours), truth)
+    assert ours.info.format == kind
+    if kind != "csv":
+        assert (ours.info.sensor, ours.info.sensor_from) == (source.info.sensor, "file")
+    for reader in readers:
+        assert_equal(reader(path), truth)
+    kept = 4157 if recordings.FORMATS[kind][0] else 0
+    assert (ours.info.triggers, written.triggers_left_out) == (kept, 4157 - kept)
+
+
+def test_triggers_pass_through(data_dir, tmp_path):
+    source = open_source(data_dir / "recordings" / "evt3_640x480.raw")
+    readings = list(source.batches())
+    marks = np.concatenate([reading.triggers for reading in readings])
+    assert source.info.triggers == len(marks) == 4157
+    assert np.all(np.diff(marks[:, 0]) >= 0)
+    assert set(marks[:, 2].tolist()) == {0, 1}
+    path = tmp_path / "copy.raw"
+    recordings.write(path, readings, source.info.sensor, "EVT2")
+    np.testing.assert_array_equal(
+        np.concatenate([reading.triggers for reading in open_source(path).batches()]), marks
+    )
+    davis = open_source(data_dir / "recordings" / "davis346.aedat4")
+    assert sum(len(reading.triggers) for reading in davis.batches()) == 236
+
+
+def test_triggers_are_an_output_where_a_pipeline_asks(data_dir):
+    source = open_source(data_dir / "recordings" / "evt3_640x480.raw")
+    spec = validate({"stages": [{"id": "a", "kind": "refractory", "period_us": 5}], "outputs": ["a", "triggers"]})
+    engine = engine_for(source, spec)
+    rows = [r.rows for step in steps(engine, source) for r in step.results if r.output == "triggers"]
+    assert engine.rows["triggers"] == sum(map(len, rows)) == 4157
+    assert np.concatenate(rows)["channel"].tolist() == [1] * 4157 or len(set(np.concatenate(rows)["channel"])) <= 2
 
 
 def test_a_format_whose_clock_is_too_small_says_so(tmp_path):
     one = np.ones(1, np.uint16)
-    events = (np.array([2**40]), one, one, np.ones(1, bool))
-    with pytest.raises(recordings.CannotWrite, match="holds times below 4294967296 us.*--zero-time"):
-        recordings.write(tmp_path / "out.dat", [events], Sensor(width=4, height=4))
+    far = Reading((np.array([2**45]), one, one, np.ones(1, bool)), 1.0)
+    for name, problem in (("out.es", "holds times below"), ("out.raw", "would wrap"), ("out.dat", "cannot hold a step")):
+        with pytest.raises(recordings.CannotWrite, match=f"{problem}.*--zero-time"):
+            recordings.write(tmp_path / name, [far], Sensor(width=4, height=4))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_of_nothing(tmp_path):
+    with pytest.raises(recordings.CannotWrite, match="no events to write"):
+        recordings.write(tmp_path / "out.npz", [], Sensor(width=4, height=4))
+    assert list(tmp_path.iterdir()) == []
 
 
 def text(path, content):
@@ -127,23 +185,23 @@ def cut(data_dir, tmp_path, name, remove):
             lambda d, p: text(p / "note.mp4", "not a video at all\n"),
             "note.mp4: not a video that OpenCV can read",
         ),
-        (
-            lambda d, p: cut(d, p, "evt3_640x480.raw", 1),
-            "truncated, its last 1 bytes are no whole 2-byte word",
-        ),
-        (
-            lambda d, p: cut(d, p, "evt2_640x480_noheader.raw", 3),
-            "truncated, its last 1 bytes are no whole 4-byte word",
-        ),
-        (lambda d, p: cut(d, p, "ncars.dat", 5), "truncated"),
-        (lambda d, p: cut(d, p, "nmnist.bin", 2), "no whole 40-bit events"),
         (lambda d, p: text(p / "empty.aedat4", ""), "empty.aedat4: an empty file"),
         (lambda d, p: text(p / "head.aedat4", "#!AER-DAT4.0\r\n"), "head.aedat4: "),
         (lambda d, p: text(p / "junk.aedat4", b"#!AER-DAT4.0\r\n" + bytes(range(256)) * 40), "junk.aedat4: "),
         (lambda d, p: text(p / "header.raw", "% evt 3.0\n% end\n"), "header.raw: holds no events"),
         (lambda d, p: text(p / "words.txt", "hello world\n"), "of no known format; allowed are EVT2"),
         (lambda d, p: text(p / "a.csv", "t,x,y,p\n1,2,three,1\n"), "not a table of t, x, y, p"),
-        (lambda d, p: text(p / "b.csv", "1,2,-3,1\n"), "b.csv: y must lie in 0 .. 32767"),
+        (lambda d, p: text(p / "b.csv", "1,2,-3,1\n"), "b.csv: holds no events"),
+        (lambda d, p: text(p / "c.csv", "9 5 1 1\n8 5 2 0\n7 5 3 1\n"), "give the order of its columns"),
+        (lambda d, p: text(p / "d.csv", "a;b;c;d\n1;2;3;1\n"), "its header names a, b, c, d"),
+        (lambda d, p: text(p / "e.csv", "t;x;y;on;q\n1;2\n"), "not a table of t, x, y, p"),
+        (lambda d, p: text(p / "x.aedat", "#!AER-DAT3.1\r\n"), "of the format AEDAT3.1, which is not read"),
+        (lambda d, p: text(p / "y.aedat", "#!AER-DAT2.0\r\n# nothing\r\n"), "whose size is not known"),
+        (lambda d, p: text(p / "z.h5", b"\x89HDF\r\n\x1a\n" + bytes(100)), "z.h5: not a readable HDF5 file"),
+        (lambda d, p: text(p / "z.es", b"Event Stream" + bytes(9)), "z.es: not a readable ES file"),
+        (lambda d, p: text(p / "z.bag", b"#ROSBAG V2.0\n"), "z.bag: not a readable bag"),
+        (lambda d, p: text(p / "z.parquet", b"PAR1" + bytes(20)), "not a readable Parquet file"),
+        (lambda d, p: text(p / "z.npy", b"\x93NUMPY" + bytes(20)), "not a readable npy file"),
         (lambda d, p: text(p / "c.npz", b"PK\x03\x04rest is missing"), "c.npz: not a readable npz file"),
         (lambda d, p: p / "missing.raw", "No such file"),
         (lambda d, p: p, "Is a directory"),
@@ -173,8 +231,13 @@ def test_npz_with_objects_is_never_unpickled(tmp_path):
 def test_time_that_falls_is_put_in_order_and_counted(tmp_path):
     path = text(tmp_path / "falls.csv", "t,x,y,p\n5,1,1,1\n3,2,2,0\n9,3,3,1\n")
     source = open_source(path)
-    assert source.info.repaired == {"sorted_falls_of_time": 1}
     assert events_of(source)[0].tolist() == [3, 5, 9]
+    assert source.info.repaired == {"sorted_falls_of_time": 1}
+    source = open_source(path, Options(policy="drop"))
+    assert events_of(source)[0].tolist() == [5, 9]
+    assert source.info.repaired == {"dropped_falls_of_time": 1}
+    with pytest.raises(SourceError, match="time falls to 3 us after 5 us"):
+        events_of(open_source(path, Options(policy="error")))
 
 
 def test_columns_of_a_csv_are_found_by_their_names(tmp_path):
@@ -191,8 +254,9 @@ def test_a_video_takes_no_more_memory_for_more_frames(data_dir):
     source = open_source(data_dir / "video" / "carphone_pristine.mp4")
     assert isinstance(source, Video)
     assert source.info.sensor == Sensor(width=176, height=144)
-    sizes = [len(batch[0]) for batch, _ in source.batches()]
-    assert len(sizes) == source.info.details["frames"]
+    sizes = [len(reading.events[0]) for reading in source.batches()]
+    assert source.info.details["frames_read"] == source.info.details["frames"] == 120
+    assert len(sizes) == 120 + source.info.details["frames_inserted"]
     assert sum(sizes) > 100_000
 
 
@@ -206,10 +270,17 @@ def test_geometry_that_no_header_states_is_that_of_the_camera_or_of_the_events(d
         b"% evt 3.0\n% geometry 640x480\n% end\n": ("file", (640, 480)),
     }
     for header, (origin, size) in cases.items():
-        info = open_source(text(tmp_path / "x.raw", header + body)).info
-        assert (info.events, info.sensor_from) == (219_596, origin)
+        source = open_source(text(tmp_path / "x.raw", header + body))
+        info, n = source.info, len(events_of(source)[0])
+        left_out = info.repaired.get("dropped_outside_sensor", 0)
+        assert (n + left_out, info.sensor_from) == (219_596, origin)
         assert size in {None, (info.sensor.width, info.sensor.height)}
-    assert info.details["events_outside_sensor"] > 0  # more than the last header allows: said, not hidden
+    assert left_out > 100_000  # more than the last header allows: said, not hidden
+    with pytest.raises(SourceError, match=r"events lie outside its 640x480 sensor"):
+        events_of(open_source(tmp_path / "x.raw", Options(policy="error")))
+    bare = text(tmp_path / "bare.raw", body)
+    source = open_source(bare, Options(format="EVT3", sensor=Sensor(width=1280, height=720)))
+    assert len(events_of(source)[0]) == 219_596
 
 
 def test_columns_at_hand_give_the_same_answers(data_dir):

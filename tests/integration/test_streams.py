@@ -24,7 +24,7 @@ DAVIS = "davis346.aedat4"
 
 def recording(data_dir, name=DAVIS):
     source = open_source(data_dir / "recordings" / name)
-    return packets.join([batch for batch, _ in source.batches()]), source
+    return packets.join([reading.events for reading in source.batches()]), source
 
 
 def expected(data_dir, name=DAVIS, pipeline="motion"):

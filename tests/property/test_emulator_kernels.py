@@ -66,7 +66,12 @@ def test_16_bit_and_float_frames_of_the_same_light_give_the_same_events(name):
     frames = rng.integers(0, 256, (6, 8, 9)).astype(np.uint8)
     times = [i * 0.01 for i in range(6)]
     rows = []
-    for kind in (frames, frames.astype(np.uint16) * 257, frames.astype(np.float32), frames.astype(np.float64)):
+    for kind in (
+        frames,
+        frames.astype(np.uint16) * 257,
+        frames.astype(np.float32),
+        frames.astype(np.float64),
+    ):
         _, parts = run(PRESETS[name], kind, times)
         rows.append([column.tolist() for part in parts for column in part])
     assert rows[0] == rows[1] == rows[2] == rows[3]

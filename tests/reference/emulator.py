@@ -46,7 +46,9 @@ class Pixel:
         eps = min(1, (intensity + 20) / 275 * dt_over_tau)
         self.lp += eps * (response(intensity) - self.lp)
         if config.photoreceptor_noise:
-            rms = photoreceptor_rms(config.shot_hz, config.cutoff_hz, (config.theta_on + config.theta_off) / 2)
+            rms = photoreceptor_rms(
+                config.shot_hz, config.cutoff_hz, (config.theta_on + config.theta_off) / 2
+            )
             eps = min(1, dt_over_tau)
             z = random.normal(config.seed, PHOTORECEPTOR, frame, self.at)
             self.noise += eps * (z * rms * math.sqrt((2 - eps) / eps) - self.noise)

@@ -1,0 +1,148 @@
+"""iniVation's recordings: AEDAT4 through faery, AEDAT2 (jAER) by columns. Nothing here reads AEDAT3.1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import packets
+from pipeline.sources.base import Reading
+from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, Options, sensor_of
+from pipeline.sources.formats.through_faery import BROKEN, columns_of, guarded, triggers_of
+from pipeline.spec import Sensor
+
+_SURELY_ABSOLUTE_US = 10**14
+"""Times beyond this count from 1970 already."""
+
+
+class Aedat4(BaseReader):
+    """AEDAT4: the events of its first event stream, and all triggers."""
+
+    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+        super().__init__(path, faults, options)
+        from faery.extension import aedat  # noqa: PLC0415 - half a second that only such files need
+
+        try:
+            with aedat.Decoder(path) as decoder:
+                tracks = {track.id: track for track in decoder.tracks()}
+                streams = [track for track in tracks.values() if track.data_type == "events"]
+                if not streams:
+                    raise faults.error("holds no event stream")
+                self._track, size = streams[0].id, streams[0].dimensions
+                self._stated = [
+                    (entry.track_id, entry.elements_count) for entry in decoder.file_data_definitions()
+                ]
+                offset_us = _offset_us(decoder.description())
+        except BROKEN as problem:
+            raise faults.error(f"not a readable AEDAT4 file: {problem}") from problem
+        self.sensor = sensor_of(*size) if size else None
+        self.epoch_ns = offset_us * 1000 if 0 < offset_us < 2**53 else 0
+        if len(streams) > 1:
+            self.details["other_event_streams"] = len(streams) - 1
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`."""
+        from faery.extension import aedat  # noqa: PLC0415 - see above
+
+        read, seen, total = 0, 0, max(len(self._stated), 1)
+        with aedat.Decoder(self.path) as decoder:
+            for track, packet in guarded(iter(decoder), self.faults, "AEDAT4"):
+                seen += 1
+                done = min(1.0, seen / total)
+                if track.id == self._track:
+                    read += len(packet)
+                    events = columns_of(packet)
+                    if len(events[0]) and int(events[0][0]) > _SURELY_ABSOLUTE_US:
+                        self.epoch_ns = 0
+                    yield Reading(events, done)
+                elif track.data_type == "triggers":
+                    yield Reading(packets.no_events(), done, triggers_of(packet))
+        missing = sum(n for track, n in self._stated if track == self._track) - read
+        self.faults.found("missing_events", missing, f"holds {missing} events fewer than its own table says")
+
+
+class Aedat2(BaseReader):
+    """AEDAT2: big-endian u32 address and us; the address's bits are those of the chip that the header names.
+
+    jAER counts rows from below and, on the DVS128, columns from the right; ours grow right and down.
+    """
+
+    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+        super().__init__(path, faults, options)
+        with path.open("rb") as file:
+            head = file.read(65_536)
+        header = b"".join(_comments(head))
+        self._start = len(header)
+        chip = re.search(r"AEChip: *(\S+)", header.decode("latin-1"))
+        self._chip = chip[1].rpartition(".")[2].lower() if chip else ""
+        self.sensor = options.sensor or _chip_sensor(self._chip)
+        if self.sensor is None:
+            raise faults.error(
+                f"its header names the chip {self._chip or '(none)'}, whose size is not known: give the sensor"
+            )
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`."""
+        last, wraps = -1, 0
+        with self.path.open("rb") as file:
+            file.seek(self._start)
+            while block := file.read(CHUNK_BYTES):
+                rest = len(block) % 8
+                self.faults.found(
+                    "truncated_bytes", rest, f"truncated, its last {rest} bytes are no whole 8-byte word"
+                )
+                rows = np.frombuffer(block, ">u4", len(block) // 8 * 2).reshape(-1, 2).astype(np.int64)
+                low = rows[:, 1]
+                falls = np.diff(low, prepend=low[:1] if last < 0 else np.array([last])) < -(2**31)
+                turns = wraps + np.cumsum(falls, dtype=np.int64)
+                if len(low):
+                    last, wraps = int(low[-1]), int(turns[-1])
+                yield Reading(self._events(rows[:, 0], low + (turns << 32)), file.tell() / self.size)
+        if wraps:
+            self.details["clock_wraps"] = wraps
+
+    def _events(self, address: Any, t: Any) -> Any:
+        sensor = self.sensor
+        if sensor is None:
+            raise self.faults.error("has no sensor")
+        if "dvs128" in self._chip:
+            x, y, p = 127 - ((address >> 1) & 127), 127 - ((address >> 8) & 127), (address & 1) == 0
+            ours = (address & 0x8000) == 0  # the other bit marks what an input saw
+        else:
+            ours = ((address >> 31) == 0) & ((address & 0x400) == 0)  # frames, motion sensor, special
+            x, y = (address >> 12) & 1023, sensor.height - 1 - ((address >> 22) & 511)
+            p = ((address >> 11) & 1) == 1
+        ours &= y >= 0
+        return t[ours], x[ours].astype(np.uint16), y[ours].astype(np.uint16), p[ours]
+
+
+def _comments(head: bytes) -> Iterator[bytes]:
+    start = 0
+    while head[start : start + 1] == b"#":
+        end = head.find(b"\n", start)
+        if end < 0:
+            return
+        yield head[start : end + 1]
+        start = end + 1
+
+
+def _chip_sensor(chip: str) -> Sensor | None:
+    if "dvs128" in chip:
+        return Sensor(width=128, height=128)
+    if "346" in chip:
+        return Sensor(width=346, height=260)
+    return Sensor(width=240, height=180) if "240" in chip else None
+
+
+def _offset_us(nodes: list[Any]) -> int:
+    """us since 1970 at the recording's time 0, as its description says."""
+    for node in nodes:
+        if "tsOffset" in node.attributes:
+            return int(node.attributes["tsOffset"].value)
+        if found := _offset_us(node.nodes):
+            return found
+    return 0

@@ -1,0 +1,163 @@
+"""Prophesee's recordings: EVT2 and EVT3 by our own decoder, EVT2.1 through faery, DAT by columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kernels import decode
+from kernels.decode import Decoder
+from pipeline.sources.base import Reading
+from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, Options, sensor_of
+from pipeline.sources.formats.through_faery import parts_of_evt
+from pipeline.spec import Sensor
+
+_HEADER = 65_536
+_CAMERAS = {
+    "genx320": Sensor(width=320, height=320),
+    "imx636": Sensor(width=1280, height=720),
+    "gen4": Sensor(width=1280, height=720),
+    "gen3": Sensor(width=640, height=480),
+}
+"""Sensors of the cameras whose recorder wrote its name into the header, and nothing of its size."""
+
+
+def identify(head: bytes) -> str | None:
+    """The format that a ``%`` header names."""
+    header = b"\n".join(_header_lines(head)).lower()
+    if b"evt 3" in header or b"evt3" in header:
+        return "EVT3"
+    if b"evt 2.1" in header or b"evt21" in header or b"evt2.1" in header:
+        return "EVT2.1"
+    if b"evt 2" in header or b"evt2" in header:
+        return "EVT2"
+    return "DAT" if b"% version" in header or b"data file" in header or b"% height" in header else None
+
+
+class Raw(BaseReader):
+    """EVT2 and EVT3; without a header where the format is given."""
+
+    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+        super().__init__(path, faults, options)
+        header = _header(path)
+        self._start = len(header)
+        kind = options.format or identify(header)
+        self._word_bytes = 4 if kind == "EVT2" else 2
+        self.sensor = _geometry(header)
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`."""
+        decoder = Decoder(self._word_bytes)
+        with self.path.open("rb") as file:
+            file.seek(self._start)
+            while block := file.read(CHUNK_BYTES):
+                events = decode.decode(decoder, block)
+                yield Reading(events, file.tell() / self.size, decoder.triggers)
+        self._account(decoder)
+
+    def _account(self, decoder: Decoder) -> None:
+        rest, ignored = len(decoder.rest), decoder.ignored
+        self.faults.found(
+            "truncated_bytes", rest,
+            f"truncated, its last {rest} bytes are no whole {self._word_bytes}-byte word",
+        )  # fmt: skip
+        for what, sentence in (
+            ("untimed", "events stand before the first time"),
+            ("unknown_words", "words are of no type that is documented"),
+        ):
+            self.faults.found(f"dropped_{what}", ignored[what], f"{ignored[what]} {sentence}")
+        if decoder.state[decode.WRAPS]:
+            self.details["clock_wraps"] = int(decoder.state[decode.WRAPS])
+
+
+class Evt21(BaseReader):
+    """EVT2.1."""
+
+    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+        super().__init__(path, faults, options)
+        self.sensor = _geometry(_header(path))
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`."""
+        return parts_of_evt(self.path, "evt2.1", self.faults)
+
+
+class Dat(BaseReader):
+    """DAT version 2, also called 2d: u32 us, then 14 bits x, 14 bits y, 4 bits p."""
+
+    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+        super().__init__(path, faults, options)
+        header = _header(path)
+        self._start = len(header) + 2
+        self.sensor = _geometry(header)
+        if version := re.search(rb"% version +(\d+)", header.lower()):
+            if int(version[1]) != 2:
+                raise faults.error(f"DAT version {int(version[1])} is not read; allowed is 2")
+        with path.open("rb") as file:
+            file.seek(len(header))
+            kind = file.read(2)
+        if len(kind) == 2 and (kind[0] not in {0, 12} or kind[1] != 8):
+            raise faults.error(f"holds rows of type {kind[0]} and {kind[1]} bytes, not events of 8 bytes")
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`."""
+        last, wraps = 0, 0
+        with self.path.open("rb") as file:
+            file.seek(self._start)
+            while block := file.read(CHUNK_BYTES):
+                rows = np.frombuffer(block, "<u4", len(block) // 8 * 2).reshape(-1, 2)
+                self.faults.found(
+                    "truncated_bytes", len(block) % 8,
+                    f"truncated, its last {len(block) % 8} bytes are no whole 8-byte word",
+                )  # fmt: skip
+                low, word = rows[:, 0].astype(np.int64), rows[:, 1]
+                # 32 bits wrap after 71 minutes; only a fall by most of that is a wrap.
+                falls = np.diff(low, prepend=low[:1] if last < 0 else np.array([last])) < -(2**31)
+                turns = wraps + np.cumsum(falls, dtype=np.int64)
+                if len(low):
+                    last, wraps = int(low[-1]), int(turns[-1])
+                events = (
+                    low + (turns << 32), (word & 0x3FFF).astype(np.uint16),
+                    ((word >> 14) & 0x3FFF).astype(np.uint16), (word >> 28) > 0,
+                )  # fmt: skip
+                yield Reading(events, file.tell() / self.size)
+        if wraps:
+            self.details["clock_wraps"] = wraps
+
+
+def _header(path: Path) -> bytes:
+    """The lines at the start that begin with ``%``."""
+    with path.open("rb") as file:
+        return b"".join(line + b"\n" for line in _header_lines(file.read(_HEADER)))
+
+
+def _header_lines(head: bytes) -> Iterator[bytes]:
+    lines = head.split(b"\n")
+    for line in lines[:-1]:
+        # Events may begin with this byte, too; a header's line is text.
+        if not line.startswith(b"%") or not line.rstrip(b"\r").decode("latin-1").isprintable():
+            return
+        yield line
+        if line.strip() == b"% end":
+            return
+
+
+def _geometry(header: bytes) -> Sensor | None:
+    """The sensor that a header states, or that the camera which it names has."""
+    text = header.decode("latin-1").lower()
+    found = re.search(r"geometry[ :]+(\d{1,5})x(\d{1,5})", text)
+    width, height = found.groups() if found else (_number(text, "width"), _number(text, "height"))
+    if width and height:
+        return sensor_of(int(width), int(height))
+    for name, sensor in _CAMERAS.items():
+        if re.search(rf"plugin_name .*{name}", text):
+            return sensor
+    return None
+
+
+def _number(text: str, key: str) -> str | None:
+    found = re.search(rf"\b{key}[ =:]+(\d{{1,5}})\b", text)
+    return found[1] if found else None

@@ -1,0 +1,40 @@
+"""ES (Event Stream) files, through faery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.sources.base import Reading
+from pipeline.sources.formats.reader import BaseReader, Faults, Options, sensor_of
+from pipeline.sources.formats.through_faery import BROKEN, columns_of, guarded
+
+
+class EventStream(BaseReader):
+    """ES of version 2 with DVS events."""
+
+    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+        super().__init__(path, faults, options)
+        from faery.extension import es  # noqa: PLC0415 - half a second that only such files need
+
+        try:
+            with es.Decoder(path, 0) as decoder:
+                kind, size = decoder.event_type, decoder.dimensions
+        except BROKEN as problem:
+            raise faults.error(f"not a readable ES file: {problem}") from problem
+        if kind != "dvs":
+            raise faults.error(f"holds {kind} events; allowed are dvs")
+        if not size:
+            raise faults.error("states no size")
+        self.sensor, self._height = sensor_of(*size), size[1]
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`. ES counts rows from below; ours grow down."""
+        from faery.extension import es  # noqa: PLC0415 - see above
+
+        with es.Decoder(self.path, 0) as decoder:
+            for packet in guarded(iter(decoder), self.faults, "ES"):
+                t, x, y, p = columns_of(packet)
+                yield Reading((t, x, (self._height - 1 - y.astype(np.int64)).astype(np.uint16), p), 0.0)

@@ -1,0 +1,344 @@
+"""Events as tables: npz, npy, csv and Parquet, read piece by piece."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.sources.base import Reading
+from pipeline.sources.formats.reader import (
+    CHUNK_BYTES,
+    CHUNK_EVENTS,
+    UNITS_US,
+    BaseReader,
+    Faults,
+    Options,
+    checked,
+    sensor_of,
+)
+
+_SYNONYMS = {
+    "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
+    "x": ("x", "x_coordinate", "x_coordinates", "xs", "u"),
+    "y": ("y", "y_coordinate", "y_coordinates", "ys", "v"),
+    "p": ("p", "pol", "polarity", "polarities", "ps", "on"),
+}
+_UNIT_IN_NAME = re.compile(r"^(.*?)[ _(\[]+(s|ms|us|ns|µs)[)\]]?$")
+_MAX_UNZIPPED = 64 * 2**30
+_BROKEN = (ValueError, OSError, KeyError, zipfile.BadZipFile, EOFError, NotImplementedError, OverflowError)
+
+
+def roles(names: list[str]) -> tuple[dict[str, str], str | None]:
+    """Which of these columns is t, x, y and p, and the unit that the name of t tells."""
+    found: dict[str, str] = {}
+    unit: str | None = None
+    for name in names:
+        plain = name.strip().lower()
+        spelt = _UNIT_IN_NAME.match(plain)
+        stem = spelt[1] if spelt else plain
+        for role, synonyms in _SYNONYMS.items():
+            if role not in found and (plain in synonyms or (role == "t" and stem in synonyms)):
+                found[role] = name
+                if role == "t" and spelt and plain not in synonyms:
+                    unit = spelt[2].replace("µ", "u")
+    return found, unit
+
+
+def per_us(options: Options, unit: str | None, is_float: bool) -> float:
+    """us in one unit of a table's times: as given, as the column is named, else us (of floats, seconds)."""
+    return UNITS_US[options.time_unit or unit or ("s" if is_float else "us")]
+
+
+def given_order(options: Options, faults: Faults) -> str | None:
+    """The order of columns that was given, checked."""
+    order = options.columns
+    if order is not None and sorted(order.replace("_", "")) != sorted("txyp"):
+        raise faults.error(
+            f"columns must name t, x, y and p once each, with _ for one to skip, such as xytp, not {order!r}"
+        )
+    return order
+
+
+class _Columns(BaseReader):
+    """Named columns that arrive in pieces."""
+
+    def _reading(self, columns: dict[str, NDArray[Any]], unit: str | None, done: float) -> Reading:
+        lengths = {len(column) for column in columns.values()}
+        if len(lengths) != 1 or any(column.ndim != 1 for column in columns.values()):
+            raise self.faults.error("t, x, y, p must be one-dimensional and equally long")
+        is_float = columns["t"].dtype.kind == "f"
+        self.details["time_unit"] = self.options.time_unit or unit or ("s" if is_float else "us")
+        return Reading(checked(columns, per_us(self.options, unit, is_float), self.faults), done)
+
+
+class Npz(_Columns):
+    """An npz with arrays t, x, y, p, or one structured array with these fields; never unpickled."""
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`; arrays are unpacked side by side, a piece of each at a time."""
+        try:
+            with zipfile.ZipFile(self.path) as archive, ExitStack() as files:
+                names = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
+                if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNZIPPED:
+                    raise self.faults.error(f"unpacks to more than {_MAX_UNZIPPED} bytes")
+                self._read_sensor(archive, names)
+                found, unit = roles(names)
+                if len(found) < 4:
+                    yield from self._one_array(archive, names, files)
+                    return
+                arrays = {
+                    role: _Array(files.enter_context(archive.open(f"{name}.npy")))
+                    for role, name in found.items()
+                }
+                lengths = {array.length for array in arrays.values()}
+                if len(lengths) != 1 or any(array.dtype.names for array in arrays.values()):
+                    raise self.faults.error("t, x, y, p must be one-dimensional and equally long")
+                (n,) = lengths
+                for start in range(0, n, CHUNK_EVENTS):
+                    m = min(CHUNK_EVENTS, n - start)
+                    pieces = {role: array.take(m) for role, array in arrays.items()}
+                    yield self._reading(pieces, unit, (start + m) / n)
+        except _BROKEN as problem:
+            raise self.faults.error(f"not a readable npz file: {problem}") from problem
+
+    def _read_sensor(self, archive: zipfile.ZipFile, names: list[str]) -> None:
+        if "sensor" in names:
+            with archive.open("sensor.npy") as file:
+                array = _Array(file)
+                size = array.take(2) if array.length >= 2 and array.dtype.kind in "iu" else np.zeros(2)
+            self.sensor = sensor_of(int(size[0]), int(size[1]))
+
+    def _one_array(self, archive: zipfile.ZipFile, names: list[str], files: ExitStack) -> Iterator[Reading]:
+        for name in names:
+            array = _Array(files.enter_context(archive.open(f"{name}.npy")))
+            found, unit = roles(list(array.dtype.names or ()))
+            if len(found) == 4:
+                for start in range(0, array.length, CHUNK_EVENTS):
+                    m = min(CHUNK_EVENTS, array.length - start)
+                    rows = array.take(m)
+                    columns = {role: rows[field] for role, field in found.items()}
+                    yield self._reading(columns, unit, (start + m) / array.length)
+                return
+        raise self.faults.error(
+            f"needs arrays t, x, y, p or a structured one; it holds {', '.join(names) or 'none'}"
+        )
+
+
+class _Array:
+    """An array in a zip, from its start; one that is pickled is refused."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, self.dtype = read(file)
+        if self.dtype.hasobject:
+            raise ValueError("holds objects, which are never unpickled")
+        if len(shape) != 1:
+            raise ValueError(f"an array of shape {shape} is no column")
+        self.length = int(shape[0])
+        self._file = file
+
+    def take(self, n: int) -> NDArray[Any]:
+        """The next n."""
+        raw = self._file.read(n * self.dtype.itemsize)
+        return np.frombuffer(raw, self.dtype, n)
+
+
+class Npy(_Columns):
+    """A structured array, or a table [n, 4] whose columns' order is given."""
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`; the file is mapped, not loaded."""
+        try:
+            rows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except _BROKEN as problem:
+            raise self.faults.error(f"not a readable npy file: {problem}") from problem
+        order = given_order(self.options, self.faults)
+        found, unit = roles(list(rows.dtype.names or ()))
+        if rows.ndim == 2 and rows.dtype.names is None and order and len(order) <= rows.shape[1]:
+            places = {role: order.index(role) for role in "txyp"}
+        elif len(found) < 4 or rows.ndim != 1:
+            raise self.faults.error(
+                "needs fields t, x, y, p, or a table [n, 4] and the order of its columns; "
+                f"it holds {rows.dtype} {[*rows.shape]}"
+            )
+        else:
+            places = {}
+        for start in range(0, len(rows), CHUNK_EVENTS):
+            piece = np.array(rows[start : start + CHUNK_EVENTS])
+            columns = (
+                {role: piece[:, at] for role, at in places.items()}
+                if places
+                else {role: piece[name] for role, name in found.items()}
+            )
+            yield self._reading(columns, unit, min(1.0, (start + CHUNK_EVENTS) / len(rows)))
+
+
+class Csv(_Columns):
+    """Text with one event a line, separated by comma, semicolon, tab or blanks.
+
+    The order of columns comes from what was given, or from a header line; without either it is t, x, y, p, and
+    refused where the first column does not look like time.
+    """
+
+    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+        super().__init__(path, faults, options)
+        with path.open("rb") as file:
+            head = file.read(65_536)
+        lines = head.split(b"\n")
+        self._skip = 0
+        while self._skip < len(lines) - 1 and _is_comment(lines[self._skip]):
+            self._skip += 1
+        first = lines[self._skip] if self._skip < len(lines) else b""
+        if len(sizes := _numbers(first)) == 2:  # the size of the sensor, as E2VID's files begin
+            self.sensor = sensor_of(int(sizes[0]), int(sizes[1]))
+            self._skip += 1
+            first = lines[self._skip] if self._skip < len(lines) else b""
+        self._separator = _separator(first)
+        fields = _fields(first, self._separator)
+        order, self._unit = given_order(options, faults), None
+        if not _numbers(first):
+            found, self._unit = roles(fields)
+            self._skip += 1
+            if order is None and len(found) < 4:
+                raise faults.error(f"needs columns t, x, y, p; its header names {', '.join(fields)[:200]}")
+            names = {name: role for role, name in found.items()}
+            order = order or "".join(names.get(name, "_") for name in fields)
+        elif order is None:
+            order = "txyp" + "_" * (len(fields) - 4)
+            _check_that_time_leads(lines[self._skip :], self._separator, faults)
+        if len(fields) < len(order.rstrip("_")):
+            raise faults.error(f"not a table of t, x, y, p: has {len(fields)} columns where {order} was told")
+        self._names = [f"{c}{i}" if c == "_" else c for i, c in enumerate(order.ljust(len(fields), "_"))]
+        times = [_fields(line, self._separator) for line in lines[self._skip : -1] if line.strip()]
+        at = self._names.index("t")
+        self._float_time = any(
+            len(row) > at and any(mark in row[at].lower() for mark in ".e") for row in times[:1000]
+        )
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`."""
+        pieces = self._by_arrow() if self._separator else self._by_blanks()
+        try:
+            for columns, done in pieces:
+                yield self._reading(columns, self._unit, done)
+        except (pa.ArrowException, ValueError, OverflowError, OSError) as problem:
+            raise self.faults.error(f"not a table of t, x, y, p: {problem}") from problem
+
+    def _by_arrow(self) -> Iterator[tuple[dict[str, NDArray[Any]], float]]:
+        kinds = {name: pa.float64() for name in "xyp"} | {
+            "t": pa.float64() if self._float_time else pa.int64()
+        }
+        with pc.open_csv(
+            self.path,
+            pc.ReadOptions(use_threads=False, block_size=CHUNK_BYTES, skip_rows=self._skip, column_names=self._names),
+            pc.ParseOptions(delimiter=self._separator, quote_char=False),
+            pc.ConvertOptions(
+                column_types=kinds, include_columns=list("txyp"), true_values=["1", "true", "True"],
+                null_values=[], strings_can_be_null=False,
+            ),
+        ) as reader:  # fmt: skip
+            read = 0
+            for batch in reader:
+                read += batch.nbytes
+                columns = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in "txyp"}
+                yield columns, min(1.0, read / self.size / 2)
+
+    def _by_blanks(self) -> Iterator[tuple[dict[str, NDArray[Any]], float]]:
+        at = [self._names.index(name) for name in "txyp"]
+        with self.path.open("r", encoding="latin-1") as file:
+            for _ in islice(file, self._skip):
+                pass
+            while lines := file.readlines(CHUNK_BYTES):
+                rows = [line for line in lines if line.strip()]
+                if rows:
+                    # Times as integers keep every digit; loadtxt reads columns of one type only.
+                    kind = np.float64 if self._float_time else np.int64
+                    t = np.loadtxt(rows, kind, usecols=at[0], ndmin=1)
+                    rest = np.loadtxt(rows, np.float64, usecols=at[1:], ndmin=2)
+                    columns = {"t": t, "x": rest[:, 0], "y": rest[:, 1], "p": rest[:, 2]}
+                    yield columns, min(1.0, file.buffer.tell() / self.size)
+
+
+class Parquet(_Columns):
+    """A Parquet table with columns t, x, y, p, such as ``analyze`` writes."""
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`."""
+        try:
+            with pq.ParquetFile(self.path) as file:
+                found, unit = roles(file.schema_arrow.names)
+                if len(found) < 4:
+                    raise self.faults.error(
+                        f"needs columns t, x, y, p; it has {', '.join(file.schema_arrow.names)}"
+                    )
+                self._read_sensor(file.schema_arrow.metadata or {})
+                total, read = max(file.metadata.num_rows, 1), 0
+                for batch in file.iter_batches(batch_size=CHUNK_EVENTS, columns=list(found.values())):
+                    read += batch.num_rows
+                    columns = {
+                        role: batch.column(name).to_numpy(zero_copy_only=False)
+                        for role, name in found.items()
+                    }
+                    yield self._reading(columns, unit, read / total)
+        except (pa.ArrowException, OSError, ValueError) as problem:
+            raise self.faults.error(f"not a readable Parquet file: {problem}") from problem
+
+    def _read_sensor(self, meta: dict[bytes, bytes]) -> None:
+        found = re.search(rb'"width": *(\d{1,5}).*?"height": *(\d{1,5})', meta.get(b"polychrony", b""))
+        if found:
+            self.sensor = sensor_of(int(found[1]), int(found[2]))
+
+
+def is_table(head: bytes) -> bool:
+    """Whether text with columns begins so."""
+    lines = [line for line in head.split(b"\n")[:50] if line.strip() and not _is_comment(line)][:3]
+    if any(b in head[:4096] for b in b"\x00\x01\x02\x03\x04\x05\x06\x07"):
+        return False
+    numbers = any(len(_numbers(line)) >= 4 for line in lines)
+    return numbers or (len(lines) > 0 and len(roles(_fields(lines[0], _separator(lines[0])))[0]) == 4)
+
+
+def _is_comment(line: bytes) -> bool:
+    return not line.strip() or line.lstrip()[:1] in {b"#", b"%"}
+
+
+def _separator(line: bytes) -> str | None:
+    return next((mark for mark in (",", ";", "\t") if mark.encode() in line), None)
+
+
+def _fields(line: bytes, separator: str | None) -> list[str]:
+    return [field.strip() for field in line.decode("latin-1").strip().split(separator)]
+
+
+def _numbers(line: bytes) -> list[float]:
+    try:
+        return [float(field) for field in _fields(line, _separator(line))]
+    except ValueError:
+        return []
+
+
+def _check_that_time_leads(lines: list[bytes], separator: str | None, faults: Faults) -> None:
+    """Refuse a table without header whose first column falls while its third never does: its order is x, y, t."""
+    rows = [numbers for line in lines[:1000] if len(numbers := _numbers(line)) >= 4]
+    columns = list(zip(*(row[:4] for row in rows), strict=True))
+    if len(rows) < 2 or not columns:
+        return
+    falls = [any(b < a for a, b in zip(column, column[1:], strict=False)) for column in columns]
+    if falls[0] and not falls[2]:
+        raise faults.error(
+            "has no header, and its first column falls as time does not: give the order of its columns"
+        )
