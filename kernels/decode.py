@@ -120,6 +120,36 @@ def _larger(columns: Events, n: int, room: int) -> Events:
     return larger
 
 
+@dataclass
+class SpifDecoder:
+    """What a receiver of SPIF words remembers.
+
+    Attributes:
+        state: low 32 bits of the last time, how often they wrapped, words whose time was cut off.
+    """
+
+    state: I64 = field(default_factory=lambda: np.zeros(3, np.int64))
+
+
+def decode_spif(decoder: SpifDecoder, packets: list[bytes], now_us: list[int]) -> Events:
+    """Events in datagrams of SPIF words: bit 31 = no time follows, 15 bits x, 1 bit p, 15 bits y.
+
+    A word with bit 31 clear is followed by 32 bits of us, which wrap; the others get the time at which their
+    datagram came.
+
+    Args:
+        decoder: updated in place.
+        packets: datagrams as they came; bytes that are no whole word at their end are left out.
+        now_us: when each of them came.
+    """
+    words = np.frombuffer(b"".join(one[: len(one) // 4 * 4] for one in packets), "<u4").astype(np.uint32)
+    ends = np.cumsum([len(one) // 4 for one in packets], dtype=np.int64)
+    columns = _columns(len(words))
+    n = int(_decode_spif(words, ends, np.array(now_us, np.int64), decoder.state, *columns))
+    t, x, y, p = columns
+    return t[:n], x[:n], y[:n], p[:n]
+
+
 def decode_aer40(data: bytes) -> Events:
     """Events of a 40-bit ATIS file: u8 x, u8 y, 1 bit p, 23 bits us, big-endian.
 
@@ -263,3 +293,27 @@ def _until_the_first_time(words: NDArray[np.uint16], i: int, state: I64) -> int:
             state[UNKNOWN] += 1
         i += 1
     return i
+
+
+@kernel
+def _decode_spif(words: NDArray[np.uint32], ends: I64, now: I64, state: I64, t: T, x: XY, y: XY, p: P) -> int:
+    n = i = 0
+    for packet in range(ends.size):
+        while i < ends[packet]:
+            word = np.int64(words[i])
+            i += 1
+            if word >> 31:
+                t[n] = now[packet]
+            elif i < ends[packet]:
+                low = np.int64(words[i])
+                i += 1
+                if state[0] - low > 2**31:
+                    state[1] += 1
+                state[0] = low
+                t[n] = (state[1] << 32) + low
+            else:
+                state[2] += 1
+                continue
+            x[n], y[n], p[n] = (word >> 16) & 0x7FFF, word & 0x7FFF, (word >> 15) & 1
+            n += 1
+    return n

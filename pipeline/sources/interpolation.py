@@ -89,7 +89,7 @@ class Interpolator:
         return [*self._between(last, (frame, t_s)), (_as_16(frame), t_s)]
 
     def _as_it_is(self, frame: Frame, t_s: float) -> list[Timed]:
-        if self._last is not None and (t_s - self._last[1]) * 1e6 > SLOW_FRAME_US:
+        if self._last is not None and round((t_s - self._last[1]) * 1e6) > SLOW_FRAME_US:
             self.bridging.doubt(self._last[1], t_s)
         self._last = frame, t_s
         return [(frame, t_s)]

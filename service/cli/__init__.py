@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.errors import UserError
-from service.cli import analyze, bench, convert, demo, digest, info, serve, train
+from service.cli import analyze, bench, convert, demo, digest, info, serve, stream, train
 from service.cli.console import note
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     help="Understands event cameras while they look.", rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for verb in (analyze, convert, info, digest, serve, demo, bench):
+for verb in (analyze, convert, info, stream, digest, serve, demo, bench):
     app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
 app.add_typer(train.app, name="train")
 

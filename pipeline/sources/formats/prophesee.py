@@ -43,7 +43,7 @@ class Raw(BaseReader):
     def __init__(self, path: Path, faults: Faults, options: Options) -> None:
         super().__init__(path, faults, options)
         header = _header(path)
-        self._start = len(header)
+        self.start = len(header)
         kind = options.format or identify(header)
         self._word_bytes = 4 if kind == "EVT2" else 2
         self.sensor = _geometry(header)
@@ -52,7 +52,7 @@ class Raw(BaseReader):
         """See :class:`Reader`."""
         decoder = Decoder(self._word_bytes)
         with self.path.open("rb") as file:
-            file.seek(self._start)
+            file.seek(self.start)
             while block := file.read(CHUNK_BYTES):
                 events = decode.decode(decoder, block)
                 yield Reading(events, file.tell() / self.size, decoder.triggers)
@@ -91,7 +91,7 @@ class Dat(BaseReader):
     def __init__(self, path: Path, faults: Faults, options: Options) -> None:
         super().__init__(path, faults, options)
         header = _header(path)
-        self._start = len(header) + 2
+        self.start = len(header) + 2
         self.sensor = _geometry(header)
         if version := re.search(rb"% version +(\d+)", header.lower()):
             if int(version[1]) != 2:
@@ -106,7 +106,7 @@ class Dat(BaseReader):
         """See :class:`Reader`."""
         last, wraps = 0, 0
         with self.path.open("rb") as file:
-            file.seek(self._start)
+            file.seek(self.start)
             while block := file.read(CHUNK_BYTES):
                 rows = np.frombuffer(block, "<u4", len(block) // 8 * 2).reshape(-1, 2)
                 self.faults.found(
