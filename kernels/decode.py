@@ -1,9 +1,10 @@
-"""Camera bytes to events: Prophesee EVT2 and EVT3 as they come from a socket, and the 40-bit ATIS format.
+"""Camera bytes to events: Prophesee EVT2, EVT2.1 and EVT3 as they come from a socket, SPIF words, and the
+40-bit ATIS format.
 
-EVT2 and EVT3 are decoded incrementally: whatever the bytes were cut into, the events are the same. Both
-carry time as a high part now and then and a low part with the events; the high part wraps (EVT2 after
-2^34 us, EVT3 after 2^24 us) and only its large fall is a wrap: a low part that falls is none.
-Formats: Prophesee, "EVT 2.0 / EVT 3.0 format", public documentation.
+Prophesee's are decoded incrementally: whatever the bytes were cut into, the events are the same. All carry time
+as a high part now and then and a low part with the events; the high part wraps (EVT2 after 2^34 us, EVT3 after
+2^24 us) and only its large fall is a wrap: a low part that falls is none.
+Formats: Prophesee, "EVT 2.0 / EVT 2.1 / EVT 3.0 format", public documentation.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ HIGH, WRAPS, LOW, ROW, COLUMN, SIGN, UNTIMED, TRIGGERS, UNKNOWN = range(9)
 NO_HIGH = -1
 BEYOND = 4096
 """A column that no camera of these formats has."""
-_VECTOR = 12
-"""Events that one word can hold."""
+_VECTOR = 32
+"""Events that one word can hold at most (EVT2.1; 12 in EVT3)."""
 
 Events = tuple[T, XY, XY, P]
 Triggers = NDArray[np.int64]
@@ -45,7 +46,7 @@ class Decoder:
     """What an incremental decoder remembers between cuts.
 
     Attributes:
-        word_bytes: 4 for EVT2, 2 for EVT3.
+        word_bytes: 4 for EVT2, 8 for EVT2.1, 2 for EVT3.
         state: registers and counters; see the names above.
         rest: the bytes of a word that is not complete yet.
         triggers: what the last cut held beside its events.
@@ -79,7 +80,7 @@ def decode(decoder: Decoder, data: bytes | memoryview, t_zero_us: int = 0) -> Ev
         t_zero_us: stream time of the camera's time zero.
     """
     words = _words(decoder, data)
-    run = _decode_evt2 if decoder.word_bytes == 4 else _decode_evt3
+    run = _RUN[decoder.word_bytes]
     columns = _columns(int(words.size * decoder.per_word * 1.1) + 64)
     triggers = np.empty((16, 3), np.int64)
     i = n = m = 0
@@ -100,7 +101,7 @@ def decode(decoder: Decoder, data: bytes | memoryview, t_zero_us: int = 0) -> Ev
 
 def _words(decoder: Decoder, data: bytes | memoryview) -> NDArray[Any]:
     """The whole words of what was left over and ``data``; what follows them is kept."""
-    dtype = np.dtype("<u4" if decoder.word_bytes == 4 else "<u2")
+    dtype = np.dtype(f"<u{decoder.word_bytes}")
     if decoder.rest:
         data = decoder.rest + bytes(data)
     words = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
@@ -201,7 +202,46 @@ def _decode_evt2(
         else:
             state[UNKNOWN] += 1
     state[HIGH], state[WRAPS] = high, wraps
-    return np.int64(at), np.int64(out), m
+    return int(at), int(out), m
+
+
+@kernel
+def _decode_evt21(
+    words: NDArray[np.uint64], i: int, state: I64, t_zero: int, t: T, x: XY, y: XY, p: P, n: int,
+    triggers: Triggers, m: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    high, wraps = state[HIGH], state[WRAPS]
+    base = t_zero + (((wraps << 28) + high) << 6)
+    room, room_triggers = t.size - _VECTOR, triggers.shape[0]
+    while i < words.size and n <= room and m < room_triggers:
+        # The upper half is an EVT2 word whose coordinates begin a vector of 32 pixels, the lower half.
+        upper = np.int64(words[i] >> np.uint64(32))
+        bits = words[i] & np.uint64(0xFFFFFFFF)
+        kind, low = upper >> 28, (upper >> 22) & 63
+        i += 1
+        if kind < 2:
+            while bits:
+                if high == NO_HIGH:
+                    state[UNTIMED] += 1
+                else:
+                    t[n], x[n] = base + low, ((upper >> 11) & 2047) + trailing_zeros(bits)
+                    y[n], p[n] = upper & 2047, kind == 1
+                    n += 1
+                bits &= bits - np.uint64(1)
+        elif kind == 8:
+            new = upper & 0xFFFFFFF
+            wraps += high - new > 2**27
+            high = new
+            base = t_zero + (((wraps << 28) + high) << 6)
+        elif kind == 10:
+            state[TRIGGERS] += 1
+            if high != NO_HIGH:
+                triggers[m, 0], triggers[m, 1], triggers[m, 2] = base + low, (upper >> 8) & 31, upper & 1
+                m += 1
+        else:
+            state[UNKNOWN] += 1
+    state[HIGH], state[WRAPS] = high, wraps
+    return i, n, m
 
 
 @kernel
@@ -222,8 +262,8 @@ def _decode_evt3(
         kind = word >> np.uint16(12)
         at += np.uint64(1)
         if kind <= 2:
-            # Rows and events follow each other as the scene pleases. A branch between them would be
-            # guessed wrong every other time, so a row, too, is written as an event, which the next overwrites.
+            # Rows and events follow each other as the scene pleases. A branch between them would be guessed
+            # wrong every other time: a row, too, is written as an event, which the next one overwrites.
             value = word & np.uint16(2047)
             row = value if kind == 0 else row
             t[out], x[out], y[out] = base + low, value, row
@@ -260,7 +300,7 @@ def _decode_evt3(
             unknown += 1
     state[HIGH], state[WRAPS], state[LOW] = high, wraps, low
     state[ROW], state[COLUMN], state[SIGN], state[UNKNOWN] = row, column, sign, unknown
-    return np.int64(at), np.int64(out), m
+    return int(at), int(out), m
 
 
 @kernel
@@ -317,3 +357,7 @@ def _decode_spif(words: NDArray[np.uint32], ends: I64, now: I64, state: I64, t: 
             x[n], y[n], p[n] = (word >> 16) & 0x7FFF, word & 0x7FFF, (word >> 15) & 1
             n += 1
     return n
+
+
+_RUN = {4: _decode_evt2, 8: _decode_evt21, 2: _decode_evt3}
+"""By the bytes of a word."""

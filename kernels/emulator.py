@@ -94,9 +94,9 @@ def leak(base: Base, rate_hz: F32, jitter: float, dt_s: float, theta_on: F32, se
 def photoreceptor_noise(noise: F32, rms: float, dt_s: float, cutoff_hz: float, seed: int, frame: int) -> None:
     """Move low-passed white noise on by one frame, in place; its RMS stays ``rms``.
 
-    noise = (1 - eps) noise + eps z rms sqrt((2 - eps)/eps), eps = min(1, dt 2 pi cutoff): white noise whose
-    variance makes up for what the filter takes. (v2e's filter does not clamp eps and diverges where dt is more
-    than two time constants, as at 25 frames a second and 30 Hz.)
+    noise = (1 - eps) noise + eps z rms sqrt((2 - eps)/eps), eps = min(1, dt 2 pi cutoff): white noise
+    whose variance makes up for what the filter takes. (v2e's filter does not clamp eps and diverges where
+    dt is more than two time constants, as at 25 frames a second and 30 Hz.)
     """
     eps = min(1.0, dt_s * 2.0 * math.pi * cutoff_hz)
     gain = rms * math.sqrt((2.0 - eps) * eps)
@@ -323,9 +323,9 @@ def _photoreceptor_noise(noise: F32, kept: float, gain: float, seed: int, frame:
 
 @kernel
 def _floor_divide(a: float, b: float) -> int:
-    """floor(a / b) for a >= 0, b > 0, exact as torch's is: a quotient that was rounded up to an integer counts less."""
+    """floor(a / b) for a >= 0, b > 0, exact as torch's: a quotient that was rounded up to an integer is less."""
     n = int(a / b)
-    return n - (np.float64(n) * np.float64(b) > np.float64(a))
+    return n - 1 if np.float64(n) * np.float64(b) > np.float64(a) else n
 
 
 @kernel
@@ -467,7 +467,7 @@ def _emit_shot_noise(
     half: float, most: float, t0_us: float, dt_us: float, first_us: int, at_end: bool, seed: int, frame: int,
     pixel: int, rows: U64, i: int, buckets: I32,
 ) -> tuple[int, int]:  # fmt: skip
-    height, width = lp.shape
+    width = lp.shape[1]
     key = key_of(seed, _SHOT, frame)
     surely, last = half * most, buckets.size - 1
     for at in range(pixel, lp.size):

@@ -48,7 +48,8 @@ def encode(encoder: Encoder, events: tuple[T, XY, XY, P], triggers: Triggers | N
         triggers: rows t, channel, level in order of time, which are put between.
 
     Raises:
-        ValueError: a coordinate that does not fit, a time that falls, or a step in time over more wraps than anyone would read.
+        ValueError: a coordinate that does not fit, a time that falls, or a step over more wraps of the clock
+            than anyone would read.
     """
     t, x, y, p = events
     marks = no_triggers() if triggers is None else triggers
@@ -58,7 +59,11 @@ def encode(encoder: Encoder, events: tuple[T, XY, XY, P], triggers: Triggers | N
         raise ValueError(f"holds columns and rows below {LARGEST}, not {int(x.max())}, {int(y.max())}")
     shift = 6 if encoder.word_bytes == 4 else 12
     first = min(int(t[0]) if len(t) else 2**62, int(marks[0, 0]) if len(marks) else 2**62)
-    if first >> shift < encoder.state[HIGH] or not is_sorted(t) or not is_sorted(np.ascontiguousarray(marks[:, 0])):
+    if (
+        first >> shift < encoder.state[HIGH]
+        or not is_sorted(t)
+        or not is_sorted(np.ascontiguousarray(marks[:, 0]))
+    ):
         raise ValueError("holds events and triggers in order of time only")
     wrap_us = WRAP_US[encoder.word_bytes]
     newest = max(int(t[-1]) if len(t) else 0, int(marks[-1, 0]) if len(marks) else 0)

@@ -56,8 +56,8 @@ def inside(x: XY, y: XY, width: int, height: int) -> P:
 def settle(t: T, x: XY, y: XY, p: P) -> bool:
     """Sort events that are nearly in order by time, in place; ties stay as they are.
 
-    Insertion: each event is moved back past the later ones before it. Gives up where that would take more than
-    64 moves an event on average.
+    Insertion: each event is moved back past the later ones before it. Gives up where that would take more
+    than 64 moves an event on average.
 
     Returns:
         Whether they are in order now; if not, they hold the same events in some order between, and ties may

@@ -8,6 +8,7 @@ pseudorandom number generators", OOPSLA 2014) over a Weyl sequence of the pixel.
 from __future__ import annotations
 
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ beyond 3.7."""
 
 
 @kernel
-def mix(z: int) -> int:
+def mix(z: Any) -> Any:
     """64 bits of which each depends on each bit of ``z`` (uint64)."""
     z = (z ^ (z >> _30)) * _FIRST
     z = (z ^ (z >> _27)) * _SECOND
@@ -44,26 +45,27 @@ def mix(z: int) -> int:
 
 
 @kernel
-def key_of(seed: int, purpose: int, index: int) -> int:
+def key_of(seed: int, purpose: int, index: int) -> Any:
     """What the draws of one purpose at one index (of a frame) start from, uint64."""
     z = mix(np.uint64(seed) * _GAMMA + np.uint64(purpose))
     return mix(z + np.uint64(index) * _GAMMA)
 
 
 @kernel
-def bits_at(key: int, pixel: int) -> int:
-    """64 random bits of a pixel (uint64): the low 12 serve :func:`as_normal`, the high 40 :func:`as_uniform`."""
+def bits_at(key: Any, pixel: int) -> Any:
+    """64 random bits of a pixel, uint64: the low 12 are for :func:`as_normal`, the high 40 for
+    :func:`as_uniform`."""
     return mix(key + (np.uint64(pixel) + _1) * _GAMMA)
 
 
 @kernel
-def as_uniform(bits: int) -> float:
+def as_uniform(bits: Any) -> float:
     """The high 40 bits as a number in (0, 1)."""
     return (np.float64(bits >> _24) + 0.5) * 2.0**-40
 
 
 @kernel
-def as_normal(bits: int, table: F32) -> float:
+def as_normal(bits: Any, table: F32) -> float:
     """The low 12 bits as a normally distributed number, float32."""
     return table[np.int64(bits & np.uint64(QUANTILES - 1))]
 

@@ -48,8 +48,8 @@ class Engine:
     Args:
         graph: freshly built.
         clock: fresh.
-        doubts: spans (from, to] in us in which motion cannot be told, in order; whoever feeds events adds those
-            up to them before. Rows whose time lies in one, or so little behind it that a detector may still
+        doubts: spans (from, to] in us in which motion cannot be told, in order; whoever feeds events adds
+            those up to them before. Rows whose time lies in one, or so little behind it that a detector may still
             remember it, carry the flag ``unreliable``.
     """
 

@@ -73,8 +73,10 @@ def write(
         with_triggers, run = FORMATS[format_ or SUFFIXES[suffix]]
         run(part, written.pass_by(readings, with_triggers), sensor, epoch_ns)
         if written.events == 0:
-            raise CannotWrite(f"{path.name}: there are no events to write")
+            raise CannotWrite("there are no events to write")
         part.replace(path)
+    except CannotWrite as problem:
+        raise CannotWrite(f"{path.name}: {problem}") from problem
     except (RuntimeError, ValueError, OverflowError) as problem:  # an encoder's own words
         raise CannotWrite(f"{path.name}: cannot be written: {problem}") from problem
     finally:
@@ -95,9 +97,8 @@ def _evt(version: str, word_bytes: int) -> Callable[[Path, Iterable[Reading], Se
                 try:
                     file.write(encode.encode(encoder, reading.events, reading.triggers))
                 except ValueError as problem:
-                    raise CannotWrite(
-                        f"{name} {problem}; subtract the first time with --zero-time"
-                    ) from problem
+                    hint = "; subtract the first time with --zero-time" if "wrap" in str(problem) else ""
+                    raise CannotWrite(f"{name} {problem}{hint}") from problem
 
     return run
 

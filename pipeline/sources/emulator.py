@@ -67,7 +67,7 @@ PRESETS: dict[str, EmulatorConfig] = {
 """Pixels with a name: without any fault; v2e's presets ``clean`` and ``noisy``; the defaults of its command."""
 
 _NOTHING = np.empty((0, 0), np.float32)
-_FRAMES = (np.uint8, np.uint16, np.float32, np.float64)
+_FRAMES = ("uint8", "uint16", "float32", "float64")
 
 
 class Emulator:
@@ -113,7 +113,7 @@ class Emulator:
         Raises:
             ValueError: time stands still or runs backwards, or the frame is of another size or type.
         """
-        if frame.shape != self._shape or frame.dtype not in _FRAMES:
+        if frame.shape != self._shape or frame.dtype.name not in _FRAMES:
             raise ValueError(
                 f"frames must be grey [height, width] = {[*self._shape]} of uint8, uint16, float32 or float64, "
                 f"not {frame.dtype} {[*frame.shape]}"

@@ -136,7 +136,9 @@ class Recording:
             for start in range(0, n, BATCH):
                 part = packets.cut(events, start, min(start + BATCH, n))
                 waiting = len(self._triggers) > 0
-                yield Reading(part, done, self._triggers_until(int(part[0][-1])) if waiting else no_triggers())
+                yield Reading(
+                    part, done, self._triggers_until(int(part[0][-1])) if waiting else no_triggers()
+                )
 
     def _note(self, t: T) -> None:
         info = self.info

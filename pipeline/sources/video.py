@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +41,7 @@ class VideoOptions:
         model: whose pixel model: Polychrony's own, or that of an installed v2e.
     """
 
-    emulator: EmulatorConfig = EmulatorConfig()
+    emulator: EmulatorConfig = field(default_factory=EmulatorConfig)
     frame_rate: float | None = None
     interpolation: Mode = "auto"
     camera: str | None = None

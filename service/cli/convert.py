@@ -67,8 +67,8 @@ def _shifted(source: Source, selection: Selection, zero_time: bool, advance: Adv
     for (t, x, y, p), done, triggers in selected(source, selection):
         if zero_time and len(t):
             start = int(t[0]) if start is None else start
-        advance(done, "")
         yield Reading((t - (start or 0), x, y, p), done, _moved(triggers, start or 0))
+        advance(done, "")
 
 
 def _moved(triggers: Triggers, by_us: int) -> Triggers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -17,7 +17,7 @@ from polychrony_client.streams import Stream
 from pipeline.sources import SourceError
 from pipeline.sources.live import WAYS, Arrival, Live, LiveOptions, open_live
 from pipeline.spec import load, presets
-from service.cli.console import note, out, print_json, progress, table
+from service.cli.console import Advance, note, out, print_json, progress, table
 from service.cli.options import AsJson, Inputs, PipelineName, takes_input
 
 
@@ -44,9 +44,12 @@ def stream(
     speed: Annotated[
         float, typer.Option(min=0, max=1e6, help="Of a replay: times real time; 0 for as fast as it goes.")
     ] = 1.0,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on reading a file or folder that grows.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on reading a file or folder that grows.")
+    ] = False,
     give_up_s: Annotated[
-        float, typer.Option("--give-up", min=0, help="End after so many s in which nothing came; 0 for never.")
+        float,
+        typer.Option("--give-up", min=0, help="End after so many s in which nothing came; 0 for never."),
     ] = 30.0,
     for_s: Annotated[
         float | None, typer.Option("--for", min=0, help="End after so many seconds.", show_default=False)
@@ -69,7 +72,7 @@ def stream(
                 _pipeline(pipeline), sensor, policy=policy, reorder_us=reorder_us, epoch_ns=source.epoch_ns
             )
             with opened, progress(f"streaming {source.name}", quiet=as_json) as advance:
-                sent = _send(arrivals, opened, for_s, lambda s: advance(_done(source), f"{s.events:,} events"))
+                sent = _send(arrivals, opened, for_s, _teller(source, advance))
                 final = opened.end(sent.newest_us if sent.newest_us >= 0 else None)
                 _tell(source, sent, final, opened, as_json)
     finally:
@@ -94,7 +97,9 @@ def _first(source: Live) -> tuple[Iterator[Arrival], tuple[int, int]]:
     return chain(taken, arrivals), (source.sensor.width, source.sensor.height)
 
 
-def _send(arrivals: Iterator[Arrival], opened: Stream, for_s: float | None, tell: Any) -> _Sent:
+def _send(
+    arrivals: Iterator[Arrival], opened: Stream, for_s: float | None, tell: Callable[[_Sent], None]
+) -> _Sent:
     sent = _Sent()
     told = 0.0
     with suppress(KeyboardInterrupt):
@@ -125,8 +130,8 @@ def _send_one(arrival: Arrival, opened: Stream, sent: _Sent) -> None:
     sent.triggers += len(arrival.triggers)
 
 
-def _done(source: Live) -> float:
-    return float(getattr(source, "done", 0.0))
+def _teller(source: Live, advance: Advance) -> Callable[[_Sent], None]:
+    return lambda sent: advance(float(getattr(source, "done", 0.0)), f"{sent.events:,} events")
 
 
 def _tell(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_json: bool) -> None:

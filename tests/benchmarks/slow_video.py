@@ -96,7 +96,9 @@ def table():
 
 
 def show(rows):
-    print("| px/ms | frames/s | px a frame | off | auto | speed found, auto | unreliable, off / auto | not followed |")
+    print(
+        "| px/ms | frames/s | px a frame | off | auto | speed found, auto | unreliable, off / auto | not followed |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for row in rows:
         off, auto = row["off"], row["auto"]

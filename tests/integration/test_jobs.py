@@ -70,7 +70,7 @@ def test_artifacts_are_served_in_ranges(client):
 
 BAD_FILES = [
     ("note.mp4", b"this is text\n", "note.mp4: not a video that OpenCV can read"),
-    ("cut.raw", b"% evt 3.0\n% end\n\x01", "truncated"),
+    ("cut.raw", b"% evt 3.0\n% end\n\x01", "holds no events"),
     ("empty.aedat4", b"", "an empty file"),
 ]
 

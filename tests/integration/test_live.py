@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def test_spif_from_eventcv_s_own_sender(data_dir, timestamps):
     thread.start()
     (t, x, y, p), gaps = collect(live, lambda found: found >= n)
     thread.join()
-    assert gaps == 0 and live.losses == {}
+    assert (gaps, live.losses) == (0, {})
     assert_equal((x, y, p), tuple(column[:n] for column in truth[1:]))
     if timestamps:
         np.testing.assert_array_equal(t, truth[0][:n])
@@ -101,7 +101,9 @@ def test_datagrams_that_this_machine_drops_are_counted():
     for arrival in live.arrivals():
         found += len(arrival.events[0])
         if len(arrival.events[0]) == 0 and not again:
-            sender.sendto(datagram, ("127.0.0.1", live.port))  # the next to come tells what was dropped before it
+            sender.sendto(
+                datagram, ("127.0.0.1", live.port)
+            )  # the next to come tells what was dropped before it
             again = True
     sender.close()
     live.close()
@@ -219,13 +221,18 @@ def test_a_file_that_is_cut_short_is_begun_again_behind_a_gap(data_dir, tmp_path
         if n == 343_474 and gaps == 0 and path.stat().st_size == len(raw):
             path.write_bytes(raw[:100_001])
     assert n > 343_474
-    assert (gaps, live.losses) == (1, {"files_cut_short": 1, "truncated_bytes": live.losses["truncated_bytes"]})
+    assert (gaps, live.losses) == (
+        1,
+        {"files_cut_short": 1, "truncated_bytes": live.losses["truncated_bytes"]},
+    )
 
 
 def test_a_folder_into_which_recordings_come(data_dir, tmp_path):
     names = ["davis346.aedat4", "davis346_copy.raw"]
     truth = events_of(open_source(data_dir / "recordings" / names[0]))
-    live = open_live(str(tmp_path), LiveOptions(give_up_s=4, reading=Options(sensor=Sensor(width=346, height=260))))
+    live = open_live(
+        str(tmp_path), LiveOptions(give_up_s=4, reading=Options(sensor=Sensor(width=346, height=260)))
+    )
     (tmp_path / names[0]).write_bytes((data_dir / "recordings" / names[0]).read_bytes())
     (tmp_path / "notes.txt").write_text("nothing of interest\n")
     found, _ = collect(live, lambda n: n >= len(truth[0]))
@@ -290,11 +297,8 @@ class RtspCamera(threading.Thread):
                 connection, _ = self._listening.accept()
             except OSError:
                 return
-            with connection:
-                try:
-                    self._serve(connection)
-                except OSError:
-                    pass
+            with connection, suppress(OSError):
+                self._serve(connection)
             self.served += 1
 
     def close(self):
@@ -318,9 +322,12 @@ class RtspCamera(threading.Thread):
                     "SETUP": "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n",
                 }.get(request[0], "Session: 1\r\n")
                 body = sdp if request[0] == "DESCRIBE" else ""
-                connection.sendall(f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\n{extra}\r\n{body}".encode())
+                connection.sendall(
+                    f"RTSP/1.0 200 OK\r\nCSeq: {headers['cseq']}\r\n{extra}\r\n{body}".encode()
+                )
                 if request[0] == "PLAY":
-                    return self._play(connection)
+                    self._play(connection)
+                    return
 
     def _play(self, connection):
         sequence = 0
@@ -333,7 +340,11 @@ class RtspCamera(threading.Thread):
                 part, last = scan[offset : offset + 1200], offset + 1200 >= len(scan)
                 rtp = bytes([0x80, 26 | (128 if last else 0)]) + sequence.to_bytes(2, "big")
                 rtp += (i * 900).to_bytes(4, "big") + b"\0\0\0\1"
-                header = b"\0" + offset.to_bytes(3, "big") + bytes([1, 80, frame.shape[1] // 8, frame.shape[0] // 8])
+                header = (
+                    b"\0"
+                    + offset.to_bytes(3, "big")
+                    + bytes([1, 80, frame.shape[1] // 8, frame.shape[0] // 8])
+                )
                 packet = rtp + header + part
                 connection.sendall(b"$\0" + len(packet).to_bytes(2, "big") + packet)
                 sequence = (sequence + 1) % 65536
@@ -389,7 +400,7 @@ def test_a_replay_keeps_time(data_dir):
 
 def run_cli(*arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "service", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=100,
+        [sys.executable, "-m", "service", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=100, check=False,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'clients/python'}"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -147,17 +147,26 @@ def test_triggers_pass_through(data_dir, tmp_path):
 
 def test_triggers_are_an_output_where_a_pipeline_asks(data_dir):
     source = open_source(data_dir / "recordings" / "evt3_640x480.raw")
-    spec = validate({"stages": [{"id": "a", "kind": "refractory", "period_us": 5}], "outputs": ["a", "triggers"]})
+    spec = validate(
+        {"stages": [{"id": "a", "kind": "refractory", "period_us": 5}], "outputs": ["a", "triggers"]}
+    )
     engine = engine_for(source, spec)
     rows = [r.rows for step in steps(engine, source) for r in step.results if r.output == "triggers"]
     assert engine.rows["triggers"] == sum(map(len, rows)) == 4157
-    assert np.concatenate(rows)["channel"].tolist() == [1] * 4157 or len(set(np.concatenate(rows)["channel"])) <= 2
+    assert (
+        np.concatenate(rows)["channel"].tolist() == [1] * 4157
+        or len(set(np.concatenate(rows)["channel"])) <= 2
+    )
 
 
 def test_a_format_whose_clock_is_too_small_says_so(tmp_path):
     one = np.ones(1, np.uint16)
     far = Reading((np.array([2**45]), one, one, np.ones(1, bool)), 1.0)
-    for name, problem in (("out.es", "holds times below"), ("out.raw", "would wrap"), ("out.dat", "cannot hold a step")):
+    for name, problem in (
+        ("out.es", "holds times below"),
+        ("out.raw", "would wrap"),
+        ("out.dat", "cannot hold a step"),
+    ):
         with pytest.raises(recordings.CannotWrite, match=f"{problem}.*--zero-time"):
             recordings.write(tmp_path / name, [far], Sensor(width=4, height=4))
     assert list(tmp_path.iterdir()) == []

@@ -22,6 +22,14 @@ def evt2_bytes(draw):
 
 
 @st.composite
+def evt21_bytes(draw):
+    words = [
+        draw(EVT2_KINDS) << 60 | draw(st.integers(0, 2**60 - 1)) for _ in range(draw(st.integers(0, 40)))
+    ]
+    return words, np.array(words, "<u8").tobytes()
+
+
+@st.composite
 def evt3_bytes(draw):
     words = [draw(EVT3_KINDS) << 12 | draw(st.integers(0, 4095)) for _ in range(draw(st.integers(0, 60)))]
     return words, np.array(words, "<u2").tobytes()
@@ -42,6 +50,14 @@ def test_evt2_equals_its_twin_however_it_is_cut(stream, t_zero, data):
     words, raw = stream
     found, decoder = in_cuts(raw, data.draw(cuts(len(raw))), 4, t_zero)
     events, triggers = naive.evt2(words, t_zero)
+    assert (found, decoder.ignored["triggers"]) == (events, triggers)
+
+
+@given(evt21_bytes(), st.integers(0, 10**9), st.data())
+def test_evt21_equals_its_twin_however_it_is_cut(stream, t_zero, data):
+    words, raw = stream
+    found, decoder = in_cuts(raw, data.draw(cuts(len(raw))), 8, t_zero)
+    events, triggers = naive.evt21(words, t_zero)
     assert (found, decoder.ignored["triggers"]) == (events, triggers)
 
 

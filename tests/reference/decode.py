@@ -20,6 +20,26 @@ def evt2(words, t_zero=0):
     return events, triggers
 
 
+def evt21(words, t_zero=0):
+    """(events, triggers) of 64-bit words."""
+    events, high, wraps, triggers = [], None, 0, 0
+    for word in words:
+        kind, upper = word >> 60, word >> 32
+        if kind in (0, 1):
+            if high is not None:
+                t = t_zero + (wraps * 2**28 + high) * 64 + (upper >> 22) % 64
+                x, y = (upper >> 11) % 2048, upper % 2048
+                events += [(t, x + bit, y, kind == 1) for bit in range(32) if word >> bit & 1]
+        elif kind == 8:
+            new = upper % 2**28
+            if high is not None and high - new > 2**27:
+                wraps += 1
+            high = new
+        elif kind == 10:
+            triggers += 1
+    return events, triggers
+
+
 def evt3(words, t_zero=0):
     """(events, triggers) of 16-bit words."""
     events, high, low, wraps, triggers = [], None, 0, 0, 0

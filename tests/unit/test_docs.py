@@ -97,7 +97,7 @@ def test_the_map_names_every_file(title, package):
 
 
 def test_the_protocol_names_every_frame_type_and_code():
-    for title, numbers in (("Ingest", range(1, 6)), ("Results", range(16, 21))):
+    for title, numbers in (("Ingest", range(1, 6)), ("Results", range(16, 22))):
         named = {name: int(number) for number, name, *_ in rows(section(PROTOCOL, title))}
         assert sorted(named.values()) == list(numbers)
         assert {name: getattr(wire, name.upper()) for name in named} == named
@@ -179,3 +179,34 @@ def test_locks_carry_hashes_and_no_address(lock):
     requirements = [line for line in text.splitlines() if re.match(r"\w", line)]
     assert len(requirements) > 40
     assert text.count("--hash=sha256:") >= len(requirements)
+
+
+def test_the_page_of_inputs_names_every_format_way_and_preset():
+    from pipeline.sinks import recordings
+    from pipeline.sources import FORMATS, PRESETS
+    from pipeline.sources.frames import SENSORS
+    from pipeline.sources.live import WAYS
+
+    page = (ROOT / "docs" / "inputs.md").read_text()
+    listed = {cells[0]: cells[1:] for cells in rows(section(page, "Files"))}
+    assert set(listed) == set(FORMATS)
+    assert {name for name, cells in listed.items() if cells[1]} == set(recordings.FORMATS)
+    suffixes = {mark for _, written, _ in listed.values() for mark in re.findall(r"`(\.\w+)`", written)}
+    assert suffixes == set(recordings.SUFFIXES)
+    presets = [cells[0].strip("`") for cells in rows(section(page, "Video"))][: len(PRESETS)]
+    assert presets == list(PRESETS)
+    assert all(f"`{name}`" in page for name in SENSORS)
+    ways = " ".join(cells[0] for cells in rows(section(page, "Live")))
+    assert all(way.partition(":")[0].partition(" ")[0] in ways for way in WAYS)
+
+
+def test_every_fault_that_is_counted_is_on_the_page():
+    page = (ROOT / "docs" / "inputs.md").read_text()
+    code = "".join(
+        path.read_text() for path in (ROOT / "pipeline" / "sources").rglob("*.py") if "live" not in path.parts
+    )
+    counted = set(re.findall(r'(?:found|count)\(\s*"(\w+)"', code)) | {
+        "dropped_untimed",
+        "dropped_unknown_words",
+    }
+    assert {cells[0].strip("`") for cells in rows(section(page, "What is wrong in a file"))} == counted

@@ -11,7 +11,7 @@ from pipeline.sources.formats.reader import Faults, Options, Reader
 Open = Callable[[Path, Faults, Options], Reader]
 
 FORMATS: dict[str, Open] = {
-    "EVT2": prophesee.Raw, "EVT2.1": prophesee.Evt21, "EVT3": prophesee.Raw, "DAT": prophesee.Dat,
+    "EVT2": prophesee.Raw, "EVT2.1": prophesee.Raw, "EVT3": prophesee.Raw, "DAT": prophesee.Dat,
     "AEDAT2": aedat.Aedat2, "AEDAT4": aedat.Aedat4,
     "ES": stream.EventStream, "HDF5": hdf5.Hdf5, "ATIS bin": atis.Bin,
     "npz": tables.Npz, "npy": tables.Npy, "csv": tables.Csv, "Parquet": tables.Parquet,

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline import packets
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, Options, sensor_of
-from pipeline.sources.formats.through_faery import BROKEN, columns_of, guarded, triggers_of
+from pipeline.sources.formats.through_faery import columns_of, guarded, is_broken, triggers_of
 from pipeline.spec import Sensor
 
 _SURELY_ABSOLUTE_US = 10**14
@@ -37,7 +37,9 @@ class Aedat4(BaseReader):
                     (entry.track_id, entry.elements_count) for entry in decoder.file_data_definitions()
                 ]
                 offset_us = _offset_us(decoder.description())
-        except BROKEN as problem:
+        except BaseException as problem:
+            if not is_broken(problem):
+                raise
             raise faults.error(f"not a readable AEDAT4 file: {problem}") from problem
         self.sensor = sensor_of(*size) if size else None
         self.epoch_ns = offset_us * 1000 if 0 < offset_us < 2**53 else 0

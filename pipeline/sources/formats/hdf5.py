@@ -61,7 +61,12 @@ class Hdf5(BaseReader):
     def _find(self, file: Any) -> tuple[dict[str, tuple[Any, Any]], str | None]:
         """Per role the data set, and the field of it."""
         sets: list[Any] = []
-        file.visititems(lambda _, item: sets.append(item) if isinstance(item, h5py.Dataset) else None)
+
+        def note(_: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset):
+                sets.append(item)
+
+        file.visititems(note)
         for data in sets:
             self._refuse_ecf(data)
             found, unit = roles(list(data.dtype.names or ()))

@@ -1,4 +1,4 @@
-"""Prophesee's recordings: EVT2 and EVT3 by our own decoder, EVT2.1 through faery, DAT by columns."""
+"""Prophesee's recordings: EVT2, EVT2.1, EVT3 and DAT."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from kernels import decode
 from kernels.decode import Decoder
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, Options, sensor_of
-from pipeline.sources.formats.through_faery import parts_of_evt
 from pipeline.spec import Sensor
 
+WORD_BYTES = {"EVT2": 4, "EVT2.1": 8, "EVT3": 2}
 _HEADER = 65_536
 _CAMERAS = {
     "genx320": Sensor(width=320, height=320),
@@ -38,14 +38,14 @@ def identify(head: bytes) -> str | None:
 
 
 class Raw(BaseReader):
-    """EVT2 and EVT3; without a header where the format is given."""
+    """EVT2, EVT2.1 and EVT3; without a header where the format is given."""
 
     def __init__(self, path: Path, faults: Faults, options: Options) -> None:
         super().__init__(path, faults, options)
         header = _header(path)
         self.start = len(header)
         kind = options.format or identify(header)
-        self._word_bytes = 4 if kind == "EVT2" else 2
+        self._word_bytes = WORD_BYTES.get(kind or "", 2)
         self.sensor = _geometry(header)
 
     def parts(self) -> Iterator[Reading]:
@@ -73,18 +73,6 @@ class Raw(BaseReader):
             self.details["clock_wraps"] = int(decoder.state[decode.WRAPS])
 
 
-class Evt21(BaseReader):
-    """EVT2.1."""
-
-    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
-        super().__init__(path, faults, options)
-        self.sensor = _geometry(_header(path))
-
-    def parts(self) -> Iterator[Reading]:
-        """See :class:`Reader`."""
-        return parts_of_evt(self.path, "evt2.1", self.faults)
-
-
 class Dat(BaseReader):
     """DAT version 2, also called 2d: u32 us, then 14 bits x, 14 bits y, 4 bits p."""
 
@@ -93,9 +81,9 @@ class Dat(BaseReader):
         header = _header(path)
         self.start = len(header) + 2
         self.sensor = _geometry(header)
-        if version := re.search(rb"% version +(\d+)", header.lower()):
-            if int(version[1]) != 2:
-                raise faults.error(f"DAT version {int(version[1])} is not read; allowed is 2")
+        version = re.search(rb"% version +(\d+)", header.lower())
+        if version and int(version[1]) != 2:
+            raise faults.error(f"DAT version {int(version[1])} is not read; allowed is 2")
         with path.open("rb") as file:
             file.seek(len(header))
             kind = file.read(2)

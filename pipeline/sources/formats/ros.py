@@ -51,9 +51,9 @@ class Bag(BaseReader):
         try:
             with self._bags.AnyReader([self._path]) as bag:
                 topic = self._topic(bag.connections)
-                total, seen = max(topic.msgcount, 1), 0
+                total = max(topic.msgcount, 1)
                 ros1 = self._path.suffix == ".bag"
-                for connection, _, raw in bag.messages(connections=[topic]):
+                for i, (connection, _, raw) in enumerate(bag.messages(connections=[topic])):
                     body = raw if ros1 else raw[4:]
                     take = _array if connection.msgtype in _ARRAYS else self._packet
                     events, size = take(body, ros1)
@@ -61,9 +61,8 @@ class Bag(BaseReader):
                         zero_s = int(events[0][0]) // 10**6
                         self.epoch_ns = zero_s * 10**9
                     self.sensor = self.sensor or sensor_of(*size)
-                    seen += 1
                     t = events[0] - (zero_s or 0) * 10**6
-                    yield Reading((t, *events[1:]), min(1.0, seen / total))
+                    yield Reading((t, *events[1:]), min(1.0, (i + 1) / total))
         except (*_BROKEN, self._bags.AnyReaderError) as problem:
             raise self.faults.error(f"not a readable bag: {problem}") from problem
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import BaseReader, Faults, Options, sensor_of
-from pipeline.sources.formats.through_faery import BROKEN, columns_of, guarded
+from pipeline.sources.formats.through_faery import columns_of, guarded, is_broken
 
 
 class EventStream(BaseReader):
@@ -22,7 +22,9 @@ class EventStream(BaseReader):
         try:
             with es.Decoder(path, 0) as decoder:
                 kind, size = decoder.event_type, decoder.dimensions
-        except BROKEN as problem:
+        except BaseException as problem:
+            if not is_broken(problem):
+                raise
             raise faults.error(f"not a readable ES file: {problem}") from problem
         if kind != "dvs":
             raise faults.error(f"holds {kind} events; allowed are dvs")

@@ -6,7 +6,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -259,18 +259,18 @@ class Csv(_Columns):
 
     def _by_blanks(self) -> Iterator[tuple[dict[str, NDArray[Any]], float]]:
         at = [self._names.index(name) for name in "txyp"]
-        with self.path.open("r", encoding="latin-1") as file:
+        with self.path.open("rb") as file:
             for _ in islice(file, self._skip):
                 pass
             while lines := file.readlines(CHUNK_BYTES):
-                rows = [line for line in lines if line.strip()]
+                rows = [line.decode("latin-1") for line in lines if line.strip()]
                 if rows:
                     # Times as integers keep every digit; loadtxt reads columns of one type only.
                     kind = np.float64 if self._float_time else np.int64
                     t = np.loadtxt(rows, kind, usecols=at[0], ndmin=1)
                     rest = np.loadtxt(rows, np.float64, usecols=at[1:], ndmin=2)
                     columns = {"t": t, "x": rest[:, 0], "y": rest[:, 1], "p": rest[:, 2]}
-                    yield columns, min(1.0, file.buffer.tell() / self.size)
+                    yield columns, min(1.0, file.tell() / self.size)
 
 
 class Parquet(_Columns):
@@ -337,7 +337,7 @@ def _check_that_time_leads(lines: list[bytes], separator: str | None, faults: Fa
     columns = list(zip(*(row[:4] for row in rows), strict=True))
     if len(rows) < 2 or not columns:
         return
-    falls = [any(b < a for a, b in zip(column, column[1:], strict=False)) for column in columns]
+    falls = [any(b < a for a, b in pairwise(column)) for column in columns]
     if falls[0] and not falls[2]:
         raise faults.error(
             "has no header, and its first column falls as time does not: give the order of its columns"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kernels.decode import Triggers, no_triggers
 from pipeline.packets import Events
-from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import Faults
 
 BROKEN = (RuntimeError, ValueError, OSError, OverflowError, TypeError, IndexError, KeyError, AssertionError)
 """What its decoders raise of files that are not what they seem."""
+
+
+def is_broken(problem: BaseException) -> bool:
+    """Whether a decoder has met what it cannot decode; a panic of its Rust code is no Exception."""
+    return isinstance(problem, BROKEN) or type(problem).__name__ == "PanicException"
 
 
 def columns_of(rows: Any) -> Events:
@@ -33,7 +36,9 @@ def guarded(packets: Iterator[Any], faults: Faults, kind: str) -> Iterator[Any]:
             packet = next(packets)
         except StopIteration:
             return
-        except BROKEN as problem:
+        except BaseException as problem:
+            if not is_broken(problem):
+                raise
             sentence = f"not a readable {kind} file: {problem}"
             if n == 0:
                 raise faults.error(sentence) from problem
@@ -41,23 +46,6 @@ def guarded(packets: Iterator[Any], faults: Faults, kind: str) -> Iterator[Any]:
             return
         n += 1
         yield packet
-
-
-def parts_of_evt(path: Path, version: str, faults: Faults) -> Iterator[Reading]:
-    """A raw recording through faery: events, and triggers beside them."""
-    from faery.extension import evt  # noqa: PLC0415 - half a second that only such files need
-
-    try:
-        decoder = evt.Decoder(path, (65535, 32767), version)  # pyright: ignore[reportArgumentType]
-    except BROKEN as problem:
-        raise faults.error(f"not a readable {version} file: {problem}") from problem
-    with decoder:
-        for packet in guarded(iter(decoder), faults, version):
-            events = packet.get("events")
-            yield Reading(
-                columns_of(events) if events is not None else columns_of(_none()), 0.0,
-                triggers_of(packet.get("triggers")),
-            )  # fmt: skip
 
 
 def triggers_of(rows: Any) -> Triggers:
@@ -72,7 +60,3 @@ def triggers_of(rows: Any) -> Triggers:
             if name in names:
                 made[:, column] = rows[name]
     return made
-
-
-def _none() -> Any:
-    return np.empty(0, [("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("on", "?")])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,8 +44,8 @@ class LiveOptions:
     speed: float = 1.0
     follow: bool = False
     give_up_s: float = 30.0
-    reading: Options = Options()
-    video: VideoOptions = VideoOptions()
+    reading: Options = field(default_factory=Options)
+    video: VideoOptions = field(default_factory=VideoOptions)
 
 
 def open_live(address: str, options: LiveOptions | None = None) -> Live:

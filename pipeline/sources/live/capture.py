@@ -92,7 +92,12 @@ class Capture(BaseLive):
         if isinstance(self._where, int):
             capture = cv2.VideoCapture(self._where)
         else:
-            limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
+            limits = [
+                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+                _TIMEOUT_MS,
+                cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+                _TIMEOUT_MS,
+            ]
             capture = cv2.VideoCapture(self._where, cv2.CAP_FFMPEG, limits)
         return capture if capture.isOpened() else None
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from kernels.decode import Triggers, no_triggers
-from pipeline.packets import Events
 from pipeline import packets
+from pipeline.packets import Events
 from pipeline.sources.base import SourceError
 from pipeline.sources.formats.reader import sensor_of
 from pipeline.sources.live.base import NOTHING, Arrival, BaseLive
@@ -32,7 +32,9 @@ class DvStream(BaseLive):
         SourceError: dv-processing is not installed.
     """
 
-    loss_note = "what the sender drops when its own queue is full, and what it sends while it is not connected to"
+    loss_note = (
+        "what the sender drops when its own queue is full, and what it sends while it is not connected to"
+    )
 
     def __init__(self, host: str, port: int, give_up_s: float) -> None:
         super().__init__("AEDAT4 over TCP", give_up_s)

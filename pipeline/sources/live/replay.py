@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -61,4 +62,4 @@ class Replay(BaseLive):
             return
         edges = np.searchsorted(t, np.arange(int(t[0]) + _SLICE_US, int(t[-1]), _SLICE_US)).tolist()
         places = sorted({0, *edges, len(t)})
-        yield from zip(places, places[1:], strict=False)
+        yield from pairwise(places)

@@ -10,8 +10,8 @@ from kernels import decode
 from kernels.decode import Decoder
 from pipeline.sources.base import SourceError
 from pipeline.sources.formats import identify
+from pipeline.sources.formats.prophesee import WORD_BYTES, Raw
 from pipeline.sources.formats.reader import CHUNK_BYTES, Faults, Options
-from pipeline.sources.formats.prophesee import Raw
 from pipeline.sources.live.base import NOTHING, Arrival, BaseLive
 from pipeline.sources.recording import Recording
 
@@ -67,7 +67,7 @@ class Tail(BaseLive):
         with path.open("rb") as file:
             head = file.read(65_536)
         kind = self._options.format or identify(head, path)
-        if kind in {"EVT2", "EVT3"}:
+        if kind in WORD_BYTES:
             yield from self._bytes(path, kind, is_over)
         elif kind is None:
             self._lost("files_of_no_known_format")
@@ -77,7 +77,7 @@ class Tail(BaseLive):
     def _bytes(self, path: Path, kind: str, is_over: object) -> Iterator[Arrival]:
         reader = Raw(path, Faults(path.name, self._options.policy), self._options)
         self._agree(reader.sensor, path)
-        decoder, gap = Decoder(4 if kind == "EVT2" else 2), False
+        decoder, gap = Decoder(WORD_BYTES[kind]), False
         with path.open("rb") as file:
             file.seek(reader.start)
             while True:
@@ -89,7 +89,7 @@ class Tail(BaseLive):
                 elif path.exists() and path.stat().st_size < file.tell():
                     self._lost("files_cut_short")
                     file.seek(reader.start)
-                    decoder, gap = Decoder(4 if kind == "EVT2" else 2), True
+                    decoder, gap = Decoder(WORD_BYTES[kind]), True
                 elif self._silent_too_long() or (callable(is_over) and is_over()):
                     break
                 else:

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterator
 
 from kernels.decode import SpifDecoder, decode_spif
+from pipeline import packets
 from pipeline.sources.base import SourceError
 from pipeline.sources.live.base import Arrival, BaseLive, IngressClock
-from pipeline import packets
 from pipeline.spec import Sensor
 
 _SO_RXQ_OVFL = 40
@@ -33,7 +33,9 @@ class Udp(BaseLive):
         SourceError: no sensor was given, or the address cannot be listened on.
     """
 
-    loss_note = "datagrams that the network loses: SPIF counts nothing; those that this machine drops are counted"
+    loss_note = (
+        "datagrams that the network loses: SPIF counts nothing; those that this machine drops are counted"
+    )
 
     def __init__(self, host: str, port: int, sensor: Sensor | None, give_up_s: float) -> None:
         super().__init__("SPIF over UDP", give_up_s)

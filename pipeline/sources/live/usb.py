@@ -29,7 +29,9 @@ class Usb(BaseLive):
         SourceError: neuromorphic-drivers is not installed, or there is no such camera.
     """
 
-    loss_note = "what the camera's own bus arbiter drops; packets that this machine was too slow for are counted"
+    loss_note = (
+        "what the camera's own bus arbiter drops; packets that this machine was too slow for are counted"
+    )
 
     def __init__(self, serial: str | None, give_up_s: float) -> None:
         super().__init__("an event camera on USB", give_up_s)
