@@ -20,7 +20,7 @@ from pipeline import packets
 from pipeline.packets import Events
 from pipeline.sources.base import Reading, SourceInfo
 from pipeline.sources.formats import FORMATS
-from pipeline.sources.formats.reader import Faults, Options, Reader
+from pipeline.sources.formats.reader import Faults, Guarded, Options, Reader
 from pipeline.spec import Sensor
 
 BATCH = 65_536
@@ -43,7 +43,7 @@ class Recording:
 
     def __init__(self, path: Path, kind: str, options: Options) -> None:
         self._faults = Faults(path.name, options.policy)
-        self._open = lambda: FORMATS[kind](path, self._faults, options)
+        self._open = lambda: Guarded(lambda: FORMATS[kind](path, self._faults, options), kind, self._faults)
         self._triggers = no_triggers()
         self._reader, self._parts = self._begin()
         stated = options.sensor or self._reader.sensor
@@ -78,12 +78,12 @@ class Recording:
 
     def _begin(self) -> tuple[Reader, Iterator[Reading]]:
         """A reader, and its parts from the first that holds events on."""
-        reader = self._open()
-        parts, before = reader.parts(), list[Reading]()
+        guarded = self._open()
+        parts, before = guarded.parts(), list[Reading]()
         for part in parts:
             before.append(part)
             if len(part.events[0]):
-                return reader, chain(before, parts)
+                return guarded.reader, chain(before, parts)
         raise self._faults.error("holds no events")
 
     def _spanned(self) -> Sensor:

@@ -301,12 +301,12 @@ def test_a_video_that_is_broken_off_is_counted(tmp_path, video_of):
 
 def test_rows_that_are_no_events_are_left_out_and_counted(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text("t,x,y,p\n1,2,3,1\n2,-2,3,1\n3,70000,3,1\n-4,1,1,1\n5,6,7,0\n")
+    path.write_text("t,x,y,p\n1,2,3,1\n2,-2,3,1\n3,70000,3,1\n-4,1,1,1\nfour,1,1,1\n4,1\n5,6,7,0\n")
     source = open_source(path)
     assert events_of(source)[0].tolist() == [1, 5]
-    assert source.info.repaired["dropped_unusable_rows"] == 2
+    assert source.info.repaired["dropped_unusable_rows"] == 4
     assert source.info.repaired["dropped_beyond_time"] == 1
-    with pytest.raises(SourceError, match="2 rows with x outside"):
+    with pytest.raises(SourceError, match="2 lines such as 'four,1,1,1'"):
         open_source(path, Options(policy="error"))
 
 

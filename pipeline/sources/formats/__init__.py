@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.sources.formats import aedat, atis, hdf5, prophesee, ros, stream, tables
+from pipeline.sources.formats import aedat2, aedat4, atis, hdf5, prophesee, ros, stream, tables
 from pipeline.sources.formats.reader import Faults, Options, Reader
 
 Open = Callable[[Path, Faults, Options], Reader]
 
 FORMATS: dict[str, Open] = {
     "EVT2": prophesee.Raw, "EVT2.1": prophesee.Raw, "EVT3": prophesee.Raw, "DAT": prophesee.Dat,
-    "AEDAT2": aedat.Aedat2, "AEDAT4": aedat.Aedat4,
+    "AEDAT2": aedat2.Aedat2, "AEDAT4": aedat4.Aedat4,
     "ES": stream.EventStream, "HDF5": hdf5.Hdf5, "ATIS bin": atis.Bin,
     "npz": tables.Npz, "npy": tables.Npy, "csv": tables.Csv, "Parquet": tables.Parquet,
     "ROS bag": ros.Bag,

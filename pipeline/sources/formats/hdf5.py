@@ -15,7 +15,6 @@ from pipeline.sources.formats.reader import CHUNK_EVENTS, BaseReader, checked, s
 from pipeline.sources.formats.tables import given_order, per_us, roles
 
 _ECF = 0x8ECF
-_BROKEN = (OSError, KeyError, ValueError, RuntimeError, TypeError, IndexError, AttributeError)
 
 
 class Hdf5(BaseReader):
@@ -29,12 +28,9 @@ class Hdf5(BaseReader):
         """See :class:`Reader`."""
         with suppress(ImportError):
             importlib.import_module("hdf5plugin")  # more codecs, where somebody installed them
-        try:
-            with h5py.File(self.path, "r") as file:
-                self._read_sensor(file)
-                yield from self._read(file)
-        except _BROKEN as problem:
-            raise self.faults.error(f"not a readable HDF5 file: {problem}") from problem
+        with h5py.File(self.path, "r") as file:
+            self._read_sensor(file)
+            yield from self._read(file)
 
     def _read(self, file: Any) -> Iterator[Reading]:
         columns, unit = self._find(file)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,10 +68,73 @@ class Faults:
             raise self.error(sentence)
         self.counts[what] = self.counts.get(what, 0) + n
 
-    def error(self, sentence: object) -> SourceError:
+    def error(self, sentence: str) -> SourceError:
         """The one line that says why the file cannot be read."""
-        lines = str(sentence).strip().splitlines()
-        return SourceError(f"{self.name}: {lines[0] if lines else type(sentence).__name__}")
+        return SourceError(f"{self.name}: {sentence}".splitlines()[0])
+
+
+def is_broken(problem: BaseException) -> bool:
+    """Whether a decoder met what it cannot decode: any exception, or a panic of a library's Rust code."""
+    return isinstance(problem, Exception) or type(problem).__name__ == "PanicException"
+
+
+class Guarded:
+    """A reader whose decoder may throw anything: at its start the file is refused, later it is broken off.
+
+    Args:
+        open_reader: makes the reader.
+        kind: its format, for messages.
+        faults: where what is wrong is told.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+
+    def __init__(self, open_reader: Callable[[], Reader], kind: str, faults: Faults) -> None:
+        self._kind, self._faults = kind, faults
+        with self._refusing():
+            self.reader = open_reader()
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`."""
+        with self._refusing():
+            parts = self.reader.parts()
+        seen = False
+        while True:
+            try:
+                part = next(parts)
+            except StopIteration:
+                return
+            except SourceError:
+                raise
+            except BaseException as problem:
+                if not is_broken(problem):
+                    raise
+                if not seen:
+                    raise self._refused(problem) from problem
+                self._faults.found("broken_off", 1, f"broken off: {_first_line(problem)}")
+                return
+            seen |= len(part.events[0]) > 0
+            yield part
+
+    @contextmanager
+    def _refusing(self) -> Generator[None]:
+        try:
+            yield
+        except SourceError:
+            raise
+        except BaseException as problem:
+            if not is_broken(problem):
+                raise
+            raise self._refused(problem) from problem
+
+    def _refused(self, problem: BaseException) -> SourceError:
+        return self._faults.error(f"not a readable {self._kind} file: {_first_line(problem)}")
+
+
+def _first_line(problem: BaseException) -> str:
+    lines = str(problem).strip().splitlines()
+    return lines[0] if lines else type(problem).__name__
 
 
 class Reader(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import BaseReader, Faults, Options, sensor_of
-from pipeline.sources.formats.through_faery import columns_of, guarded, is_broken
+from pipeline.sources.formats.through_faery import columns_of
 
 
 class EventStream(BaseReader):
@@ -19,13 +19,8 @@ class EventStream(BaseReader):
         super().__init__(path, faults, options)
         from faery.extension import es  # noqa: PLC0415 - half a second that only such files need
 
-        try:
-            with es.Decoder(path, 0) as decoder:
-                kind, size = decoder.event_type, decoder.dimensions
-        except BaseException as problem:
-            if not is_broken(problem):
-                raise
-            raise faults.error(f"not a readable ES file: {problem}") from problem
+        with es.Decoder(path, 0) as decoder:
+            kind, size = decoder.event_type, decoder.dimensions
         if kind != "dvs":
             raise faults.error(f"holds {kind} events; allowed are dvs")
         if not size:
@@ -37,6 +32,6 @@ class EventStream(BaseReader):
         from faery.extension import es  # noqa: PLC0415 - see above
 
         with es.Decoder(self.path, 0) as decoder:
-            for packet in guarded(iter(decoder), self.faults, "ES"):
+            for packet in decoder:
                 t, x, y, p = columns_of(packet)
                 yield Reading((t, x, (self._height - 1 - y.astype(np.int64)).astype(np.uint16), p), 0.0)

@@ -36,7 +36,6 @@ _SYNONYMS = {
 }
 _UNIT_IN_NAME = re.compile(r"^(.*?)[ _(\[]+(s|ms|us|ns|µs)[)\]]?$")
 _MAX_UNZIPPED = 64 * 2**30
-_BROKEN = (ValueError, OSError, KeyError, zipfile.BadZipFile, EOFError, NotImplementedError, OverflowError)
 
 
 def roles(names: list[str]) -> tuple[dict[str, str], str | None]:
@@ -87,30 +86,26 @@ class Npz(_Columns):
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`; arrays are unpacked side by side, a piece of each at a time."""
-        try:
-            with zipfile.ZipFile(self.path) as archive, ExitStack() as files:
-                names = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
-                if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNZIPPED:
-                    raise self.faults.error(f"unpacks to more than {_MAX_UNZIPPED} bytes")
-                self._read_sensor(archive, names)
-                found, unit = roles(names)
-                if len(found) < 4:
-                    yield from self._one_array(archive, names, files)
-                    return
-                arrays = {
-                    role: _Array(files.enter_context(archive.open(f"{name}.npy")))
-                    for role, name in found.items()
-                }
-                lengths = {array.length for array in arrays.values()}
-                if len(lengths) != 1 or any(array.dtype.names for array in arrays.values()):
-                    raise self.faults.error("t, x, y, p must be one-dimensional and equally long")
-                (n,) = lengths
-                for start in range(0, n, CHUNK_EVENTS):
-                    m = min(CHUNK_EVENTS, n - start)
-                    pieces = {role: array.take(m) for role, array in arrays.items()}
-                    yield self._reading(pieces, unit, (start + m) / n)
-        except _BROKEN as problem:
-            raise self.faults.error(f"not a readable npz file: {problem}") from problem
+        with zipfile.ZipFile(self.path) as archive, ExitStack() as files:
+            names = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNZIPPED:
+                raise self.faults.error(f"unpacks to more than {_MAX_UNZIPPED} bytes")
+            self._read_sensor(archive, names)
+            found, unit = roles(names)
+            if len(found) < 4:
+                yield from self._one_array(archive, names, files)
+                return
+            arrays = {
+                role: _Array(files.enter_context(archive.open(f"{name}.npy"))) for role, name in found.items()
+            }
+            lengths = {array.length for array in arrays.values()}
+            if len(lengths) != 1 or any(array.dtype.names for array in arrays.values()):
+                raise self.faults.error("t, x, y, p must be one-dimensional and equally long")
+            (n,) = lengths
+            for start in range(0, n, CHUNK_EVENTS):
+                m = min(CHUNK_EVENTS, n - start)
+                pieces = {role: array.take(m) for role, array in arrays.items()}
+                yield self._reading(pieces, unit, (start + m) / n)
 
     def _read_sensor(self, archive: zipfile.ZipFile, names: list[str]) -> None:
         if "sensor" in names:
@@ -162,10 +157,7 @@ class Npy(_Columns):
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`; the file is mapped, not loaded."""
-        try:
-            rows = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except _BROKEN as problem:
-            raise self.faults.error(f"not a readable npy file: {problem}") from problem
+        rows = np.load(self.path, mmap_mode="r", allow_pickle=False)
         order = given_order(self.options, self.faults)
         found, unit = roles(list(rows.dtype.names or ()))
         if rows.ndim == 2 and rows.dtype.names is None and order and len(order) <= rows.shape[1]:
@@ -230,47 +222,65 @@ class Csv(_Columns):
         )
 
     def parts(self) -> Iterator[Reading]:
-        """See :class:`Reader`."""
-        pieces = self._by_arrow() if self._separator else self._by_blanks()
-        try:
-            for columns, done in pieces:
-                yield self._reading(columns, self._unit, done)
-        except (pa.ArrowException, ValueError, OverflowError, OSError) as problem:
-            raise self.faults.error(f"not a table of t, x, y, p: {problem}") from problem
-
-    def _by_arrow(self) -> Iterator[tuple[dict[str, NDArray[Any]], float]]:
-        kinds = {name: pa.float64() for name in "xyp"} | {
-            "t": pa.float64() if self._float_time else pa.int64()
-        }
-        with pc.open_csv(
-            self.path,
-            pc.ReadOptions(use_threads=False, block_size=CHUNK_BYTES, skip_rows=self._skip, column_names=self._names),
-            pc.ParseOptions(delimiter=self._separator, quote_char=False),
-            pc.ConvertOptions(
-                column_types=kinds, include_columns=list("txyp"), true_values=["1", "true", "True"],
-                null_values=[], strings_can_be_null=False,
-            ),
-        ) as reader:  # fmt: skip
-            read = 0
-            for batch in reader:
-                read += batch.nbytes
-                columns = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in "txyp"}
-                yield columns, min(1.0, read / self.size / 2)
-
-    def _by_blanks(self) -> Iterator[tuple[dict[str, NDArray[Any]], float]]:
-        at = [self._names.index(name) for name in "txyp"]
+        """See :class:`Reader`; a block of lines at a time, and one with a broken line in it line by line."""
         with self.path.open("rb") as file:
             for _ in islice(file, self._skip):
                 pass
             while lines := file.readlines(CHUNK_BYTES):
-                rows = [line.decode("latin-1") for line in lines if line.strip()]
-                if rows:
-                    # Times as integers keep every digit; loadtxt reads columns of one type only.
-                    kind = np.float64 if self._float_time else np.int64
-                    t = np.loadtxt(rows, kind, usecols=at[0], ndmin=1)
-                    rest = np.loadtxt(rows, np.float64, usecols=at[1:], ndmin=2)
-                    columns = {"t": t, "x": rest[:, 0], "y": rest[:, 1], "p": rest[:, 2]}
-                    yield columns, min(1.0, file.tell() / self.size)
+                try:
+                    columns = self._by_arrow(lines) if self._separator else self._by_blanks(lines)
+                except (pa.ArrowException, ValueError, OverflowError):
+                    columns = self._one_by_one(lines)
+                yield self._reading(columns, self._unit, min(1.0, file.tell() / self.size))
+
+    def _by_arrow(self, lines: list[bytes]) -> dict[str, NDArray[Any]]:
+        kinds = {name: pa.float64() for name in "xyp"} | {
+            "t": pa.float64() if self._float_time else pa.int64()
+        }
+        table = pc.read_csv(
+            pa.BufferReader(b"".join(lines)),
+            pc.ReadOptions(use_threads=False, column_names=self._names),
+            pc.ParseOptions(delimiter=self._separator, quote_char=False),
+            pc.ConvertOptions(
+                column_types=kinds, include_columns=list("txyp"), null_values=[], strings_can_be_null=False
+            ),
+        )
+        return {name: table.column(name).to_numpy() for name in "txyp"}
+
+    def _by_blanks(self, lines: list[bytes]) -> dict[str, NDArray[Any]]:
+        rows = [line.decode("latin-1") for line in lines if line.strip()]
+        at = [self._names.index(name) for name in "txyp"]
+        # Times as integers keep every digit; loadtxt reads columns of one type only.
+        t = np.loadtxt(rows, np.float64 if self._float_time else np.int64, usecols=at[0], ndmin=1)
+        rest = np.loadtxt(rows, np.float64, usecols=at[1:], ndmin=2)
+        return {"t": t, "x": rest[:, 0], "y": rest[:, 1], "p": rest[:, 2]}
+
+    def _one_by_one(self, lines: list[bytes]) -> dict[str, NDArray[Any]]:
+        """The lines that can be read; the others are counted."""
+        at = [self._names.index(name) for name in "txyp"]
+        good: list[tuple[float, ...]] = []
+        bad: list[bytes] = []
+        for line in lines:
+            fields = _fields(line, self._separator)
+            try:
+                time = float(fields[at[0]]) if self._float_time else int(fields[at[0]])
+                good.append((min(max(time, -(2**62)), 2**62), *(float(fields[i]) for i in at[1:])))
+            except (ValueError, IndexError):
+                bad += [line] if line.strip() else []
+        first = bad[0][:40].decode("latin-1").strip() if bad else ""
+        self.faults.found(
+            "dropped_unusable_rows",
+            len(bad),
+            f"not a table of t, x, y, p: {len(bad)} lines such as {first!r}",
+        )
+        t, x, y, p = zip(*good, strict=True) if good else ((), (), (), ())
+        kind = np.float64 if self._float_time else np.int64
+        return {
+            "t": np.array(t, kind),
+            "x": np.array(x, float),
+            "y": np.array(y, float),
+            "p": np.array(p, float),
+        }
 
 
 class Parquet(_Columns):
@@ -278,24 +288,20 @@ class Parquet(_Columns):
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`."""
-        try:
-            with pq.ParquetFile(self.path) as file:
-                found, unit = roles(file.schema_arrow.names)
-                if len(found) < 4:
-                    raise self.faults.error(
-                        f"needs columns t, x, y, p; it has {', '.join(file.schema_arrow.names)}"
-                    )
-                self._read_sensor(file.schema_arrow.metadata or {})
-                total, read = max(file.metadata.num_rows, 1), 0
-                for batch in file.iter_batches(batch_size=CHUNK_EVENTS, columns=list(found.values())):
-                    read += batch.num_rows
-                    columns = {
-                        role: batch.column(name).to_numpy(zero_copy_only=False)
-                        for role, name in found.items()
-                    }
-                    yield self._reading(columns, unit, read / total)
-        except (pa.ArrowException, OSError, ValueError) as problem:
-            raise self.faults.error(f"not a readable Parquet file: {problem}") from problem
+        with pq.ParquetFile(self.path) as file:
+            found, unit = roles(file.schema_arrow.names)
+            if len(found) < 4:
+                raise self.faults.error(
+                    f"needs columns t, x, y, p; it has {', '.join(file.schema_arrow.names)}"
+                )
+            self._read_sensor(file.schema_arrow.metadata or {})
+            total, read = max(file.metadata.num_rows, 1), 0
+            for batch in file.iter_batches(batch_size=CHUNK_EVENTS, columns=list(found.values())):
+                read += batch.num_rows
+                columns = {
+                    role: batch.column(name).to_numpy(zero_copy_only=False) for role, name in found.items()
+                }
+                yield self._reading(columns, unit, read / total)
 
     def _read_sensor(self, meta: dict[bytes, bytes]) -> None:
         found = re.search(rb'"width": *(\d{1,5}).*?"height": *(\d{1,5})', meta.get(b"polychrony", b""))

@@ -1,4 +1,4 @@
-"""iniVation's recordings: AEDAT4 through faery, AEDAT2 (jAER) by columns. Nothing here reads AEDAT3.1."""
+"""AEDAT2, jAER's format. Nothing here reads AEDAT3.1: no maintained library does."""
 
 from __future__ import annotations
 
@@ -9,62 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import packets
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, Options, sensor_of
-from pipeline.sources.formats.through_faery import columns_of, guarded, is_broken, triggers_of
+from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, Options
 from pipeline.spec import Sensor
-
-_SURELY_ABSOLUTE_US = 10**14
-"""Times beyond this count from 1970 already."""
-
-
-class Aedat4(BaseReader):
-    """AEDAT4: the events of its first event stream, and all triggers."""
-
-    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
-        super().__init__(path, faults, options)
-        from faery.extension import aedat  # noqa: PLC0415 - half a second that only such files need
-
-        try:
-            with aedat.Decoder(path) as decoder:
-                tracks = {track.id: track for track in decoder.tracks()}
-                streams = [track for track in tracks.values() if track.data_type == "events"]
-                if not streams:
-                    raise faults.error("holds no event stream")
-                self._track, size = streams[0].id, streams[0].dimensions
-                self._stated = [
-                    (entry.track_id, entry.elements_count) for entry in decoder.file_data_definitions()
-                ]
-                offset_us = _offset_us(decoder.description())
-        except BaseException as problem:
-            if not is_broken(problem):
-                raise
-            raise faults.error(f"not a readable AEDAT4 file: {problem}") from problem
-        self.sensor = sensor_of(*size) if size else None
-        self.epoch_ns = offset_us * 1000 if 0 < offset_us < 2**53 else 0
-        if len(streams) > 1:
-            self.details["other_event_streams"] = len(streams) - 1
-
-    def parts(self) -> Iterator[Reading]:
-        """See :class:`Reader`."""
-        from faery.extension import aedat  # noqa: PLC0415 - see above
-
-        read, seen, total = 0, 0, max(len(self._stated), 1)
-        with aedat.Decoder(self.path) as decoder:
-            for track, packet in guarded(iter(decoder), self.faults, "AEDAT4"):
-                seen += 1
-                done = min(1.0, seen / total)
-                if track.id == self._track:
-                    read += len(packet)
-                    events = columns_of(packet)
-                    if len(events[0]) and int(events[0][0]) > _SURELY_ABSOLUTE_US:
-                        self.epoch_ns = 0
-                    yield Reading(events, done)
-                elif track.data_type == "triggers":
-                    yield Reading(packets.no_events(), done, triggers_of(packet))
-        missing = sum(n for track, n in self._stated if track == self._track) - read
-        self.faults.found("missing_events", missing, f"holds {missing} events fewer than its own table says")
 
 
 class Aedat2(BaseReader):
@@ -138,13 +85,3 @@ def _chip_sensor(chip: str) -> Sensor | None:
     if "346" in chip:
         return Sensor(width=346, height=260)
     return Sensor(width=240, height=180) if "240" in chip else None
-
-
-def _offset_us(nodes: list[Any]) -> int:
-    """us since 1970 at the recording's time 0, as its description says."""
-    for node in nodes:
-        if "tsOffset" in node.attributes:
-            return int(node.attributes["tsOffset"].value)
-        if found := _offset_us(node.nodes):
-            return found
-    return 0
