@@ -1,7 +1,7 @@
 # Two commands need nothing but git, make and Python >= 3.11 with venv:
 #   make run    start the service and send it the bundled sample
 #   make test   run the whole test suite
-# The rest: make check | lock | bench | sample | train | clean
+# The rest: make check | lock | bench | fuzz | sample | train | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 PACKAGES := kernels pipeline service clients/python/polychrony_client tests
 
-.PHONY: run test check bench lock sample train clean
+.PHONY: run test check bench fuzz lock sample train clean
 
 run: $(RUNTIME)
 	@$(BIN)/polychrony demo
@@ -27,6 +27,12 @@ check: $(DEV)
 
 bench: $(DEV)
 	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,max
+	@$(BIN)/python -m tests.benchmarks.inputs --write
+	@PYTHONPATH=.:clients/python $(BIN)/python -m tests.benchmarks.packets
+
+# Hostile bytes: a million inputs for each decoder of our own, 20,000 for each library's. An hour.
+fuzz: $(DEV)
+	@$(BIN)/python -m tests.fuzz
 
 # The lock files carry hashes and no registry addresses, and hold for every Python >= 3.11 on x86-64 and ARM64.
 lock:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.sources import SourceInfo
 from pipeline.sources.video import Video
-from service.cli.console import out, print_json, progress, table
+from service.cli.console import err, out, print_json, progress, table
 from service.cli.options import AsJson, InputFile, Inputs, takes_input
 
 _ORIGIN = {"file": "as the file says", "given": "as given", "events": "what the events span"}
@@ -20,7 +20,7 @@ def info(path: InputFile, as_json: AsJson = False, *, inputs: Inputs) -> None:
     """
     source = inputs.open(path)
     if not isinstance(source, Video):
-        with progress(f"reading {path.name}", quiet=True) as advance:
+        with progress(f"reading {path.name}", quiet=as_json or not err.is_terminal) as advance:
             for reading in source.batches():
                 advance(reading.done, "")
     found = source.info

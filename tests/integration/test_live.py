@@ -407,6 +407,16 @@ def run_cli(*arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def test_a_camera_s_own_packets_arrive_whole_and_in_order(data_dir, service):
+    """517 packets of a real camera, twenty times faster than they came."""
+    from tests.benchmarks import packets as replayed
+
+    assert data_dir == replayed.DATA
+    final, waits, total = replayed.replay(service.url, 20)
+    assert (len(waits), total, final["rows"]["all"]) == (517, 343_474, 343_474)
+    assert final["digests"] == replayed.digest()
+
+
 def test_stream_gives_the_digest_of_analyze(data_dir, service):
     path = str(data_dir / "recordings" / "davis346.aedat4")
     sent = run_cli("stream", path, "--to", service.url, "--speed", "0", "--json")
