@@ -1,13 +1,17 @@
 """Pure arithmetic on event arrays: numba functions behind thin typed wrappers.
 
 One algorithm a file. Nothing here does I/O, knows a clock, or keeps state between calls: state is
-an argument and a result. Every kernel has a plain twin in ``tests/reference/``.
+an argument and a result. Kernels have plain twins in ``tests/reference/``.
 
     columns     the array types
     events      order, lateness, packing to and from the wire's rows
-    decode      EVT2 and EVT3 camera bytes (any cut of the stream), 40-bit ATIS files
+    ties        the order among rows of one time
+    decode      EVT2, EVT2.1 and EVT3 camera bytes (any cut of the stream), SPIF words, 40-bit ATIS files
+    encode      events to EVT2 and EVT3 bytes
+    random      draws that depend on nothing but seed, index and pixel
     emulator    the DVS pixel: frames in, events out
-    filters     crop, downsample, refractory period, background activity
+    filters     refractory period, background activity
     motifs      heterogeneous-delay motif detection
     motion      evidence to a motion field, tile by tile
+    learning    the regression that trains a bank
 """

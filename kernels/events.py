@@ -26,6 +26,12 @@ def first_fall(t: T) -> int:
     return _first_fall(t)
 
 
+def survey(t: T, x: XY, y: XY) -> tuple[int, int, int, int]:
+    """(smallest t, largest t, largest x, largest y) of events [n > 0], in one pass."""
+    lowest, highest, right, bottom = _survey(t, x, y)
+    return int(lowest), int(highest), int(right), int(bottom)
+
+
 def admit(t: T, running_max: int, reorder_us: int, max_gap_us: int) -> tuple[P, int, int]:
     """Judge events one by one in arrival order, up to the first gap.
 
@@ -95,6 +101,15 @@ def _first_fall(t: T) -> int:
         if t[i] < t[i - 1]:
             return i
     return -1
+
+
+@kernel
+def _survey(t: T, x: XY, y: XY) -> tuple[int, int, int, int]:
+    lowest, highest, right, bottom = t[0], t[0], x[0], y[0]
+    for i in range(t.size):
+        lowest, highest = min(lowest, t[i]), max(highest, t[i])
+        right, bottom = max(right, x[i]), max(bottom, y[i])
+    return lowest, highest, right, bottom
 
 
 @kernel

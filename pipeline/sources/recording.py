@@ -15,7 +15,7 @@ import numpy as np
 
 from kernels.columns import T
 from kernels.decode import Triggers, no_triggers
-from kernels.events import first_fall, inside, is_sorted, settle
+from kernels.events import first_fall, inside, is_sorted, settle, survey
 from pipeline import packets
 from pipeline.packets import Events
 from pipeline.sources.base import Reading, SourceInfo
@@ -106,12 +106,13 @@ class Recording:
         if len(t) == 0:
             return events
         sensor = self.info.sensor
-        if int(x.max()) >= sensor.width or int(y.max()) >= sensor.height:
+        lowest, highest, right, bottom = survey(t, x, y)
+        if right >= sensor.width or bottom >= sensor.height:
             kept = inside(x, y, sensor.width, sensor.height)
             n = len(kept) - int(np.count_nonzero(kept))
             self._faults.found("dropped_outside_sensor", n, f"{n} events lie outside its {sensor} sensor")
             t, x, y, p = t[kept], x[kept], y[kept], p[kept]
-        if len(t) and (int(t.min()) < 0 or int(t.max()) > MAX_T_US):
+        if lowest < 0 or highest > MAX_T_US:
             kept = (t >= 0) & (t <= MAX_T_US)
             n = len(kept) - int(np.count_nonzero(kept))
             self._faults.found("dropped_beyond_time", n, f"{n} times lie outside 0 .. 2^53 - 1 us")

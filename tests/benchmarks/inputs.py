@@ -141,7 +141,12 @@ def files():
         ):
             path = Path(folder) / f"a.{suffix}"
             recordings.write(path, [Reading(truth, 1.0)], sensor, kind)
-            seconds = race({"ours": lambda path=path: events_of(path), "library": library(path)})
+            seconds = race(
+                {
+                    "ours": lambda path=path: sum(len(r.events[0]) for r in open_source(path).batches()),
+                    "library": library(path),
+                }
+            )
             n = len(truth[0])
             middle = ratio(seconds, "ours", "library")[0]
             rates = [n / statistics.median(seconds[name]) / 1e6 for name in ("ours", "library")]

@@ -88,7 +88,9 @@ def variable(path, times_ms):
         raw[mark.start(1) : mark.end(1)] = struct.pack(">h", times_ms[i])
         i += 1
     assert i == len(times_ms)
-    for mark in re.finditer(rb"\x1f\x43\xb6\x75.{1,8}?\xe7\x81(.)", raw, re.DOTALL):  # times count from the cluster's
+    for mark in re.finditer(
+        rb"\x1f\x43\xb6\x75.{1,8}?\xe7\x81(.)", raw, re.DOTALL
+    ):  # times count from the cluster's
         raw[mark.start(1)] = 0
     path.write_bytes(raw)
     return path

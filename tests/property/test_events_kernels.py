@@ -78,3 +78,28 @@ def test_the_worst_order_among_ties_takes_no_quadratic_time():
     n = 1_000_000
     order = ties.tie_order(np.zeros(n, np.int64), np.arange(n, dtype=np.uint64)[::-1].copy())
     np.testing.assert_array_equal(order, np.arange(n)[::-1])
+
+
+@given(recordings(), st.lists(st.integers(-30, 30), min_size=60, max_size=60))
+def test_settling_is_a_stable_sort(columns, jitter):
+    t, x, y, p = (column.copy() for column in columns)
+    t += np.resize(np.array(jitter, np.int64), len(t)) * 3
+    order = np.argsort(t, kind="stable")
+    expected = [column[order].tolist() for column in (t, x, y, p)]
+    assert events.settle(t, x, y, p)
+    assert [column.tolist() for column in (t, x, y, p)] == expected
+
+
+def test_settling_gives_up_on_what_is_far_from_order():
+    n = 20_000
+    t = np.arange(n, 0, -1)
+    x = np.zeros(n, np.uint16)
+    assert not events.settle(t, x, x.copy(), x > 0)
+    assert sorted(t.tolist()) == list(range(1, n + 1))
+
+
+@given(recordings())
+def test_survey_equals_numpy(columns):
+    t, x, y, _ = columns
+    if len(t):
+        assert events.survey(t, x, y) == (t.min(), t.max(), x.max(), y.max())

@@ -98,10 +98,14 @@ class Aedat4(BaseReader):
         if self._codec is None:
             return data
         with pa.CompressedInputStream(pa.BufferReader(data), self._codec) as stream:
-            unpacked: bytes = stream.read(_MAX_PACKET + 1)
-        if len(unpacked) > _MAX_PACKET:
-            raise ValueError(f"a packet unpacks to more than {_MAX_PACKET} bytes")
-        return unpacked
+            parts: list[bytes] = []
+            total = 0
+            while part := stream.read(max(4 * length, 2**16)):
+                parts.append(part)
+                total += len(part)
+                if total > _MAX_PACKET:
+                    raise ValueError(f"a packet unpacks to more than {_MAX_PACKET} bytes")
+        return b"".join(parts) if len(parts) > 1 else parts[0] if parts else b""
 
     def _event_packet(self, data: bytes) -> Events:
         at, n = _vector(data)

@@ -34,4 +34,4 @@ class EventStream(BaseReader):
         with es.Decoder(self.path, 0) as decoder:
             for packet in decoder:
                 t, x, y, p = columns_of(packet)
-                yield Reading((t, x, (self._height - 1 - y.astype(np.int64)).astype(np.uint16), p), 0.0)
+                yield Reading((t, x, np.uint16(self._height - 1) - y, p), 0.0)

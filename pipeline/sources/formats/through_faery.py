@@ -11,9 +11,9 @@ from pipeline.packets import Events
 
 
 def columns_of(rows: Any) -> Events:
-    """Columns of faery's rows; those later than int64 can hold come out as that."""
+    """Columns of faery's rows; times beyond int64 come out below 0, where they are seen for what they are."""
     return (
-        np.minimum(rows["t"], np.uint64(2**63 - 1)).astype(np.int64), np.ascontiguousarray(rows["x"]),
+        rows["t"].astype(np.int64), np.ascontiguousarray(rows["x"]),
         np.ascontiguousarray(rows["y"]), np.ascontiguousarray(rows["on"]).astype(np.bool_),
     )  # fmt: skip
 
