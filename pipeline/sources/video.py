@@ -110,7 +110,8 @@ class Video:
         if not 0 < rate <= 1e6:
             raise SourceError(f"{path.name}: states no frame rate: give one")
         self._rate = rate
-        self._eye = Eye(options, first.shape[1], first.shape[0])
+        self._frame_size, self._begun = first.shape[1::-1], False
+        self._eye = Eye(options, *self._frame_size)
         self.info = SourceInfo(
             format="video", sensor=self._eye.sensor, sensor_from="given" if options.camera else "file",
             details={
@@ -127,6 +128,10 @@ class Video:
 
     def batches(self) -> Iterator[Reading]:
         """See :class:`pipeline.sources.base.Source`; one batch a frame, in memory for one frame."""
+        if self._begun:  # from the start again, with pixels that have seen nothing
+            self._eye = Eye(self._options, *self._frame_size)
+            self.info.repaired.clear()
+        self._begun = True
         capture, frame = self._open()
         i, last = 0, -1.0
         try:
@@ -140,9 +145,10 @@ class Video:
                 more, frame = capture.read()
                 if not more:
                     break
+            self._check_whole(i)
         finally:
             capture.release()
-        self._account(i)
+            self._account(i)
 
     def _time_of(self, capture: Any, i: int, last: float) -> float | None:
         """When frame i was taken, s; None where it is to be left out."""
@@ -163,7 +169,7 @@ class Video:
         return 0.0 if last < 0 else last + 1 / self._rate
 
     def _account(self, read: int) -> None:
-        """Say what was found out on the way."""
+        """Say what was found out on the way, however far it went."""
         details, bridging = self.info.details, self._eye.bridging
         details["frames_read"] = read
         if self._options.interpolation != "off":
@@ -171,6 +177,8 @@ class Video:
         for name, n in (("cuts_not_bridged", bridging.cuts), ("motion_not_followed", bridging.not_followed)):
             if n:
                 details[name] = n
+
+    def _check_whole(self, read: int) -> None:
         # Containers without an index only estimate how many frames they hold.
         missing = self._frames - read
         if missing > max(2, self._frames // 100):

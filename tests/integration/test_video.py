@@ -241,6 +241,8 @@ def test_every_preset_sees_a_video_and_gives_the_same_twice(tmp_path, name):
     ]
     assert len(found[0][0]) > 100
     assert found[0] == found[1]
+    again = open_source(path, video=VideoOptions(emulator=PRESETS[name]))
+    assert [len(events_of(again)[0]) for _ in range(2)] == [len(found[0][0])] * 2
 
 
 def test_memory_is_flat_in_a_video_s_length(tmp_path):
