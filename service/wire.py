@@ -21,7 +21,7 @@ MAGIC, VERSION = b"PCHY", 1
 HEADER = struct.Struct("<4sBBHQqII")
 HEADER_BYTES = HEADER.size
 
-EVENTS, HEARTBEAT, LABEL, END, GAP = 1, 2, 3, 4, 5
+EVENTS, HEARTBEAT, LABEL, END, GAP, EDGES = 1, 2, 3, 4, 5, 6
 AER64, EVT2, EVT3 = 0, 1, 2
 DETECTIONS, THINNED_EVENTS, FIELD, EVIDENCE, WATERMARK, TRIGGERS = 16, 17, 18, 19, 20, 21
 AER64_BYTES = 8
@@ -58,7 +58,7 @@ def parse(data: bytes) -> Frame:
         raise BadFrame(f"version {version}: allowed is {VERSION}")
     view = memoryview(data)
     payload = view[HEADER_BYTES:]
-    expected = count * AER64_BYTES if (type_, code) == (EVENTS, AER64) else count
+    expected = count * AER64_BYTES if type_ == EDGES or (type_, code) == (EVENTS, AER64) else count
     if type_ < DETECTIONS and len(payload) != expected:
         raise BadFrame(f"length: count {count} means {expected} bytes of payload, not {len(payload)}")
     if zlib.crc32(payload, zlib.crc32(view[:28])) != checksum:

@@ -127,7 +127,10 @@ def _send_one(arrival: Arrival, opened: Stream, sent: _Sent) -> None:
         opened.heartbeat(arrival.heartbeat_us)
         sent.heartbeats += 1
         sent.newest_us = arrival.heartbeat_us
-    sent.triggers += len(arrival.triggers)
+    if len(arrival.triggers):
+        marks = arrival.triggers[np.argsort(arrival.triggers[:, 0], kind="stable")]
+        opened.send_triggers(marks[:, 0], marks[:, 1], marks[:, 2])
+        sent.triggers += len(marks)
 
 
 def _teller(source: Live, advance: Advance) -> Callable[[_Sent], None]:
@@ -137,9 +140,9 @@ def _teller(source: Live, advance: Advance) -> Callable[[_Sent], None]:
 def _tell(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_json: bool) -> None:
     seconds = time.monotonic() - sent.started_s
     stats = opened.stats()
-    lost = {**source.losses, **({"triggers_not_sent": sent.triggers} if sent.triggers else {})}
+    lost = dict(source.losses)
     document = {
-        "source": source.name, "stream": opened.id, "events": sent.events, "gaps": sent.gaps,
+        "source": source.name, "stream": opened.id, "events": sent.events, "triggers": sent.triggers, "gaps": sent.gaps,
         "seconds": round(seconds, 3), "losses": lost, "unnoticed": source.loss_note,
         "dropped": stats["dropped"], "repaired": stats["repaired"],
         "rows": final["rows"], "digests": final["digests"],
@@ -149,6 +152,8 @@ def _tell(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_j
         return
     rows = table(source.name, "")
     rows.add_row("events sent", f"{sent.events:,}")
+    if sent.triggers:
+        rows.add_row("triggers sent", f"{sent.triggers:,}")
     rows.add_row("rate", f"{sent.events / max(seconds, 1e-9) / 1e6:.3f} Mev/s")
     for name, n in final["rows"].items():
         rows.add_row(name, f"{n:,} rows")

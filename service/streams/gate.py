@@ -74,8 +74,8 @@ class Gate:
             frame = wire.parse(raw)
         except BadFrame as problem:
             raise Refused(BAD_FRAME, "bad_frame", str(problem)) from problem
-        if not wire.EVENTS <= frame.type <= wire.GAP:
-            raise Refused(BAD_FRAME, "bad_frame", f"type {frame.type}: allowed are 1 to 5")
+        if not wire.EVENTS <= frame.type <= wire.EDGES:
+            raise Refused(BAD_FRAME, "bad_frame", f"type {frame.type}: allowed are 1 to 6")
         if frame.number == 0:
             raise Refused(BAD_FRAME, "bad_frame", "sequence numbers start at 1")
         if frame.number <= self.accepted or (self.ended and frame.type == wire.END):
@@ -109,6 +109,8 @@ class Gate:
             raise Refused(BAD_FRAME, "bad_frame", "t_us: allowed are 0 to 2^53 - 1")
         if frame.type == wire.EVENTS:
             self._check_events(frame)
+        elif frame.type == wire.EDGES:
+            _check_times(frame, "an edges frame")
         elif frame.type == wire.LABEL:
             _check_label(frame)
         elif frame.count:
@@ -122,13 +124,18 @@ class Gate:
                 BAD_FRAME, "bad_frame", f"encoding {frame.code}: the stream began with {self.encoding}"
             )
         if frame.code == wire.AER64:
-            since = np.frombuffer(frame.payload, "<u4")[::2]
-            if np.any(since[1:] < since[:-1]):
-                raise Refused(BAD_FRAME, "bad_frame", "time falls within an aer64 frame")
-            if len(since) and frame.t_us + int(since[-1]) > MAX_T_US:
-                raise Refused(BAD_FRAME, "bad_frame", "times: allowed are 0 to 2^53 - 1")
+            _check_times(frame, "an aer64 frame")
         elif self.encoding is None and frame.count and bytes(frame.payload[:2]) == b"% ":
             raise Refused(BAD_FRAME, "bad_frame", "camera bytes come without their % header")
+
+
+def _check_times(frame: Frame, what: str) -> None:
+    """Rows begin with their us since the frame's time, and do not fall."""
+    since = np.frombuffer(frame.payload, "<u4")[::2]
+    if np.any(since[1:] < since[:-1]):
+        raise Refused(BAD_FRAME, "bad_frame", f"time falls within {what}")
+    if len(since) and frame.t_us + int(since[-1]) > MAX_T_US:
+        raise Refused(BAD_FRAME, "bad_frame", "times: allowed are 0 to 2^53 - 1")
 
 
 def _check_label(frame: Frame) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from kernels import decode
-from kernels.decode import Decoder
+from kernels.decode import Decoder, Triggers
 from kernels.events import unpack_aer64
 from pipeline.clock import LateEvent
 from pipeline.engine import Engine, Result
@@ -203,6 +203,8 @@ class Runner:
             self._publish(self.engine.feed(events))
             if frame.code != wire.AER64 and self._decoder is not None:
                 self._publish(self.engine.triggers(self._decoder.triggers))
+        elif frame.type == wire.EDGES:
+            self._publish(self.engine.triggers(_edges(frame)))
         elif frame.type == wire.HEARTBEAT:
             self._publish(self.engine.heartbeat(frame.t_us))
         elif frame.type == wire.GAP:
@@ -246,3 +248,12 @@ class Runner:
     def _publish(self, results: list[Result]) -> None:
         for result in results:
             self._feeds[result.output].publish(result)
+
+
+def _edges(frame: Frame) -> Triggers:
+    """Rows u32 us since the frame's time, u16 channel, u16 level as triggers."""
+    rows = np.frombuffer(frame.payload, [("t", "<u4"), ("channel", "<u2"), ("level", "<u2")])
+    edges = np.empty((len(rows), 3), np.int64)
+    edges[:, 0] = frame.t_us + rows["t"].astype(np.int64)
+    edges[:, 1], edges[:, 2] = rows["channel"], rows["level"]
+    return edges

@@ -422,4 +422,15 @@ def test_stream_gives_the_digest_of_analyze(data_dir, service):
     sent = run_cli("stream", path, "--to", service.url, "--speed", "0", "--json")
     assert sent["events"] == 78_830
     assert sent["digests"] == run_cli("digest", path, "--json")
-    assert sent["losses"] == {"triggers_not_sent": 236}
+    assert (sent["losses"], sent["triggers"]) == ({}, 236)
+
+
+def test_triggers_go_through_the_service_like_through_a_file(data_dir, service, tmp_path):
+    """Of camera bytes and of columns alike."""
+    pipeline = tmp_path / "p.yaml"
+    pipeline.write_text("stages: [{id: a, kind: refractory, period_us: 100}]\noutputs: [a, triggers]\n")
+    for name, n in (("davis346.aedat4", 236), ("evt3_640x480.raw", 4157)):
+        path = str(data_dir / "recordings" / name)
+        sent = run_cli("stream", path, "--to", service.url, "--speed", "0", "--pipeline", str(pipeline), "--json")
+        assert sent["rows"]["triggers"] == n
+        assert sent["digests"] == run_cli("digest", path, "--pipeline", str(pipeline), "--json")

@@ -100,6 +100,33 @@ class Stream:
             part = data[start : start + _FRAME_EVENTS * 8]
             self._put(wire.EVENTS, code, t_zero_us, len(part), part)
 
+    def send_triggers(self, t: ArrayLike, channel: ArrayLike, level: ArrayLike) -> None:
+        """Send edges on the camera's trigger inputs; they come out of the output ``triggers``.
+
+        Args:
+            t: times [n], integer us, never falling.
+            channel: inputs [n], below 65536.
+            level: 1 for rising, 0 for falling [n].
+
+        Raises:
+            ValueError: columns that do not fit; nothing of them was sent.
+        """
+        times = np.asarray(t).astype(np.int64, copy=False)
+        columns = [np.asarray(channel), np.asarray(level)]
+        if any(len(column) != len(times) for column in columns):
+            raise ValueError("t, channel, level must be equally long")
+        if len(times) and (np.any(np.diff(times) < 0) or not 0 <= int(times[0]) <= int(times[-1]) < 2**53):
+            raise ValueError("t must lie in 0 .. 2^53 - 1 and never fall")
+        start = 0
+        while start < len(times):
+            end = int(np.searchsorted(times, times[start] + wire.LARGEST_STEP_US, side="right"))
+            stop = min(start + _FRAME_EVENTS, end)
+            rows = np.empty(stop - start, wire.EDGE_ROW)
+            rows["t"] = times[start:stop] - times[start]
+            rows["channel"], rows["level"] = (column[start:stop] for column in columns)
+            self._put(wire.EDGES, 0, int(times[start]), len(rows), rows.tobytes())
+            start = stop
+
     def heartbeat(self, t_us: int) -> None:
         """Say that no later event is earlier than ``t_us``, so that open bins can close."""
         self._put(wire.HEARTBEAT, 0, t_us, 0)
