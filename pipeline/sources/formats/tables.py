@@ -6,7 +6,7 @@ import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +35,7 @@ _SYNONYMS = {
     "p": ("p", "pol", "polarity", "polarities", "ps", "on"),
 }
 _UNIT_IN_NAME = re.compile(r"^(.*?)[ _(\[]+(s|ms|us|ns|µs)[)\]]?$")
+_LONGEST_LINE = 65_536
 _MAX_UNZIPPED = 64 * 2**30
 
 
@@ -224,21 +225,39 @@ class Csv(_Columns):
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`; a block of lines at a time, and one with a broken line in it line by line."""
         with self.path.open("rb") as file:
-            for _ in islice(file, self._skip):
-                pass
-            while lines := file.readlines(CHUNK_BYTES):
+            for _ in range(self._skip):
+                file.readline(_LONGEST_LINE)
+            for block in self._blocks(file):
                 try:
-                    columns = self._by_arrow(lines) if self._separator else self._by_blanks(lines)
+                    columns = self._by_arrow(block) if self._separator else self._by_blanks(block)
                 except (pa.ArrowException, ValueError, OverflowError):
-                    columns = self._one_by_one(lines)
+                    columns = self._one_by_one(block.split(b"\n"))
                 yield self._reading(columns, self._unit, min(1.0, file.tell() / self.size))
 
-    def _by_arrow(self, lines: list[bytes]) -> dict[str, NDArray[Any]]:
+    def _blocks(self, file: IO[bytes]) -> Iterator[bytes]:
+        """Whole lines, about a MiB of them; a line without end is no line and does not fill memory."""
+        rest = b""
+        while block := file.read(CHUNK_BYTES):
+            data = rest + block
+            cut = data.rfind(b"\n") + 1
+            if cut:
+                yield data[:cut]
+            rest = data[cut:]
+            if len(rest) > _LONGEST_LINE:
+                sentence = f"not a table of t, x, y, p: a line of more than {_LONGEST_LINE} bytes"
+                self.faults.found("dropped_unusable_rows", 1, sentence)
+                while (more := file.readline(CHUNK_BYTES)) and not more.endswith(b"\n"):
+                    pass
+                rest = b""
+        if rest.strip():
+            yield rest
+
+    def _by_arrow(self, block: bytes) -> dict[str, NDArray[Any]]:
         kinds = {name: pa.float64() for name in "xyp"} | {
             "t": pa.float64() if self._float_time else pa.int64()
         }
         table = pc.read_csv(
-            pa.BufferReader(b"".join(lines)),
+            pa.BufferReader(block),
             pc.ReadOptions(use_threads=False, column_names=self._names),
             pc.ParseOptions(delimiter=self._separator, quote_char=False),
             pc.ConvertOptions(
@@ -247,8 +266,8 @@ class Csv(_Columns):
         )
         return {name: table.column(name).to_numpy() for name in "txyp"}
 
-    def _by_blanks(self, lines: list[bytes]) -> dict[str, NDArray[Any]]:
-        rows = [line.decode("latin-1") for line in lines if line.strip()]
+    def _by_blanks(self, block: bytes) -> dict[str, NDArray[Any]]:
+        rows = [line for line in block.decode("latin-1").split("\n") if line.strip()]
         at = [self._names.index(name) for name in "txyp"]
         # Times as integers keep every digit; loadtxt reads columns of one type only.
         t = np.loadtxt(rows, np.float64 if self._float_time else np.int64, usecols=at[0], ndmin=1)
