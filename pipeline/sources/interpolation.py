@@ -21,7 +21,7 @@ Mode = Literal["auto", "off"] | int
 LARGEST_STEP_PX = 2.0
 MOST_INSERTED = 63
 SLOW_FRAME_US = 10_000
-"""Frames further apart than this show a motion detector no motion, unless they are bridged or little moves."""
+"""Frames so far apart or further may show a motion detector no motion, unless they are bridged."""
 _CHANGED = 4
 """Levels of 255 by which a pixel that matters differs: less is compression."""
 _LEAST_MET = 0.6
@@ -89,7 +89,7 @@ class Interpolator:
         return [*self._between(last, (frame, t_s)), (_as_16(frame), t_s)]
 
     def _as_it_is(self, frame: Frame, t_s: float) -> list[Timed]:
-        if self._last is not None and round((t_s - self._last[1]) * 1e6) > SLOW_FRAME_US:
+        if self._last is not None and round((t_s - self._last[1]) * 1e6) >= SLOW_FRAME_US:
             self.bridging.doubt(self._last[1], t_s)
         self._last = frame, t_s
         return [(frame, t_s)]

@@ -1,4 +1,4 @@
-"""What a motion detector sees of slow video: ``python -m tests.benchmarks.slow_video [--json]``.
+"""What a motion detector sees of slow video: ``python -m tests.benchmarks.slow_video [RATE...]``.
 
 A texture moves in six directions at three speeds, filmed at four frame rates into lossless video files, and goes
 through the preset ``motion`` with frame interpolation off and auto. A direction counts as found where the
@@ -7,7 +7,6 @@ confidence-weighted mean of the motion field lies within 30 degrees of it and tw
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -80,11 +79,11 @@ def watch(path, direction, interpolation):
     }  # fmt: skip
 
 
-def table():
+def table(rates=RATES):
     scene, rows = texture(), []
     with TemporaryDirectory() as folder:
         for speed in SPEEDS:
-            for rate in RATES:
+            for rate in rates:
                 path = Path(folder) / "clip.avi"
                 found = {"off": [], "auto": []}
                 for direction in DIRECTIONS:
@@ -113,8 +112,4 @@ def show(rows):
 
 
 if __name__ == "__main__":
-    answer = table()
-    if "--json" in sys.argv:
-        print(json.dumps(answer))
-    else:
-        show(answer)
+    show(table([int(rate) for rate in sys.argv[1:]] or RATES))
