@@ -151,8 +151,41 @@ def decode_spif(decoder: SpifDecoder, packets: list[bytes], now_us: list[int]) -
     return t[:n], x[:n], y[:n], p[:n]
 
 
-def decode_aer40(data: bytes) -> Events:
+@dataclass
+class Clock:
+    """A clock of few bits that is followed through its wraps.
+
+    Attributes:
+        bits: how many.
+        state: its last value (-1 before the first), and how often it has wrapped.
+    """
+
+    bits: int
+    state: I64 = field(default_factory=lambda: np.array([-1, 0], np.int64))
+
+    @property
+    def wraps(self) -> int:
+        """How often it has wrapped."""
+        return int(self.state[1])
+
+
+def unwrap(clock: Clock, low: I64) -> T:
+    """Times in us of a clock's values [n], in any cuts.
+
+    A fall by more than half its range is a wrap; a rise by more than 7/8 of it just after one is an event that
+    comes a little late from before.
+    """
+    t = np.empty(len(low), np.int64)
+    _unwrap(low, clock.bits, clock.state, t)
+    return t
+
+
+def decode_aer40(data: bytes, clock: Clock | None = None) -> Events:
     """Events of a 40-bit ATIS file: u8 x, u8 y, 1 bit p, 23 bits us, big-endian.
+
+    Args:
+        data: whole events.
+        clock: followed from cut to cut; a fresh one where None.
 
     Raises:
         ValueError: the length is no multiple of 5 bytes.
@@ -160,9 +193,27 @@ def decode_aer40(data: bytes) -> Events:
     if len(data) % 5:
         raise ValueError(f"{len(data)} bytes are no multiple of 5")
     rows = np.frombuffer(data, np.uint8).reshape(-1, 5)
-    t = (rows[:, 2] & 127).astype(np.int64) << 16 | rows[:, 3].astype(np.int64) << 8 | rows[:, 4]
-    t += np.cumsum(np.diff(t, prepend=t[:1]) < -(2**22), dtype=np.int64) << 23  # 23 bits wrap after 8.4 s
+    low = (rows[:, 2] & 127).astype(np.int64) << 16 | rows[:, 3].astype(np.int64) << 8 | rows[:, 4]
+    t = unwrap(clock or Clock(23), low)  # 23 bits wrap after 8.4 s
     return t, rows[:, 0].astype(np.uint16), rows[:, 1].astype(np.uint16), rows[:, 2] >= 128
+
+
+@kernel
+def _turn(last: int, low: int, bits: int, wraps: int) -> int:
+    """1 where a clock has wrapped, -1 where it steps back over its last wrap, else 0; unknown is below 0."""
+    if last < 0:
+        return 0
+    if last - low > (1 << (bits - 1)):
+        return 1
+    return -1 if wraps > 0 and low - last > (7 << (bits - 3)) else 0
+
+
+@kernel
+def _unwrap(low: I64, bits: int, state: I64, t: T) -> None:
+    for i in range(low.size):
+        state[1] += _turn(state[0], low[i], bits, state[1])
+        state[0] = low[i]
+        t[i] = (state[1] << bits) + low[i]
 
 
 @kernel
@@ -189,7 +240,7 @@ def _decode_evt2(
                 out += np.uint64(1)
         elif kind == 8:
             new = np.int64(word & np.uint32(0xFFFFFFF))
-            wraps += high - new > 2**27
+            wraps += _turn(high, new, 28, wraps)
             high = new
             base = t_zero + (((wraps << 28) + high) << 6)
         elif kind == 10:
@@ -230,7 +281,7 @@ def _decode_evt21(
                 bits &= bits - np.uint64(1)
         elif kind == 8:
             new = upper & 0xFFFFFFF
-            wraps += high - new > 2**27
+            wraps += _turn(high, new, 28, wraps)
             high = new
             base = t_zero + (((wraps << 28) + high) << 6)
         elif kind == 10:
@@ -285,7 +336,7 @@ def _decode_evt3(
             column = min(column + (12 if kind == 4 else 8), BEYOND)
         elif kind == 8:
             new = np.int64(word & np.uint16(4095))
-            wraps += high - new > 2048
+            wraps += _turn(high, new, 12, wraps)
             # Low parts belong to their high part; one that follows has not been seen yet.
             low = low if new == high else np.int64(0)
             high = new
@@ -347,8 +398,7 @@ def _decode_spif(words: NDArray[np.uint32], ends: I64, now: I64, state: I64, t: 
             elif i < ends[packet]:
                 low = np.int64(words[i])
                 i += 1
-                if state[0] - low > 2**31:
-                    state[1] += 1
+                state[1] += _turn(state[0], low, 32, state[1])
                 state[0] = low
                 t[n] = (state[1] << 32) + low
             else:

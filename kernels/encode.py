@@ -130,17 +130,24 @@ def _high(high: int, bits: int, kind: int, state: I64, words: NDArray[Any], n: i
     if high == last:
         return n
     end, mark = np.int64((1 << bits) - 1), np.int64(kind) << bits
-    turn = 0 if last == UNKNOWN else last >> bits
+    turn, low = (np.int64(0), np.int64(-1)) if last == UNKNOWN else (last >> bits, last & end)
     while turn < high >> bits:
-        if (last & end) != end or last == UNKNOWN:
-            words[n] = mark | end
-            n += 1
+        n = _step(low, end, turn, bits, mark, words, n)
         words[n] = mark
         n += 1
-        turn += 1
-        last = turn << bits
-    if high != last:
-        words[n] = mark | (high & end)
-        n += 1
+        turn, low = turn + 1, np.int64(0)
     state[HIGH] = high
-    return n
+    return _step(low, high & end, turn, bits, mark, words, n)
+
+
+@kernel
+def _step(low: int, new: int, turn: int, bits: int, mark: int, words: NDArray[Any], n: int) -> int:
+    """Write a high part of the same turn, where it is new; by way of the middle, where a reader of what has
+    wrapped before might take it for a step back."""
+    if new == low:
+        return n
+    if turn > 0 and new - low > 7 << (bits - 3):
+        words[n] = mark | (low + (new - low) // 2)
+        n += 1
+    words[n] = mark | new
+    return n + 1

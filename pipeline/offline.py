@@ -101,9 +101,10 @@ def selected(source: Source, selection: Selection = EVERYTHING) -> Iterator[Read
         SourceError: the source cannot be read on.
     """
     for arrived in _gathered(source):
-        if selection.over(arrived.events[0]):
-            return
         triggers = selection.apply_to_triggers(arrived.triggers)
+        if selection.over(arrived.events[0]):
+            yield Reading(packets.no_events(), 1.0, triggers)
+            return
         yield Reading(selection.apply(arrived.events), arrived.done, triggers)
 
 

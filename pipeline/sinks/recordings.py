@@ -32,16 +32,18 @@ class Written:
 
     Attributes:
         events: how many.
-        triggers_left_out: edges on trigger inputs, where the format has no place for them.
+        triggers: edges on trigger inputs that were written.
+        triggers_left_out: those for which the format has no place.
     """
 
     def __init__(self) -> None:
-        self.events = self.triggers_left_out = 0
+        self.events = self.triggers = self.triggers_left_out = 0
 
     def pass_by(self, readings: Iterable[Reading], takes_triggers: bool = False) -> Iterator[Reading]:
         """The same readings, counted."""
         for reading in readings:
             self.events += len(reading.events[0])
+            self.triggers += len(reading.triggers) if takes_triggers else 0
             self.triggers_left_out += 0 if takes_triggers else len(reading.triggers)
             if len(reading.events[0]) or len(reading.triggers):
                 yield reading
@@ -67,7 +69,9 @@ def write(
         raise CannotWrite(
             f"{path.name}: cannot write {suffix or 'a file without suffix'}; allowed are {', '.join(SUFFIXES)}"
         )
-    part = path.with_name(f".{path.stem}.part{suffix}")
+    # faery goes by the suffix
+    own = next((mark for mark, name in SUFFIXES.items() if name == (format_ or SUFFIXES[suffix])), suffix)
+    part = path.with_name(f".{path.stem}.part{own}")
     written = Written()
     try:
         with_triggers, run = FORMATS[format_ or SUFFIXES[suffix]]
@@ -77,6 +81,8 @@ def write(
         part.replace(path)
     except CannotWrite as problem:
         raise CannotWrite(f"{path.name}: {problem}") from problem
+    except UserError:  # of the input, and it says so
+        raise
     except (RuntimeError, ValueError, OverflowError) as problem:  # an encoder's own words
         raise CannotWrite(f"{path.name}: cannot be written: {problem}") from problem
     finally:

@@ -112,6 +112,14 @@ class NoTable(UserError):
     """A file that is no table of results."""
 
 
+def is_results(path: Path) -> bool:
+    """Whether this is a Parquet file that :class:`ParquetTable` wrote."""
+    try:
+        return b"polychrony" in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError):
+        return False
+
+
 def read_digest(path: Path) -> str:
     """The digest over the rows of a Parquet file that :class:`ParquetTable` wrote.
 

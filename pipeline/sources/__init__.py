@@ -44,6 +44,8 @@ def open_source(path: Path, options: Options | None = None, video: VideoOptions 
 def _head(path: Path) -> bytes:
     if (path / "metadata.yaml").is_file():
         return b"#ROSBAG"
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise SourceError(f"{path}: not a file")
     try:
         with path.open("rb") as file:
             head = file.read(65_536)

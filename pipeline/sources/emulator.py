@@ -17,6 +17,8 @@ from pipeline import packets
 from pipeline.packets import Events
 
 LOWEST_THETA = 0.01
+LONGEST_GAP_S = 2000.0
+"""Behind a longer gap between frames the pixels begin anew: nobody knows what they saw."""
 _ON, _OFF, _LEAK_RATE = 1, 2, 3
 """What the draws at a sensor's birth are for."""
 
@@ -123,7 +125,7 @@ class Emulator:
         dt_s, before_s, self._t_s = t_s - self._t_s, self._t_s, t_s
         self._frame += 1
         self._sense(frame, dt_s)
-        if self._base is None:
+        if self._base is None or dt_s > LONGEST_GAP_S:
             self._base = self._level.copy()
             return packets.no_events()
         leaked = self._leak(self._base, dt_s)

@@ -20,11 +20,13 @@ from pipeline import packets
 from pipeline.packets import Events
 from pipeline.sources.base import Reading, SourceInfo
 from pipeline.sources.formats import FORMATS
-from pipeline.sources.formats.reader import Faults, Guarded, Options, Reader
+from pipeline.sources.formats.reader import CHUNK_EVENTS, Faults, Guarded, Options, Reader
 from pipeline.spec import Sensor
 
 BATCH = 65_536
 MAX_T_US = 2**53 - 1
+LARGEST_SPAN = 2**25
+"""Pixels: what events span beyond this is a broken row's doing."""
 HELD_BACK = 2**20
 """Events that wait for earlier ones: a time that falls behind more than these cannot be put in order."""
 
@@ -44,7 +46,7 @@ class Recording:
     def __init__(self, path: Path, kind: str, options: Options) -> None:
         self._faults = Faults(path.name, options.policy)
         self._open = lambda: Guarded(lambda: FORMATS[kind](path, self._faults, options), kind, self._faults)
-        self._triggers = no_triggers()
+        self._triggers = [no_triggers()]
         self._reader, self._parts = self._begin()
         stated = options.sensor or self._reader.sensor
         grid = stated or self._spanned()
@@ -67,10 +69,12 @@ class Recording:
         self.info.events = self.info.triggers = 0
         for part in self._parts:
             events, triggers = self._usable(part.events), self._timed(part.triggers)
-            self._triggers = np.concatenate([self._triggers, triggers]) if len(triggers) else self._triggers
+            self._triggers += [triggers] if len(triggers) else []
             yield from self._cut(order.take(events), part.done)
+            if sum(map(len, self._triggers)) > HELD_BACK:  # nothing but triggers: they do not wait for ever
+                yield Reading(packets.no_events(), part.done, self._triggers_until(MAX_T_US))
         yield from self._cut(order.rest(), 1.0)
-        if len(self._triggers):
+        if any(map(len, self._triggers)):
             yield Reading(packets.no_events(), 1.0, self._triggers_until(MAX_T_US))
         self.info.epoch_ns = self._reader.epoch_ns
         if self.info.events == 0:
@@ -81,7 +85,7 @@ class Recording:
         guarded = self._open()
         parts, before = guarded.parts(), list[Reading]()
         for part in parts:
-            before.append(part)
+            before += [part] if len(part.events[0]) or len(part.triggers) else []
             if len(part.events[0]):
                 return guarded.reader, chain(before, parts)
         raise self._faults.error("holds no events")
@@ -93,11 +97,16 @@ class Recording:
             _, x, y, _ = part.events
             if len(x):
                 width, height = max(width, int(x.max()) + 1), max(height, int(y.max()) + 1)
+        if width * height > LARGEST_SPAN:
+            raise self._faults.error(
+                f"its events span {width}x{height} px, more than any sensor: give the sensor"
+            )
         self._begin_again()
-        return Sensor(width=width, height=min(height, 32768))
+        return Sensor(width=width, height=height)
 
     def _begin_again(self) -> None:
         self._faults.counts.clear()  # or all would be counted twice
+        self._triggers = [no_triggers()]
         self._reader, self._parts = self._begin()
 
     def _usable(self, events: Events) -> Events:
@@ -120,14 +129,19 @@ class Recording:
         return t, x, y, p
 
     def _timed(self, triggers: Triggers) -> Triggers:
-        kept = triggers[(triggers[:, 0] >= 0) & (triggers[:, 0] <= MAX_T_US)] if len(triggers) else triggers
+        if len(triggers) == 0:
+            return triggers
+        kept = triggers[(triggers[:, 0] >= 0) & (triggers[:, 0] <= MAX_T_US)]
+        n = len(triggers) - len(kept)
+        self._faults.found("dropped_triggers", n, f"{n} triggers lie outside 0 .. 2^53 - 1 us")
         self.info.triggers += len(kept)
         return kept
 
     def _triggers_until(self, t_us: int) -> Triggers:
         """Those that wait and are not later, in order of time."""
-        ready = self._triggers[:, 0] <= t_us
-        found, self._triggers = self._triggers[ready], self._triggers[~ready]
+        waiting = np.concatenate(self._triggers)
+        ready = waiting[:, 0] <= t_us
+        found, self._triggers = waiting[ready], [waiting[~ready]]
         return found[np.argsort(found[:, 0], kind="stable")]
 
     def _cut(self, ready: list[Events], done: float) -> Iterator[Reading]:
@@ -136,7 +150,7 @@ class Recording:
             self._note(events[0])
             for start in range(0, n, BATCH):
                 part = packets.cut(events, start, min(start + BATCH, n))
-                waiting = len(self._triggers) > 0
+                waiting = any(map(len, self._triggers))
                 yield Reading(
                     part, done, self._triggers_until(int(part[0][-1])) if waiting else no_triggers()
                 )
@@ -156,20 +170,22 @@ class _Order:
         self._held: deque[Events] = deque()
         self._n = 0
         self._released = -1
-        self._newest = -1
+        self._newest = self._last = -1
 
     def take(self, events: Events) -> list[Events]:
         """What need not wait any longer."""
         t = events[0]
         if len(t) == 0:
             return []
+        before, self._last = self._last, int(t[-1])
         if not is_sorted(t) or int(t[0]) < self._newest:
-            events = self._mended(events)
+            events = self._mended(events, before)
             t = events[0]
             if len(t) == 0:
                 return []
         self._newest = max(self._newest, int(t[-1]))
-        self._held.append(events)
+        for start in range(0, len(t), CHUNK_EVENTS):  # what was merged is let go in pieces, too
+            self._held.append(packets.cut(events, start, min(start + CHUNK_EVENTS, len(t))))
         self._n += len(t)
         ready: list[Events] = []
         while self._n - len(self._held[0][0]) >= HELD_BACK:
@@ -183,11 +199,11 @@ class _Order:
         held, self._held = list(self._held), deque()
         return held
 
-    def _mended(self, events: Events) -> Events:
+    def _mended(self, events: Events, before: int) -> Events:
         """Events that can follow those that are held, which may have become others."""
         t = events[0]
         running = np.maximum.accumulate(np.concatenate([[self._newest], t]))[:-1]
-        falls = int(np.count_nonzero(np.diff(t, prepend=max(self._newest, 0)) < 0))
+        falls = int(np.count_nonzero(np.diff(t, prepend=before) < 0))
         if self._faults.policy == "drop":
             kept = t >= running
             n = len(kept) - int(np.count_nonzero(kept))

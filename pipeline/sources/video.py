@@ -106,6 +106,9 @@ class Video:
         capture, first = self._open()
         rate = options.frame_rate or float(capture.get(cv2.CAP_PROP_FPS))
         self._frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        with path.open("rb") as file:
+            head = file.read(12)
+        self._indexed = head[4:8] == b"ftyp" or (head[:4], head[8:12]) == (b"RIFF", b"AVI ")
         capture.release()
         if not 0 < rate <= 1e6:
             raise SourceError(f"{path.name}: states no frame rate: give one")
@@ -181,7 +184,7 @@ class Video:
     def _check_whole(self, read: int) -> None:
         # Containers without an index only estimate how many frames they hold.
         missing = self._frames - read
-        if missing > max(2, self._frames // 100):
+        if missing > (0 if self._indexed else max(2, self._frames // 100)):
             if self._policy == "error":
                 raise SourceError(
                     f"{self._path.name}: broken off: of {self._frames} frames that it states {read} can be read"

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
+from polychrony_client import PolychronyError
 
 from pipeline.errors import UserError
 from service.cli import analyze, bench, convert, demo, digest, info, serve, stream, train
@@ -51,7 +52,7 @@ def _status(arguments: list[str] | None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         note("polychrony: interrupted")
         return 130
-    except UserError as problem:
+    except (UserError, PolychronyError) as problem:
         note(f"polychrony: {problem}")
         return 1
     except BrokenPipeError:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from kernels.decode import Triggers
@@ -45,7 +46,10 @@ def convert(
         readings = _shifted(source, selection, zero_time, advance)
         epoch_ns = 0 if zero_time else source.info.epoch_ns
         written = recordings.write(to_path, readings, source.info.sensor, to_format, epoch_ns)
-    lost = {"triggers_left_out": written.triggers_left_out} if written.triggers_left_out else {}
+    left_out = (
+        source.info.triggers - written.triggers if selection == Selection() else written.triggers_left_out
+    )
+    lost = {"triggers_left_out": left_out} if left_out else {}
     size = to_path.stat().st_size
     if as_json:
         document = {
@@ -62,16 +66,16 @@ def convert(
 
 
 def _shifted(source: Source, selection: Selection, zero_time: bool, advance: Advance) -> Iterator[Reading]:
-    """The selected part; with ``zero_time`` its first event lies at 0."""
-    start: int | None = None
-    for (t, x, y, p), done, triggers in selected(source, selection):
-        if zero_time and len(t):
-            start = int(t[0]) if start is None else start
-        yield Reading((t - (start or 0), x, y, p), done, _moved(triggers, start or 0))
+    """The selected part; with ``zero_time`` its first event lies at 0, and triggers before that are left out."""
+    start = None if zero_time else 0
+    waiting: list[Triggers] = []
+    for events, done, triggers in selected(source, selection):
+        t, x, y, p = events
+        waiting.append(triggers)
+        if start is None and len(t) == 0:
+            continue
+        start = int(t[0]) if start is None else start
+        moved = np.concatenate(waiting) - np.array([start, 0, 0])
+        waiting = []
+        yield Reading((t - start, x, y, p), done, moved[moved[:, 0] >= 0])
         advance(done, "")
-
-
-def _moved(triggers: Triggers, by_us: int) -> Triggers:
-    moved = triggers.copy()
-    moved[:, 0] -= by_us
-    return moved[moved[:, 0] >= 0]

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from pipeline.offline import engine_for, steps
-from pipeline.sinks.tables import read_digest
+from pipeline.sinks.tables import is_results, read_digest
 from pipeline.spec import load
 from service.cli.console import out, print_json
-from service.cli.options import AsJson, InputFile, Inputs, PipelineName, takes_input
-
-_PARQUET = b"PAR1"
+from service.cli.options import AsJson, InputFile, Inputs, takes_input
 
 
 @takes_input
 def digest(
     path: InputFile,
-    pipeline: PipelineName = "motion",
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", "-p", help="A preset or a YAML file; default: motion.")
+    ] = None,
     as_json: AsJson = False,
     *,
     inputs: Inputs,
 ) -> None:
     """Print the SHA-256 over the rows of each output, in canonical order.
 
-    Of a table of results that `analyze` wrote, the digest of its rows; of a video or recording, those of
-    what the pipeline answers.
+    Of a table that `analyze` wrote, the digest of its rows, unless a pipeline is named; of any other input,
+    those of what the pipeline answers.
     """
-    if path.is_file() and path.open("rb").read(4) == _PARQUET:
+    if pipeline is None and is_results(path):
         found = {path.stem: read_digest(path)}
     else:
         source = inputs.open(path)
-        engine = engine_for(source, load(pipeline))
+        engine = engine_for(source, load(pipeline or "motion"))
         for _ in steps(engine, source):
             pass
         found = engine.digests()

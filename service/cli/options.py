@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,10 +31,10 @@ from pipeline.spec import Sensor
 
 InputFile = Annotated[Path, typer.Argument(help="A video or an event recording.", show_default=False)]
 From = Annotated[
-    float | None, typer.Option("--from", min=0, help="Leave out what is earlier; stream time, s.")
+    float | None, typer.Option("--from", min=0, max=9e9, help="Leave out what is earlier; stream time, s.")
 ]
 To = Annotated[
-    float | None, typer.Option("--to", min=0, help="Leave out what is not earlier; stream time, s.")
+    float | None, typer.Option("--to", min=0, max=9e9, help="Leave out what is not earlier; stream time, s.")
 ]
 Roi = Annotated[str | None, typer.Option(metavar="X,Y,W,H", help="Only events inside this rectangle.")]
 PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="A preset or a YAML file.")]
@@ -77,7 +78,7 @@ class Inputs:
     dvs_model: Annotated[str, typer.Option(help="Whose pixel model: polychrony, or an installed v2e.")] = (
         "polychrony"
     )
-    seed: Annotated[int, typer.Option(min=0, help="Of the pixels' mismatch and noise.")] = 0
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the pixels' mismatch and noise.")] = 0
     camera: Annotated[
         str | None, typer.Option(help=f"Fit a video to the grid of this camera: {', '.join(SENSORS)}.")
     ] = None
@@ -172,6 +173,9 @@ def parse_sensor(text: str | None) -> Sensor | None:
 
 def parse_selection(from_s: float | None, to_s: float | None, roi: str | None) -> Selection:
     """The part of an input that ``--from``, ``--to`` and ``--roi`` leave."""
+    for name, value in (("--from", from_s), ("--to", to_s)):
+        if value is not None and not math.isfinite(value):
+            raise typer.BadParameter(f"{value} is no time", param_hint=name)
     from_us = None if from_s is None else round(from_s * 1e6)
     to_us = None if to_s is None else round(to_s * 1e6)
     if from_us is not None and to_us is not None and to_us <= from_us:

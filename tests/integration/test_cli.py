@@ -117,7 +117,7 @@ FAILURES = [
     ),
     (["analyze", "-p", "nothing"], 1, "'nothing' is neither a file nor a preset (denoise, motion, view)"),
     (["convert", "a.csv", "out.xyz"], 1, "out.xyz: cannot write .xyz; allowed are .raw"),
-    (["digest", "fake.parquet"], 1, "fake.parquet: not a table of Polychrony's"),
+    (["digest", "fake.parquet"], 1, "fake.parquet: not a readable Parquet file"),
     (["analyze", "a.csv", "--out", "note.mp4", "-p", "denoise"], 1, "note.mp4: exists and is no folder"),
     (["info", "empty.csv"], 1, "empty.csv: holds no events"),
     (["info", "."], 1, "Is a directory"),

@@ -364,3 +364,70 @@ def test_memory_is_bounded_whatever_the_length(tmp_path):
     assert found == 80 * n
     assert peak_kib < 600 * 1024  # its columns alone would take 520 MB
     assert resource
+
+
+def test_events_late_around_a_wrap_step_back_and_are_sorted(tmp_path):
+    low = np.array([2**32 - 1, 2, 2**32 - 3, 5])
+    address = davis_address(X[:4], Y[:4], P[:4], 180)
+    source = open_source(aedat2(tmp_path / "a.aedat", b"DAVIS240C", address, low))
+    assert events_of(source)[0].tolist() == [2**32 - 3, 2**32 - 1, 2**32 + 2, 2**32 + 5]
+    assert source.info.repaired == {"sorted_falls_of_time": 1}
+
+
+def test_parquet_with_nothing_in_a_row_keeps_its_unit(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table(
+        {"t": pa.array([1, None, 9], pa.int64()), "x": [1, 2, 3], "y": [1, 2, 3], "p": [0, 1, 1]}
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    assert events_of(source)[0].tolist() == [1, 9]
+    assert source.info.repaired == {"dropped_unusable_rows": 1}
+
+
+def test_files_that_point_at_other_files_are_refused(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(800))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name in "txyp":
+            file.create_dataset(name, (100,), "<i8", external=[(str(tmp_path / "secret"), 0, 800)])
+    with pytest.raises(SourceError, match="keeps its data in other files"):
+        open_source(tmp_path / "a.h5")
+
+
+def test_times_offset_in_their_own_unit(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for name, column in zip("txyp", (T / 1e6, X, Y, P), strict=True):
+            file.create_dataset(name, data=column)
+        file["t_offset"] = 12.5
+    np.testing.assert_array_equal(events_of(open_source(tmp_path / "a.h5"))[0], T + 12_500_000)
+
+
+def test_a_span_that_no_sensor_has_is_refused(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("t,x,y,p\n1,2,3,1\n2,65535,32767,0\n")
+    with pytest.raises(SourceError, match="span 65536x32768 px, more than any sensor"):
+        open_source(path)
+
+
+def test_one_line_without_end_marks_and_quotes(tmp_path):
+    for name, text in (
+        ("a.csv", "0.5,1,2,1"),
+        ("b.csv", "\ufefft,x,y,p\n500000,1,2,1\n"),
+        ("c.csv", '"t","x","y","p"\n500000,1,2,1\n'),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert events_of(open_source(tmp_path / name))[0].tolist() == [500_000]
+
+
+def test_many_events_at_zero_do_not_grow_memory(tmp_path):
+    """One in each part, far too late: left out and counted, not merged with all that waits."""
+    n = 6 * HELD_BACK
+    t = np.arange(n)
+    t[50_000::100_000] = 0
+    zeros = np.zeros(n, np.uint16)
+    np.savez(tmp_path / "a.npz", t=t, x=zeros, y=zeros, p=zeros)
+    source = open_source(tmp_path / "a.npz")
+    assert np.all(np.diff(events_of(source)[0]) >= 0)
+    assert source.info.repaired["dropped_too_late"] > 30

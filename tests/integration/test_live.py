@@ -431,6 +431,70 @@ def test_triggers_go_through_the_service_like_through_a_file(data_dir, service, 
     pipeline.write_text("stages: [{id: a, kind: refractory, period_us: 100}]\noutputs: [a, triggers]\n")
     for name, n in (("davis346.aedat4", 236), ("evt3_640x480.raw", 4157)):
         path = str(data_dir / "recordings" / name)
-        sent = run_cli("stream", path, "--to", service.url, "--speed", "0", "--pipeline", str(pipeline), "--json")
+        sent = run_cli(
+            "stream", path, "--to", service.url, "--speed", "0", "--pipeline", str(pipeline), "--json"
+        )
         assert sent["rows"]["triggers"] == n
         assert sent["digests"] == run_cli("digest", path, "--pipeline", str(pipeline), "--json")
+
+
+def test_what_is_wrong_in_a_followed_file_is_counted_or_refused(tmp_path):
+    words = np.array([0x2001, 0x7000, 0x1000, 0x8001, 0x6005, 0x0003, 0x2001], "<u2").tobytes() + b"x"
+    (tmp_path / "a.raw").write_bytes(b"% evt 3.0\n% geometry 64x48\n% end\n" + words)
+    live = open_live(str(tmp_path / "a.raw"), LiveOptions(follow=True, give_up_s=0.3))
+    assert len(collect(live, lambda _: False)[0][0]) == 1
+    assert live.losses == {"dropped_untimed": 1, "dropped_unknown_words": 1, "truncated_bytes": 1}
+    strict = LiveOptions(follow=True, give_up_s=0.3, reading=Options(policy="error"))
+    with pytest.raises(SourceError, match="truncated"):
+        collect(open_live(str(tmp_path / "a.raw"), strict), lambda _: False)
+
+
+def test_a_header_that_is_still_being_written_is_waited_for(data_dir, tmp_path):
+    raw = (data_dir / "recordings" / "evt3_640x480.raw").read_bytes()
+    end = raw.index(b"% end") + 6 if b"% end" in raw[:4096] else raw.rindex(b"%", 0, 4096)
+    with growing(tmp_path / "now.raw", raw[: end + 2000], step=5):
+        live = open_live(str(tmp_path / "now.raw"), LiveOptions(follow=True, give_up_s=2))
+        found, _ = collect(live, lambda _: False)
+    (tmp_path / "whole.raw").write_bytes(raw[: end + 2000])
+    assert_equal(found, events_of(open_source(tmp_path / "whole.raw")))
+
+
+def test_files_of_a_folder_whose_clocks_begin_again_follow_each_other(data_dir, tmp_path):
+    whole = (data_dir / "recordings" / "evt3_1280x720_25mevs.raw").read_bytes()
+    (tmp_path / "0.raw").write_bytes(b"")
+    for name in ("a.raw", "b.raw"):
+        (tmp_path / name).write_bytes(whole)
+    (tmp_path / "c.npz").write_bytes(b"PK\x03\x04broken")
+    live = open_live(str(tmp_path), LiveOptions(give_up_s=3))
+    (t, *_), gaps = collect(live, lambda n: n >= 2 * 219_596 and "unreadable_files" in live.losses)
+    assert len(t) == 2 * 219_596
+    assert np.all(t[219_596:] > t[:219_596].max())
+    assert (gaps, live.losses["clocks_begun_again"], live.losses["unreadable_files"]) == (1, 1, 1)
+
+
+def test_a_replay_over_a_silence_can_be_ended(tmp_path):
+    one = np.ones(2, np.uint16)
+    np.savez(tmp_path / "a.npz", t=np.array([0, 9_000_000_000_000_000]), x=one, y=one, p=one)
+    live = open_live(str(tmp_path / "a.npz"))
+    started, n = time.monotonic(), 0
+    for arrival in live.arrivals():
+        n += len(arrival.events[0])
+        if time.monotonic() - started > 0.5:
+            break
+    assert n == 1
+
+
+def test_stream_says_in_one_line_what_the_service_refuses(tmp_path, service):
+    (tmp_path / "a.csv").write_text("t,x,y,p\n1,2,3,1\n")
+    for arguments, problem in (
+        (["--to", "http://127.0.0.1:1"], "127.0.0.1"),
+        (["--to", service.url, "--reorder-us", "99999999999"], "reorder_us"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "service", "stream", str(tmp_path / "a.csv"), "--speed", "0", *arguments],
+            capture_output=True, text=True, cwd=ROOT, timeout=100, check=False,
+            env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'clients/python'}"},
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+        assert problem in done.stderr

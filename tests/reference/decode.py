@@ -1,6 +1,15 @@
 """Camera formats, word by word, as their documentation tells."""
 
 
+def turn(last, low, full, wraps):
+    """How a clock's wraps change from one value to the next."""
+    if last is None:
+        return 0
+    if last - low > full // 2:
+        return 1
+    return -1 if wraps > 0 and low - last > full * 7 // 8 else 0
+
+
 def evt2(words, t_zero=0):
     """(events, triggers) of 32-bit words; times before the first TIME_HIGH are unknown."""
     events, high, wraps, triggers = [], None, 0, 0
@@ -12,8 +21,7 @@ def evt2(words, t_zero=0):
                 events.append((t_zero + t, (word >> 11) % 2048, word % 2048, kind == 1))
         elif kind == 8:
             new = word % 2**28
-            if high is not None and high - new > 2**27:
-                wraps += 1
+            wraps += turn(high, new, 2**28, wraps)
             high = new
         elif kind == 10:
             triggers += 1
@@ -32,8 +40,7 @@ def evt21(words, t_zero=0):
                 events += [(t, x + bit, y, kind == 1) for bit in range(32) if word >> bit & 1]
         elif kind == 8:
             new = upper % 2**28
-            if high is not None and high - new > 2**27:
-                wraps += 1
+            wraps += turn(high, new, 2**28, wraps)
             high = new
         elif kind == 10:
             triggers += 1
@@ -62,8 +69,7 @@ def evt3(words, t_zero=0):
         elif kind == 6:
             low = value
         elif kind == 8:
-            if high is not None and high - value > 2048:
-                wraps += 1
+            wraps += turn(high, value, 4096, wraps)
             if high != value:
                 low = 0
             high = value
@@ -74,11 +80,10 @@ def evt3(words, t_zero=0):
 
 def aer40(data):
     """Events of the 40-bit format."""
-    events, wraps, before = [], 0, 0
+    events, wraps, before = [], 0, None
     for i in range(0, len(data), 5):
         word = int.from_bytes(data[i : i + 5], "big")
-        if i and before - (word & 0x7FFFFF) > 2**22:
-            wraps += 1
+        wraps += turn(before, word & 0x7FFFFF, 2**23, wraps)
         before = word & 0x7FFFFF
         events.append((wraps * 2**23 + before, word >> 32, (word >> 24) & 255, bool(word >> 23 & 1)))
     return events

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.decode import Clock, unwrap
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, Options
 from pipeline.spec import Sensor
@@ -36,7 +37,7 @@ class Aedat2(BaseReader):
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`."""
-        last, wraps = -1, 0
+        clock = Clock(32)
         with self.path.open("rb") as file:
             file.seek(self._start)
             while block := file.read(CHUNK_BYTES):
@@ -45,14 +46,11 @@ class Aedat2(BaseReader):
                     "truncated_bytes", rest, f"truncated, its last {rest} bytes are no whole 8-byte word"
                 )
                 rows = np.frombuffer(block, ">u4", len(block) // 8 * 2).reshape(-1, 2).astype(np.int64)
-                low = rows[:, 1]
-                falls = np.diff(low, prepend=low[:1] if last < 0 else np.array([last])) < -(2**31)
-                turns = wraps + np.cumsum(falls, dtype=np.int64)
-                if len(low):
-                    last, wraps = int(low[-1]), int(turns[-1])
-                yield Reading(self._events(rows[:, 0], low + (turns << 32)), file.tell() / self.size)
-        if wraps:
-            self.details["clock_wraps"] = wraps
+                yield Reading(
+                    self._events(rows[:, 0], unwrap(clock, rows[:, 1].copy())), file.tell() / self.size
+                )
+        if clock.wraps:
+            self.details["clock_wraps"] = clock.wraps
 
     def _events(self, address: Any, t: Any) -> Any:
         sensor = self.sensor

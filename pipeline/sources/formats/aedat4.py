@@ -31,6 +31,10 @@ _EVENT = np.dtype(
         "itemsize": 16,
     }
 )
+TRIGGER_TYPES = {
+    0: (4, 1), 1: (0, 1), 2: (0, 0), 3: (0, 1), 4: (1, 1), 5: (1, 0), 6: (2, 1), 7: (2, 0), 8: (3, 1), 9: (3, 0),
+}  # fmt: skip
+"""DV's types as (channel, level): 0 the external input, 1 the generator, 2 a frame, 3 its exposure, 4 a reset."""
 _CODECS = {0: None, 1: "lz4", 2: "lz4", 3: "zstd", 4: "zstd"}
 _MAX_HEADER, _MAX_PACKET = 2**20, 2**28
 _SURELY_ABSOLUTE_US = 10**14
@@ -133,7 +137,8 @@ def _trigger_packet(data: bytes) -> Triggers:
     for i, relative in enumerate(np.frombuffer(data, "<u4", n, at).tolist()):
         table = at + 4 * i + relative
         time, kind = _field(data, table, 0), _field(data, table, 1)
-        marks[i] = struct.unpack_from("<q", data, time)[0] if time else 0, _int8(data, kind), 1
+        channel_and_level = TRIGGER_TYPES.get(_int8(data, kind), (15, 1))
+        marks[i] = struct.unpack_from("<q", data, time)[0] if time else 0, *channel_and_level
     return marks
 
 

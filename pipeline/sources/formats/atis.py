@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kernels.decode import decode_aer40
+from kernels.decode import Clock, decode_aer40
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import CHUNK_EVENTS, BaseReader
-
-_WRAP_US = 2**23
 
 
 class Bin(BaseReader):
@@ -18,20 +16,14 @@ class Bin(BaseReader):
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`."""
-        last, turns = None, 0
+        clock = Clock(23)
         with self.path.open("rb") as file:
             while block := file.read(5 * CHUNK_EVENTS):
                 rest = len(block) % 5
                 self.faults.found("truncated_bytes", rest, f"no whole 40-bit events: {rest} bytes at its end")
-                t, x, y, p = decode_aer40(block[: len(block) - rest])
-                if len(t):
-                    if last is not None and last - int(t[0]) > _WRAP_US // 2:
-                        turns += 1
-                    last = int(t[-1]) % _WRAP_US
-                    t = t + turns * _WRAP_US
-                    turns = int(t[-1]) // _WRAP_US
+                t, x, y, p = decode_aer40(block[: len(block) - rest], clock)
                 yield Reading(
                     (t, np.ascontiguousarray(x), np.ascontiguousarray(y), p), file.tell() / self.size
                 )
-        if turns:
-            self.details["clock_wraps"] = turns
+        if clock.wraps:
+            self.details["clock_wraps"] = clock.wraps

@@ -35,7 +35,7 @@ class Hdf5(BaseReader):
     def _read(self, file: Any) -> Iterator[Reading]:
         columns, unit = self._find(file)
         t = columns["t"][0]
-        offset = _offset(file, t) if t.dtype.names is None else 0
+        offset = _offset(file, t) if t.dtype.names is None else 0.0
         length = len(t)
         if any(len(data) != length for data, _ in columns.values()):
             raise self.faults.error("t, x, y, p must be equally long")
@@ -47,12 +47,14 @@ class Hdf5(BaseReader):
             pieces: dict[int, Any] = {}  # a table is read once for all its fields
             taken: dict[str, Any] = {}
             for role, (data, field) in columns.items():
-                piece = pieces.setdefault(data.id.id, data[start:stop])
+                if data.id.id not in pieces:
+                    pieces[data.id.id] = data[start:stop]
+                piece = pieces[data.id.id]
                 taken[role] = (
                     piece if field is None else piece[field] if isinstance(field, str) else piece[:, field]
                 )
             events = checked(taken, factor, self.faults)
-            yield Reading((events[0] + offset, *events[1:]), stop / length)
+            yield Reading((events[0] + round(offset * factor), *events[1:]), stop / length)
 
     def _find(self, file: Any) -> tuple[dict[str, tuple[Any, Any]], str | None]:
         """Per role the data set, and the field of it."""
@@ -64,7 +66,7 @@ class Hdf5(BaseReader):
 
         file.visititems(note)
         for data in sets:
-            self._refuse_ecf(data)
+            self._refuse(data)
             found, unit = roles(list(data.dtype.names or ()))
             if len(found) == 4 and data.ndim == 1:
                 return {role: (data, name) for role, name in found.items()}, unit
@@ -86,7 +88,11 @@ class Hdf5(BaseReader):
             f"needs t, x, y and p, or a table [n, 4] and the order of its columns; it holds {held}"
         )
 
-    def _refuse_ecf(self, data: Any) -> None:
+    def _refuse(self, data: Any) -> None:
+        if data.external or data.is_virtual:
+            raise self.faults.error("keeps its data in other files, which are not opened")
+        if data.dtype.itemsize > 2**16:
+            raise self.faults.error(f"a row of {data.dtype.itemsize} bytes is no event")
         filters = data.id.get_create_plist()
         if any(filters.get_filter(i)[0] == _ECF for i in range(filters.get_nfilters())):
             raise self.faults.error(
@@ -109,9 +115,9 @@ def _kind(data: Any, field: Any) -> str:
     return (data.dtype[field] if isinstance(field, str) else data.dtype).kind
 
 
-def _offset(file: Any, t: Any) -> int:
+def _offset(file: Any, t: Any) -> float:
     """What DSEC's files take from each time."""
     for place in (t.parent, file):
         if "t_offset" in place and place["t_offset"].size == 1:
-            return int(np.asarray(place["t_offset"]).reshape(-1)[0])
-    return 0
+            return float(np.asarray(place["t_offset"]).reshape(-1)[0])
+    return 0.0

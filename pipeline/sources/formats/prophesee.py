@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kernels import decode
-from kernels.decode import Decoder
+from kernels.decode import Clock, Decoder
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, Options, sensor_of
 from pipeline.spec import Sensor
@@ -59,18 +59,28 @@ class Raw(BaseReader):
         self._account(decoder)
 
     def _account(self, decoder: Decoder) -> None:
-        rest, ignored = len(decoder.rest), decoder.ignored
-        self.faults.found(
-            "truncated_bytes", rest,
-            f"truncated, its last {rest} bytes are no whole {self._word_bytes}-byte word",
-        )  # fmt: skip
-        for what, sentence in (
-            ("untimed", "events stand before the first time"),
-            ("unknown_words", "words are of no type that is documented"),
-        ):
-            self.faults.found(f"dropped_{what}", ignored[what], f"{ignored[what]} {sentence}")
+        account(decoder, self.faults)
         if decoder.state[decode.WRAPS]:
             self.details["clock_wraps"] = int(decoder.state[decode.WRAPS])
+
+
+def account(decoder: Decoder, faults: Faults) -> None:
+    """Tell what a decoder could not decode.
+
+    Raises:
+        SourceError: that is an error here.
+    """
+    rest, ignored = len(decoder.rest), decoder.ignored
+    faults.found(
+        "truncated_bytes",
+        rest,
+        f"truncated, its last {rest} bytes are no whole {decoder.word_bytes}-byte word",
+    )
+    for what, sentence in (
+        ("untimed", "events stand before the first time"),
+        ("unknown_words", "words are of no type that is documented"),
+    ):
+        faults.found(f"dropped_{what}", ignored[what], f"{ignored[what]} {sentence}")
 
 
 class Dat(BaseReader):
@@ -92,7 +102,7 @@ class Dat(BaseReader):
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`."""
-        last, wraps = 0, 0
+        clock = Clock(32)  # wraps after 71 minutes
         with self.path.open("rb") as file:
             file.seek(self.start)
             while block := file.read(CHUNK_BYTES):
@@ -101,19 +111,20 @@ class Dat(BaseReader):
                     "truncated_bytes", len(block) % 8,
                     f"truncated, its last {len(block) % 8} bytes are no whole 8-byte word",
                 )  # fmt: skip
-                low, word = rows[:, 0].astype(np.int64), rows[:, 1]
-                # 32 bits wrap after 71 minutes; only a fall by most of that is a wrap.
-                falls = np.diff(low, prepend=low[:1] if last < 0 else np.array([last])) < -(2**31)
-                turns = wraps + np.cumsum(falls, dtype=np.int64)
-                if len(low):
-                    last, wraps = int(low[-1]), int(turns[-1])
+                t, word = decode.unwrap(clock, rows[:, 0].astype(np.int64)), rows[:, 1]
                 events = (
-                    low + (turns << 32), (word & 0x3FFF).astype(np.uint16),
-                    ((word >> 14) & 0x3FFF).astype(np.uint16), (word >> 28) > 0,
+                    t, (word & 0x3FFF).astype(np.uint16), ((word >> 14) & 0x3FFF).astype(np.uint16), (word >> 28) > 0,
                 )  # fmt: skip
                 yield Reading(events, file.tell() / self.size)
-        if wraps:
-            self.details["clock_wraps"] = wraps
+        if clock.wraps:
+            self.details["clock_wraps"] = clock.wraps
+
+
+def header_is_whole(head: bytes) -> bool:
+    """Whether a ``%`` header that may still be written is over: by its last line, or by bytes that are no line."""
+    header = b"".join(line + b"\n" for line in _header_lines(head))
+    rest = head[len(header) :]
+    return header.rstrip().endswith(b"% end") or (len(rest) > 0 and not rest.startswith(b"%"))
 
 
 def _header(path: Path) -> bytes:

@@ -199,6 +199,8 @@ def checked(columns: dict[str, NDArray[Any]], per_us: float, faults: Faults) -> 
         if column.dtype.kind == "f":
             good &= column == np.floor(column)  # not a number is not equal to itself either
         good &= (column >= 0) & (column <= largest)
+    if p.dtype.kind == "f":
+        good &= np.isfinite(p)
     if t.dtype.kind == "f":
         good &= np.isfinite(t) & (np.abs(t) * per_us < 2**62)
     bad = len(good) - int(np.count_nonzero(good))

@@ -100,7 +100,7 @@ class Npz(_Columns):
                 role: _Array(files.enter_context(archive.open(f"{name}.npy"))) for role, name in found.items()
             }
             lengths = {array.length for array in arrays.values()}
-            if len(lengths) != 1 or any(array.dtype.names for array in arrays.values()):
+            if len(lengths) != 1 or not all(a.is_column and a.dtype.names is None for a in arrays.values()):
                 raise self.faults.error("t, x, y, p must be one-dimensional and equally long")
             (n,) = lengths
             for start in range(0, n, CHUNK_EVENTS):
@@ -112,16 +112,18 @@ class Npz(_Columns):
         if "sensor" in names:
             with archive.open("sensor.npy") as file:
                 array = _Array(file)
-                size = array.take(2) if array.length >= 2 and array.dtype.kind in "iu" else np.zeros(2)
+                size = (
+                    array.take(2) if array.length >= 2 and array.dtype.kind in "iu" else np.zeros(2, np.int64)
+                )
             self.sensor = sensor_of(int(size[0]), int(size[1]))
 
     def _one_array(self, archive: zipfile.ZipFile, names: list[str], files: ExitStack) -> Iterator[Reading]:
         for name in names:
             array = _Array(files.enter_context(archive.open(f"{name}.npy")))
             found, unit = roles(list(array.dtype.names or ()))
-            if len(found) == 4:
-                for start in range(0, array.length, CHUNK_EVENTS):
-                    m = min(CHUNK_EVENTS, array.length - start)
+            if len(found) == 4 and array.is_column:
+                for start in range(0, array.length, array.at_once):
+                    m = min(array.at_once, array.length - start)
                     rows = array.take(m)
                     columns = {role: rows[field] for role, field in found.items()}
                     yield self._reading(columns, unit, (start + m) / array.length)
@@ -142,9 +144,11 @@ class _Array:
         shape, _, self.dtype = read(file)
         if self.dtype.hasobject:
             raise ValueError("holds objects, which are never unpickled")
-        if len(shape) != 1:
-            raise ValueError(f"an array of shape {shape} is no column")
-        self.length = int(shape[0])
+        self.is_column = len(shape) == 1
+        self.length = int(shape[0]) if self.is_column else 0
+        if self.dtype.itemsize > 2**20:
+            raise ValueError(f"a row of {self.dtype.itemsize} bytes is no event")
+        self.at_once = max(1, min(CHUNK_EVENTS, 2**26 // max(self.dtype.itemsize, 1)))
         self._file = file
 
     def take(self, n: int) -> NDArray[Any]:
@@ -190,7 +194,7 @@ class Csv(_Columns):
     def __init__(self, path: Path, faults: Faults, options: Options) -> None:
         super().__init__(path, faults, options)
         with path.open("rb") as file:
-            head = file.read(65_536)
+            head = file.read(65_536).removeprefix(b"\xef\xbb\xbf")
         lines = head.split(b"\n")
         self._skip = 0
         while self._skip < len(lines) - 1 and _is_comment(lines[self._skip]):
@@ -204,6 +208,7 @@ class Csv(_Columns):
         fields = _fields(first, self._separator)
         order, self._unit = given_order(options, faults), None
         if not _numbers(first):
+            fields = [field.strip("\"'") for field in fields]
             found, self._unit = roles(fields)
             self._skip += 1
             if order is None and len(found) < 4:
@@ -216,7 +221,8 @@ class Csv(_Columns):
         if len(fields) < len(order.rstrip("_")):
             raise faults.error(f"not a table of t, x, y, p: has {len(fields)} columns where {order} was told")
         self._names = [f"{c}{i}" if c == "_" else c for i, c in enumerate(order.ljust(len(fields), "_"))]
-        times = [_fields(line, self._separator) for line in lines[self._skip : -1] if line.strip()]
+        whole = lines[self._skip :] if len(head) < 65_536 else lines[self._skip : -1]
+        times = [_fields(line, self._separator) for line in whole if line.strip() and not _is_comment(line)]
         at = self._names.index("t")
         self._float_time = any(
             len(row) > at and any(mark in row[at].lower() for mark in ".e") for row in times[:1000]
@@ -280,12 +286,14 @@ class Csv(_Columns):
         good: list[tuple[float, ...]] = []
         bad: list[bytes] = []
         for line in lines:
+            if _is_comment(line):
+                continue
             fields = _fields(line, self._separator)
             try:
                 time = float(fields[at[0]]) if self._float_time else int(fields[at[0]])
                 good.append((min(max(time, -(2**62)), 2**62), *(float(fields[i]) for i in at[1:])))
             except (ValueError, IndexError):
-                bad += [line] if line.strip() else []
+                bad.append(line)
         first = bad[0][:40].decode("latin-1").strip() if bad else ""
         self.faults.found(
             "dropped_unusable_rows",
@@ -317,8 +325,13 @@ class Parquet(_Columns):
             total, read = max(file.metadata.num_rows, 1), 0
             for batch in file.iter_batches(batch_size=CHUNK_EVENTS, columns=list(found.values())):
                 read += batch.num_rows
+                whole = (
+                    batch.drop_null()
+                )  # of a column with one null numpy would make floats, and of those seconds
+                bad = batch.num_rows - whole.num_rows
+                self.faults.found("dropped_unusable_rows", bad, f"{bad} rows with nothing in t, x, y or p")
                 columns = {
-                    role: batch.column(name).to_numpy(zero_copy_only=False) for role, name in found.items()
+                    role: whole.column(name).to_numpy(zero_copy_only=False) for role, name in found.items()
                 }
                 yield self._reading(columns, unit, read / total)
 
@@ -330,11 +343,15 @@ class Parquet(_Columns):
 
 def is_table(head: bytes) -> bool:
     """Whether text with columns begins so."""
+    head = head.removeprefix(b"\xef\xbb\xbf")
     lines = [line for line in head.split(b"\n")[:50] if line.strip() and not _is_comment(line)][:3]
     if any(b in head[:4096] for b in b"\x00\x01\x02\x03\x04\x05\x06\x07"):
         return False
     numbers = any(len(_numbers(line)) >= 4 for line in lines)
-    return numbers or (len(lines) > 0 and len(roles(_fields(lines[0], _separator(lines[0])))[0]) == 4)
+    return numbers or (
+        len(lines) > 0
+        and len(roles([f.strip("\"'") for f in _fields(lines[0], _separator(lines[0]))])[0]) == 4
+    )
 
 
 def _is_comment(line: bytes) -> bool:

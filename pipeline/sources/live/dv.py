@@ -13,6 +13,7 @@ from kernels.decode import Triggers, no_triggers
 from pipeline import packets
 from pipeline.packets import Events
 from pipeline.sources.base import SourceError
+from pipeline.sources.formats.aedat4 import TRIGGER_TYPES
 from pipeline.sources.formats.reader import sensor_of
 from pipeline.sources.live.base import NOTHING, Arrival, BaseLive
 
@@ -94,7 +95,8 @@ class DvStream(BaseLive):
             if self._reader.isTriggerStreamAvailable():
                 found = self._reader.getNextTriggerBatch()
                 if found:
-                    triggers = np.array([[one.timestamp, int(one.type), 1] for one in found], np.int64)
+                    rows = [(one.timestamp, *TRIGGER_TYPES.get(int(one.type), (15, 1))) for one in found]
+                    triggers = np.array(rows, np.int64)
         except RuntimeError:  # what it throws when the other side has gone
             self._reader = None
             return None, triggers

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import numpy as np
 
 from pipeline import packets
 from pipeline.sources.base import Source
-from pipeline.sources.live.base import Arrival, BaseLive
+from pipeline.sources.live.base import NOTHING, Arrival, BaseLive
 
 _SLICE_US = 5_000
+_NAP_S = 0.1
 
 
 class Replay(BaseLive):
@@ -49,7 +49,10 @@ class Replay(BaseLive):
                 part = packets.cut(reading.events, start, stop)
                 if self._speed > 0 and len(part[0]):
                     due_s = started_s + (int(part[0][-1]) - (first_us or 0)) * 1e-6 / self._speed
-                    time.sleep(max(0.0, due_s - time.monotonic()))
+                    while (wait_s := due_s - time.monotonic()) > 0:
+                        time.sleep(min(wait_s, _NAP_S))
+                        if wait_s > _NAP_S:
+                            yield NOTHING
                 yield Arrival(part, triggers)
                 triggers = triggers[:0]
         self.epoch_ns = self._source.info.epoch_ns
@@ -60,6 +63,8 @@ class Replay(BaseLive):
         if self._speed == 0 or len(t) == 0:
             yield 0, len(t)
             return
-        edges = np.searchsorted(t, np.arange(int(t[0]) + _SLICE_US, int(t[-1]), _SLICE_US)).tolist()
-        places = sorted({0, *edges, len(t)})
-        yield from pairwise(places)
+        start = 0
+        while start < len(t):
+            stop = int(np.searchsorted(t, t[start] + _SLICE_US, side="left"))
+            yield start, max(stop, start + 1)
+            start = max(stop, start + 1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from kernels import decode
 from kernels.decode import Decoder
 from pipeline.sources.base import SourceError
 from pipeline.sources.formats import identify
-from pipeline.sources.formats.prophesee import WORD_BYTES, Raw
+from pipeline.sources.formats.prophesee import WORD_BYTES, Raw, account, header_is_whole
 from pipeline.sources.formats.reader import CHUNK_BYTES, Faults, Options
 from pipeline.sources.live.base import NOTHING, Arrival, BaseLive
 from pipeline.sources.recording import Recording
@@ -23,7 +26,9 @@ class Tail(BaseLive):
     """Follows an EVT2 or EVT3 file as it grows; a folder's files are followed in the order of their names.
 
     Files of other formats in a folder are read when they have not grown for a second. A file that is cut to a
-    smaller size is read again from its start, behind a gap. It ends when nothing has come for the time it is given.
+    smaller size is read again from its start, behind a gap. A file of a folder whose clock begins again is moved
+    behind the one before it, behind a gap; one that cannot be read is left out and counted. It ends when nothing
+    has come for the time it is given.
 
     Args:
         path: the file or folder.
@@ -40,6 +45,7 @@ class Tail(BaseLive):
         self._path, self._options = path, options
         self.sensor = options.sensor
         self._done: set[str] = set()
+        self._newest_us = -1
 
     def arrivals(self) -> Iterator[Arrival]:
         """See :class:`Live`."""
@@ -51,21 +57,48 @@ class Tail(BaseLive):
             files = self._new_files()
             if files:
                 self._done.add(files[0].name)
-                yield from self._file(files[0], lambda: bool(self._new_files()))
+                yield from self._after_the_last(self._file(files[0], lambda: bool(self._new_files())))
             else:
                 time.sleep(_POLL_S)
                 yield NOTHING
 
     def _new_files(self) -> list[Path]:
+        """Those that hold something already: an empty one may stay so, and holds up no other."""
         found = [one for one in self._path.iterdir() if one.is_file() and not one.name.startswith(".")]
-        return sorted(one for one in found if one.name not in self._done)
+        return sorted(one for one in found if one.name not in self._done and one.stat().st_size > 0)
 
-    def _file(self, path: Path, is_over: object) -> Iterator[Arrival]:
-        while path.stat().st_size == 0 and not self._silent_too_long():
+    def _after_the_last(self, arrivals: Iterator[Arrival]) -> Iterator[Arrival]:
+        """A file of a folder, moved behind the one before where its clock began again; a broken one is left out."""
+        offset_us: int | None = None
+        gap = False
+        try:
+            for arrival in arrivals:
+                (t, x, y, p), triggers = arrival.events, arrival.triggers
+                if len(t) and offset_us is None:
+                    offset_us = max(0, self._newest_us + 1 - int(t.min()))
+                    gap = offset_us > 0
+                    self._lost("clocks_begun_again", int(gap))
+                if len(triggers) and offset_us:
+                    triggers = triggers + np.array([offset_us, 0, 0])
+                if len(t):
+                    t = t + (offset_us or 0)
+                    self._newest_us = max(self._newest_us, int(t.max()))
+                yield Arrival((t, x, y, p), triggers, arrival.gap or gap)
+                gap = gap and len(t) == 0
+        except SourceError:
+            if self._options.policy == "error":
+                raise
+            self._lost("unreadable_files")
+
+    def _file(self, path: Path, is_over: Callable[[], bool]) -> Iterator[Arrival]:
+        head = b""
+        while not self._silent_too_long():  # a header that is still being written would be taken for events
+            with path.open("rb") as file:
+                head = file.read(65_536)
+            if head and (not head.startswith(b"%") or header_is_whole(head) or len(head) == 65_536):
+                break
             time.sleep(_POLL_S)
             yield NOTHING
-        with path.open("rb") as file:
-            head = file.read(65_536)
         kind = self._options.format or identify(head, path)
         if kind in WORD_BYTES:
             yield from self._bytes(path, kind, is_over)
@@ -74,8 +107,9 @@ class Tail(BaseLive):
         else:
             yield from self._whole(path, kind)
 
-    def _bytes(self, path: Path, kind: str, is_over: object) -> Iterator[Arrival]:
-        reader = Raw(path, Faults(path.name, self._options.policy), self._options)
+    def _bytes(self, path: Path, kind: str, is_over: Callable[[], bool]) -> Iterator[Arrival]:
+        faults = Faults(path.name, self._options.policy, self.losses)
+        reader = Raw(path, faults, replace(self._options, format=kind))
         self._agree(reader.sensor, path)
         decoder, gap = Decoder(WORD_BYTES[kind]), False
         with path.open("rb") as file:
@@ -88,14 +122,15 @@ class Tail(BaseLive):
                     gap = False
                 elif path.exists() and path.stat().st_size < file.tell():
                     self._lost("files_cut_short")
+                    account(decoder, faults)
                     file.seek(reader.start)
                     decoder, gap = Decoder(WORD_BYTES[kind]), True
-                elif self._silent_too_long() or (callable(is_over) and is_over()):
+                elif self._silent_too_long() or is_over():
                     break
                 else:
                     time.sleep(_POLL_S)
                     yield NOTHING
-        self._lost("truncated_bytes", len(decoder.rest))
+        account(decoder, faults)
 
     def _whole(self, path: Path, kind: str) -> Iterator[Arrival]:
         size, since = -1, time.monotonic()
