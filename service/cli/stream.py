@@ -144,7 +144,8 @@ def _tell(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_j
     doubts = [list(span) for span in source.doubts]
     document = {
         "source": source.name, "stream": opened.id, "events": sent.events, "triggers": sent.triggers,
-        "gaps": sent.gaps, "seconds": round(seconds, 3), "losses": lost, "unnoticed": source.loss_note, "motion_unreliable_us": doubts,
+        "gaps": sent.gaps, "seconds": round(seconds, 3), "losses": lost,
+        "unnoticed": source.loss_note, "motion_unreliable_us": doubts,
         "dropped": stats["dropped"], "repaired": stats["repaired"],
         "rows": final["rows"], "digests": final["digests"],
     }  # fmt: skip
