@@ -97,6 +97,7 @@ class Recording:
             _, x, y, _ = part.events
             if len(x):
                 width, height = max(width, int(x.max()) + 1), max(height, int(y.max()) + 1)
+        height = min(height, 32768)  # no row lies below: what does is left out
         if width * height > LARGEST_SPAN:
             raise self._faults.error(
                 f"its events span {width}x{height} px, more than any sensor: give the sensor"
