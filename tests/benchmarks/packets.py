@@ -8,9 +8,9 @@ upper bound of the time from packet sent to events decoded.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import struct
 import sys
-import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,8 +46,9 @@ def packets():
         yield int(arrival), part, len(decode.decode(decoder, part)[0])
 
 
-def listen(url, stream, came):
-    """Rows that have come so far, and when."""
+def listen(url, stream, answers):
+    """Rows that have come so far, and when; in a process of its own, so that it does not wait for the sender."""
+    came = []
     address = f"{url.replace('http', 'ws')}/v1/streams/{stream}/results?output=all&from=start"
     with connect(address, subprotocols=["polychrony.v1"], compression=None) as socket:
         for message in socket:
@@ -59,16 +60,19 @@ def listen(url, stream, came):
                 )
                 came.append((first + total, now))
             elif isinstance(message, str) and json.loads(message)["type"] == "end":
-                return
+                break
+    answers.put(came)
 
 
 def replay(url, speed=1.0):
     with Client(url) as client:
         stream = client.stream(PIPELINE, (640, 480))
-        came, sent, total = [], [], 0
-        listener = threading.Thread(target=listen, args=(url, stream.id, came))
+        sent, total = [], 0
+        context = multiprocessing.get_context("fork")
+        answers = context.Queue()
+        listener = context.Process(target=listen, args=(url, stream.id, answers))
         listener.start()
-        time.sleep(0.2)
+        time.sleep(0.5)
         parts = list(packets())
         started = time.perf_counter()
         for arrival, part, n in parts:
@@ -76,6 +80,7 @@ def replay(url, speed=1.0):
             sent.append((total := total + n, time.perf_counter()))
             stream.send_camera_bytes(part, "EVT3")
         final = stream.end()
+        came = answers.get(timeout=60)
         listener.join()
     rows, times = (np.array(column) for column in zip(*came, strict=True))
     waits = [times[np.searchsorted(rows, until)] - at for until, at in sent if until <= rows[-1]]
