@@ -9,7 +9,8 @@ an argument and a result. Kernels have plain twins in ``tests/reference/``.
     decode      EVT2, EVT2.1 and EVT3 camera bytes (any cut of the stream), SPIF words, 40-bit ATIS files
     encode      events to EVT2 and EVT3 bytes
     random      draws that depend on nothing but seed, index and pixel
-    emulator    the DVS pixel: frames in, events out
+    photoreceptor  what a DVS pixel sees: response, low-pass, noise, leak
+    emulator    the DVS pixel's comparator: frames in, events out
     filters     refractory period, background activity
     motifs      heterogeneous-delay motif detection
     motion      evidence to a motion field, tile by tile

@@ -1,4 +1,5 @@
-"""A DVS sensor that watches frames: the stateful object around :mod:`kernels.emulator`."""
+"""A DVS sensor that watches frames: the stateful object around :mod:`kernels.photoreceptor` and
+:mod:`kernels.emulator`."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kernels import emulator as pixel
+from kernels import photoreceptor as light
 from kernels.columns import F32
 from kernels.emulator import Base
 from kernels.filters import NEVER
@@ -173,12 +175,12 @@ class Emulator:
         if self._base is None:
             self._lp[:] = response
         else:
-            pixel.low_pass(self._lp, response, frame, _per_unit(frame), dt_s, config.cutoff_hz)
+            light.low_pass(self._lp, response, frame, _per_unit(frame), dt_s, config.cutoff_hz)
         self._level[:] = self._lp
         if self._noise.size and self._base is not None:
             theta = (config.theta_on + config.theta_off) / 2
-            rms = pixel.noise_rms(config.shot_hz, config.cutoff_hz, theta)
-            pixel.photoreceptor_noise(self._noise, rms, dt_s, config.cutoff_hz, config.seed, self._frame)
+            rms = light.noise_rms(config.shot_hz, config.cutoff_hz, theta)
+            light.photoreceptor_noise(self._noise, rms, dt_s, config.cutoff_hz, config.seed, self._frame)
             self._level += self._noise
 
     def _leak(self, base: Base, dt_s: float) -> F32:
@@ -187,7 +189,7 @@ class Emulator:
         if config.leak_hz == 0:
             return _NOTHING
         before = base.copy() if config.timing == "interpolated" else base
-        pixel.leak(base, self._leak_hz, config.leak_jitter, dt_s, self._theta_on, config.seed, self._frame)
+        light.leak(base, self._leak_hz, config.leak_jitter, dt_s, self._theta_on, config.seed, self._frame)
         return (before - base).astype(np.float32) if config.timing == "interpolated" else _NOTHING
 
     def _interpolated(self, frame: NDArray[Any], found: pixel.Frame, base: Base, leaked: F32) -> Events:
@@ -230,11 +232,11 @@ class Emulator:
 
 def _respond(frame: NDArray[Any], response: Base) -> None:
     if frame.dtype == np.uint8:
-        pixel.look_up(frame, pixel.LOG_TABLE, response)
+        light.look_up(frame, light.LOG_TABLE, response)
     elif frame.dtype == np.uint16:
-        pixel.look_up(frame, pixel.LOG_TABLE_16, response)
+        light.look_up(frame, light.LOG_TABLE_16, response)
     else:
-        response[:] = pixel.log_intensity(frame)
+        response[:] = light.log_intensity(frame)
 
 
 def _per_unit(frame: NDArray[Any]) -> float:

@@ -28,7 +28,7 @@ import numpy as np
 
 from kernels import decode, filters
 from kernels.decode import Decoder
-from kernels.emulator import LOG_TABLE
+from kernels.photoreceptor import LOG_TABLE
 from pipeline import packets
 from pipeline.sinks import recordings
 from pipeline.sources import PRESETS, open_source

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kernels import emulator as pixel
+from kernels import photoreceptor as light
 from pipeline.sources.emulator import PRESETS, Emulator, EmulatorConfig
 from tests.reference import emulator as naive
 
@@ -56,8 +56,8 @@ def test_both_timings_give_the_same_events_but_for_their_times(frames):
 
 def test_the_response_is_linear_below_20_and_logarithmic_above():
     assert [round(naive.response(i), 4) for i in (0, 10, 20, 255)] == [0, 1.4979, 2.9957, 5.5413]
-    assert pixel.LOG_TABLE.tolist() == np.array([naive.response(i) for i in range(256)], np.float32).tolist()
-    assert pixel.LOG_TABLE_16[::257].tolist() == pixel.LOG_TABLE.tolist()
+    assert light.LOG_TABLE.tolist() == np.array([naive.response(i) for i in range(256)], np.float32).tolist()
+    assert light.LOG_TABLE_16[::257].tolist() == light.LOG_TABLE.tolist()
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -124,9 +124,9 @@ def test_leak_has_the_rate_of_its_formula(jitter, decades):
 def test_photoreceptor_noise_keeps_its_strength_at_every_frame_rate(dt_s):
     """v2e's own filter diverges at 25 frames a second and 30 Hz."""
     noise = np.zeros((128, 128), np.float32)
-    rms = pixel.noise_rms(5, 30, 0.2)
+    rms = light.noise_rms(5, 30, 0.2)
     for frame in range(400):
-        pixel.photoreceptor_noise(noise, rms, dt_s, 30, 3, frame)
+        light.photoreceptor_noise(noise, rms, dt_s, 30, 3, frame)
     if dt_s > 0.0005:
         assert noise.astype(float).std() == pytest.approx(rms, rel=0.03)
     assert np.abs(noise).max() < 5 * rms
