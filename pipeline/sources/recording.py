@@ -66,14 +66,16 @@ class Recording:
         if self.info.events is not None:
             self._begin_again()
         order = _Order(self._faults)
-        self.info.events = self.info.triggers = 0
+        self.info.events = self.info.triggers = taken = 0
         for part in self._parts:
             events, triggers = self._usable(part.events), self._timed(part.triggers)
+            taken += len(events[0])
             self._triggers += [triggers] if len(triggers) else []
-            yield from self._cut(order.take(events), part.done)
+            # What waits to be put in order has been read and is not done yet.
+            yield from self._cut(order.take(events), part.done / max(taken, 1))
             if sum(map(len, self._triggers)) > HELD_BACK:  # nothing but triggers: they do not wait for ever
                 yield Reading(packets.no_events(), part.done, self._triggers_until(MAX_T_US))
-        yield from self._cut(order.rest(), 1.0)
+        yield from self._cut(order.rest(), 1.0 / max(taken, 1))
         if any(map(len, self._triggers)):
             yield Reading(packets.no_events(), 1.0, self._triggers_until(MAX_T_US))
         self.info.epoch_ns = self._reader.epoch_ns
@@ -145,16 +147,15 @@ class Recording:
         found, self._triggers = waiting[ready], [waiting[~ready]]
         return found[np.argsort(found[:, 0], kind="stable")]
 
-    def _cut(self, ready: list[Events], done: float) -> Iterator[Reading]:
+    def _cut(self, ready: list[Events], done_per_event: float) -> Iterator[Reading]:
         for events in ready:
-            n = len(events[0])
+            n, before = len(events[0]), self.info.events or 0
             self._note(events[0])
             for start in range(0, n, BATCH):
                 part = packets.cut(events, start, min(start + BATCH, n))
                 waiting = any(map(len, self._triggers))
-                yield Reading(
-                    part, done, self._triggers_until(int(part[0][-1])) if waiting else no_triggers()
-                )
+                triggers = self._triggers_until(int(part[0][-1])) if waiting else no_triggers()
+                yield Reading(part, min(1.0, (before + start + len(part[0])) * done_per_event), triggers)
 
     def _note(self, t: T) -> None:
         info = self.info

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter
 from starlette.datastructures import QueryParams
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pipeline.rows import Rows
 from service import wire
@@ -107,7 +107,11 @@ class _Subscriber:
                 task.result()
         except _TooSlow:
             await sockets.close(self._socket, POLICY)
-        except (RuntimeError, OSError):  # it left while something was being sent, or its rows were deleted
+        except (
+            RuntimeError,
+            OSError,
+            WebSocketDisconnect,
+        ):  # it left while something was being sent, or its rows were deleted
             if stream.deleted:
                 await sockets.close(self._socket, NO_STREAM, ("no_stream", "the stream was deleted"))
         finally:

@@ -300,3 +300,13 @@ def test_columns_at_hand_give_the_same_answers(data_dir):
     list(steps(engine, source))
     assert {name: len(columns["t"]) for name, columns in answers.items()} == engine.rows
     assert answers["motion"]["score"].dtype == np.float32
+
+
+def test_done_is_what_has_been_handed_on(data_dir):
+    source = open_source(data_dir / "recordings" / "evt3_640x480.raw")
+    seen, fractions = 0, []
+    for reading in source.batches():
+        seen += len(reading.events[0])
+        fractions.append((seen, reading.done))
+    assert all(done == pytest.approx(n / 343_474) for n, done in fractions)
+    assert fractions[-1][1] == 1.0

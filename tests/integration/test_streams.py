@@ -443,3 +443,34 @@ def test_shutdown_is_quick_and_clean_whatever_clients_do(tmp_path):
                 drain(socket)
             assert caught.value.rcvd.code in {1001, 1012}
     assert [path.name for path in (tmp_path / "data" / "streams").iterdir()] == [stream.id]
+
+
+def test_subscribers_that_leave_while_rows_come_leave_no_traceback(tmp_path):
+    """Each cuts its connection at another moment of what is being sent to it."""
+    running = ServiceProcess(tmp_path / "data")
+    try:
+        with Client(running.url) as client:
+            stream = client.stream("view", (640, 480))
+            stop = threading.Event()
+
+            def leave_again_and_again():
+                address = f"{running.url.replace('http', 'ws')}/v1/streams/{stream.id}/results?from=start"
+                while not stop.is_set():
+                    with connect(address, subprotocols=["polychrony.v1"]) as subscriber:
+                        for _ in range(3):
+                            subscriber.recv()
+
+            threads = [threading.Thread(target=leave_again_and_again) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            rng, t = np.random.default_rng(0), np.arange(2000)
+            for k in range(150):
+                x, y = rng.integers(0, 640, 2000), rng.integers(0, 480, 2000)
+                stream.send(t + 2000 * k, x, y, x > 320)
+            stop.set()
+            for thread in threads:
+                thread.join()
+            stream.end()
+    finally:
+        running.stop()
+    assert "Traceback" not in running.log.read_text()
