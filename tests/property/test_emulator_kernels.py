@@ -23,11 +23,12 @@ def assert_equals_the_twin(config, frames, within_us):
     assert all(np.all(np.diff(part[0]) >= 0) for part in parts)
     t, x, y, p = (np.concatenate(column) for column in zip(*parts, strict=True))
     theirs = naive.run(config, frames.tolist(), times, emulator.leak_hz.tolist())
-    ours = sorted(zip(x.tolist(), y.tolist(), t.tolist(), p.tolist(), strict=True))
-    theirs = sorted((x_, y_, t_, p_) for t_, x_, y_, p_ in theirs)
-    assert [(x_, y_, p_) for x_, y_, _, p_ in ours] == [(x_, y_, p_) for x_, y_, _, p_ in theirs]
+    # By pixel and polarity, then time: an ON and an OFF event within a us of each other may be rounded past each other.
+    ours = sorted(zip(x.tolist(), y.tolist(), p.tolist(), t.tolist(), strict=True))
+    theirs = sorted((x_, y_, p_, t_) for t_, x_, y_, p_ in theirs)
+    assert [row[:3] for row in ours] == [row[:3] for row in theirs]
     # float32 levels against float64: the time of a crossing moves by far less than a frame
-    assert all(abs(a[2] - b[2]) <= within_us for a, b in zip(ours, theirs, strict=True))
+    assert all(abs(a[3] - b[3]) <= within_us for a, b in zip(ours, theirs, strict=True))
 
 
 @given(clips, st.sampled_from([0, 300, 20_000]), st.sampled_from([0.1531, 0.2339]))
