@@ -1,221 +1,191 @@
 """Training a motif bank: multinomial logistic regression through time with a light cone.
 
 Grimaldi & Perrinet, Biological Cybernetics 2023. Every voxel that held an event is an example; its
-label is the class of its movie. Ends by quantising to integers, and measures what that cost.
+label is the class of what moves. Each movie is a function of (seed, step, number), so a run that was
+interrupted goes on as if it had not been, and any number of threads makes the same bank. Ends by
+quantising to integers, and measures what that cost (:mod:`pipeline.training.evaluation`).
 """
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from kernels import learning, motifs
+from kernels import learning
+from kernels.columns import I64
+from kernels.learning import Inputs
+from pipeline.errors import UserError
 from pipeline.models import motif_bank
-from pipeline.models.motif_bank import BankCard, MotifLabel
-from pipeline.training import images, motion
+from pipeline.models.motif_bank import BankCard
+from pipeline.training import evaluation
+from pipeline.training.config import MotifTraining
+from pipeline.training.learner import Learner, joined
+from pipeline.training.sources import MovieMaker, maker
 
-Progress = Callable[[int, int, float, float], None]
-"""Called with (step, steps, loss, voxel accuracy)."""
+CHECKPOINT = "checkpoint.npz"
+_SAVED_EVERY_S = 60.0
+_VALIDATION_MOVIES = 24
+_VALIDATED_EVERY = 1000
+_PATIENCE = 6
+"""So many validations without a better one end the training."""
 
-DIRECTIONS = ("right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right")
-
-
-class MotifTraining(BaseModel):
-    """Everything that decides what a bank becomes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = "motif8"
-    directions: int = Field(default=8, ge=2)
-    speeds_px_per_ms: tuple[float, ...] = (0.15, 0.45)
-    speed_range: tuple[float, float] = (0.08, 0.8)
-    size: int = Field(default=13, ge=3, le=31, description="side of the kernel, odd")
-    delays: int = Field(default=21, ge=2, le=64)
-    bin_us: int = 1000
-    steps: int = Field(default=4000, ge=1)
-    movies: int = Field(default=8, ge=1, description="movies a step")
-    voxels: int = Field(default=300, ge=1, description="voxels a movie")
-    rate: float = Field(default=2e-3, gt=0)
-    test_movies: int = Field(default=160, ge=1)
-    seed: int = 1
+Batch = tuple[Inputs, I64]
 
 
-PRESETS = {"motif8": MotifTraining()}
+class CannotResume(UserError):
+    """There is a checkpoint, but of another training."""
 
 
-def labels(config: MotifTraining) -> list[MotifLabel]:
-    """The classes: direction by direction, slow before fast."""
-    found: list[MotifLabel] = []
-    for i in range(config.directions):
-        angle = 360 * i / config.directions
-        for speed in config.speeds_px_per_ms:
-            word = DIRECTIONS[i] if config.directions == len(DIRECTIONS) else f"{angle:g}deg"
-            found.append(MotifLabel(name=f"{word} {speed:g}", direction_deg=angle, speed_px_per_ms=speed))
-    return found
+@dataclass(frozen=True)
+class Told:
+    """How far a training is.
+
+    Attributes:
+        step: steps done.
+        steps: of so many.
+        loss: mean cross-entropy of the step's voxels.
+        accuracy: share of its voxels that were right.
+        validation: (loss, accuracy) on validation images, when last looked at.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    validation: tuple[float, float] | None
 
 
-def train(config: MotifTraining, out: Path, progress: Progress) -> BankCard:
-    """Train a bank, quantise it, test it on images it never saw, and write its bundle to ``out``."""
-    rng = np.random.default_rng(config.seed)
-    scene = motion.Scene()
-    learner = _Learner(config, rng)
-    library = images.load(images.TRAIN)
-    for step in range(config.steps):
-        batch = [_example(config, scene, library, learner.mask_size, rng) for _ in range(config.movies)]
-        loss, accuracy = learner.step(batch, _annealed(config, step))
-        progress(step + 1, config.steps, loss, accuracy)
-    weight, bias = learner.bank()
-    whole, whole_bias, scale = motif_bank.quantise(weight, bias)
-    accuracy = {
-        "what": f"{config.test_movies} movies of one motion each, {scene.size}x{scene.size}, "
-        f"{scene.duration_ms} ms, images never seen in training: {', '.join(images.HELD_OUT)}",
-        "chance": 1 / len(labels(config)),
-        "integers": evaluate(config, whole, whole_bias),
-        "float": evaluate(config, weight.astype(np.float32), bias.astype(np.float32)),
-        "training_images": evaluate(config, whole, whole_bias, images.TRAIN),
-    }
+Progress = Callable[[Told], None]
+
+
+def train(config: MotifTraining, out: Path, progress: Progress, threads: int | None = None) -> BankCard:
+    """Train a bank, quantise it, test it on images it never saw, and write its bundle to ``out``.
+
+    A run that was interrupted is found by its checkpoint in ``out`` and goes on.
+
+    Raises:
+        CannotResume: the checkpoint there is of another configuration.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    run = _Run(config, out)
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        run.learn(pool, progress)
+    weight, bias = run.best
+    whole, whole_bias, scale = motif_bank.quantise(weight, bias, config.largest)
     card = BankCard(
-        name=config.name, version="1.0.0", bin_us=config.bin_us, scale=scale, contrast_flip=False,
-        labels=tuple(labels(config)), accuracy=accuracy,
+        name=config.name, version="2.0.0", bin_us=config.bin_us, scale=scale,
+        contrast_flip=config.contrast_flip, labels=run.maker.labels,
+        accuracy=evaluation.report(config, run.maker, whole, whole_bias, weight, bias),
         provenance={
             "command": f"polychrony train motif --preset {config.name}",
             "config": config.model_dump(mode="json"),
-            "images": list(images.TRAIN),
+            "images": run.maker.images,
+            "steps": run.learner.steps,
+            "validation": {"loss": round(run.best_loss, 4), "step": run.best_step},
             "method": "softmax regression over active taps, light-cone mask, Adam; "
             "Grimaldi & Perrinet, Biological Cybernetics 2023",
         },
-        licence="weights: Apache-2.0; trained on images of the scikit-image and scikit-learn "
-        "distributions (public domain or CC0, CC-BY for china.jpg and flower.jpg)",
+        licence="weights: Apache-2.0; trained on images of the scikit-image and scikit-learn distributions "
+        "(public domain or CC0, CC-BY for china.jpg and flower.jpg) and on generated images",
     )  # fmt: skip
     motif_bank.save(out, card, whole, whole_bias)
+    (out / CHECKPOINT).unlink(missing_ok=True)
     return card
 
 
-def evaluate(
-    config: MotifTraining, weight: NDArray[np.float32], bias: NDArray[np.float32],
-    names: tuple[str, ...] = images.HELD_OUT,
-) -> dict[str, float]:  # fmt: skip
-    """Accuracy per movie on new movies, through the very kernel that runs on streams.
+class _Run:
+    """The state of a training, as it is saved."""
 
-    A movie's class is the argmax of the mean evidence over the 15 % of its voxels whose winner is surest.
-    """
-    rng = np.random.default_rng(config.seed + 1_000_003)
-    scene, library, bank = motion.Scene(), images.load(names), motifs.taps(weight, bias, False)
-    classes, speeds = labels(config), len(config.speeds_px_per_ms)
-    right = right_direction = voxels = 0
-    for i in range(config.test_movies):
-        truth = i % len(classes)
-        label = classes[truth]
-        speed, angle = label.speed_px_per_ms or 1.0, math.radians(label.direction_deg or 0.0)
-        image = library[int(rng.integers(len(library)))]
-        columns = motion.movie(image, speed * math.cos(angle), speed * math.sin(angle), scene, rng)
-        history = motifs.new_history(scene.size, scene.size, bank.radius)
-        found = motifs.advance(*columns, history, bank, config.bin_us, 2**60, True)
-        if len(found.total) == 0:
-            continue
-        surest = np.argsort(-found.total, kind="stable")[: max(1, len(found.total) * 15 // 100)]
-        guess = int(found.evidence[surest].mean(axis=0).argmax())
-        right += guess == truth
-        right_direction += guess // speeds == truth // speeds
-        voxels += len(found.total)
-    return {
-        "class": right / config.test_movies,
-        "direction": right_direction / config.test_movies,
-        "voxels_per_movie": voxels / config.test_movies,
-    }
+    def __init__(self, config: MotifTraining, out: Path) -> None:
+        self.config, self._path = config, out / CHECKPOINT
+        self.maker: MovieMaker = maker(config)
+        self.learner = Learner(
+            config.size, config.delays, config.rings, config.contrast_flip, np.random.default_rng(config.seed)
+        )
+        self.best = self.learner.bank()
+        self.best_loss, self.best_step = math.inf, 0
+        self._last: tuple[float, float] | None = None
+        self._saved_at = time.monotonic()
+        if self._path.exists():
+            self._load()
 
+    def learn(self, pool: ThreadPoolExecutor, progress: Progress) -> None:
+        """Step until the end, or until validation does not get better."""
+        validation = joined([self._validation(i) for i in range(_VALIDATION_MOVIES)])
+        config, learner = self.config, self.learner
+        for batch in self._batches(pool):
+            if self._stale():
+                break
+            loss, accuracy = learner.step(*batch, _annealed(config, learner.steps))
+            if learner.steps % _VALIDATED_EVERY == 0 or learner.steps == config.steps:
+                self._last = learner.test(*validation)
+                if self._last[0] < self.best_loss:
+                    self.best, self.best_loss, self.best_step = learner.bank(), self._last[0], learner.steps
+            if time.monotonic() - self._saved_at > _SAVED_EVERY_S or learner.steps == config.steps:
+                self._save()
+            progress(Told(learner.steps, config.steps, loss, accuracy, self._last))
 
-def light_cone(size: int, delays: int) -> NDArray[np.float64]:
-    """How large a weight may be, [delay, dy, dx] in 0..1: now at the centre, the past spreads out."""
-    half = size // 2
-    offset = np.arange(-half, half + 1) / (half + 0.5)
-    r2 = (offset[:, None] ** 2 + offset[None, :] ** 2)[None]
-    s = (1 - np.arange(delays) / (delays - 1))[:, None, None]
-    window = np.where(r2 < 2, np.clip((1 + np.cos(np.pi * np.minimum(np.sqrt(r2), 1))) / 2, 0, 1), 0) ** 0.25
-    return window * np.exp(-r2 / (2 * (2.5 * (1 - s) + 0.05) ** 2))
+    def _stale(self) -> bool:
+        return self.learner.steps - self.best_step >= _PATIENCE * _VALIDATED_EVERY and self.best_step > 0
+
+    def _batches(self, pool: ThreadPoolExecutor) -> Iterator[Batch]:
+        """What each step that is left learns from; the next step's movies are made meanwhile."""
+        steps = range(self.learner.steps, self.config.steps)
+        ahead = [pool.submit(self._example, step, i) for step in steps[:1] for i in range(self.config.movies)]
+        for step in steps:
+            waiting, ahead = ahead, [
+                pool.submit(self._example, step + 1, i)
+                for i in range(self.config.movies if step + 1 < self.config.steps else 0)
+            ]
+            yield joined([one.result() for one in waiting])
+
+    def _example(self, step: int, i: int) -> Batch:
+        rng = np.random.default_rng([self.config.seed, step, i])
+        return self._voxels(rng, "train")
+
+    def _validation(self, i: int) -> Batch:
+        return self._voxels(np.random.default_rng([self.config.seed, 2**31, i]), "validation")
+
+    def _voxels(self, rng: np.random.Generator, split: str) -> Batch:
+        """Active taps and classes of some voxels of one movie."""
+        config = self.config
+        movie = self.maker.make(rng, split)
+        past = movie.past()
+        voxels = movie.voxels(past, config.size, config.delays)
+        if len(voxels) > config.voxels:
+            voxels = voxels[rng.choice(len(voxels), config.voxels, replace=False)]
+        inputs = learning.gather(past, voxels, config.size, config.size, config.delays)
+        return inputs, movie.label[voxels[:, 0]]
+
+    def _save(self) -> None:
+        """By rename, so that a checkpoint is whole or not there."""
+        weight, bias = self.best
+        buffer = io.BytesIO()
+        np.savez(
+            buffer, **self.learner.snapshot(), best_weight=weight, best_bias=bias,
+            best=np.array([self.best_loss, self.best_step]), config=np.array(self.config.model_dump_json()),
+        )  # fmt: skip
+        part = self._path.with_suffix(".part")
+        part.write_bytes(buffer.getbuffer())
+        part.replace(self._path)
+        self._saved_at = time.monotonic()
+
+    def _load(self) -> None:
+        with np.load(self._path, allow_pickle=False) as saved:
+            if str(saved["config"]) != self.config.model_dump_json():
+                raise CannotResume(f"{self._path}: of another training; remove it, or choose another folder")
+            self.learner.restore(dict(saved))
+            self.best = saved["best_weight"], saved["best_bias"]
+            self.best_loss, self.best_step = float(saved["best"][0]), int(saved["best"][1])
 
 
 def _annealed(config: MotifTraining, step: int) -> float:
     return config.rate * 0.5 * (1 + math.cos(math.pi * step / config.steps)) + config.rate * 0.01
-
-
-Example = tuple[learning.I32, NDArray[np.int64], int]
-
-
-def _example(
-    config: MotifTraining, scene: motion.Scene, library: list[images.Image], margin: int, rng: Any
-) -> Example:
-    """Active taps of some voxels of one movie, and its class."""
-    direction = int(rng.integers(config.directions))
-    angle = 2 * math.pi * (direction + rng.uniform(-0.35, 0.35)) / config.directions
-    speed = math.exp(rng.uniform(math.log(config.speed_range[0]), math.log(config.speed_range[1])))
-    nearest = int(np.argmin(np.abs(np.log(np.array(config.speeds_px_per_ms) / speed))))
-    image = library[int(rng.integers(len(library)))]
-    t, x, y, p = motion.movie(image, speed * math.cos(angle), speed * math.sin(angle), scene, rng)
-    bins = scene.duration_ms * 1000 // config.bin_us
-    past = learning.recent_past(t, x, y, p, scene.size, scene.size, bins, config.bin_us)
-    now = np.argwhere(np.any(past & np.uint64(1), axis=3))
-    inside = np.all((now[:, 1:] >= margin) & (now[:, 1:] < scene.size - margin), axis=1)
-    voxels = now[inside & (now[:, 0] >= config.delays)]
-    if len(voxels) > config.voxels:
-        voxels = voxels[rng.choice(len(voxels), config.voxels, replace=False)]
-    index, offsets = learning.gather(past, voxels, config.size, config.delays)
-    return index, offsets, direction * len(config.speeds_px_per_ms) + nearest
-
-
-class _Learner:
-    """Weights [tap, class] under Adam, kept inside the light cone."""
-
-    def __init__(self, config: MotifTraining, rng: np.random.Generator) -> None:
-        size, delays, classes = config.size, config.delays, len(labels(config))
-        self._shape = (size, size, 2, delays, classes)
-        self.mask_size = size // 2
-        cone = light_cone(size, delays).transpose(1, 2, 0)[:, :, None, :, None]
-        self._mask = np.broadcast_to(cone, self._shape).reshape(-1, classes).astype(np.float32)
-        self._weight = (0.01 * rng.standard_normal(self._mask.shape) * self._mask).astype(np.float32)
-        self._bias = np.zeros(classes, np.float32)
-        self._moments = [np.zeros_like(v) for v in (self._weight, self._weight, self._bias, self._bias)]
-        self._steps = 0
-
-    def step(self, batch: list[Example], rate: float) -> tuple[float, float]:
-        """One step of Adam on the mean cross-entropy; (loss, accuracy) before it."""
-        index = np.concatenate([part for part, _, _ in batch])
-        sizes = np.concatenate([np.diff(offsets) for _, offsets, _ in batch])
-        truth = np.concatenate([np.full(len(offsets) - 1, label) for _, offsets, label in batch])
-        if len(truth) == 0:
-            return math.nan, math.nan
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-        scores = learning.logits(index, offsets, self._weight, self._bias)
-        scores -= scores.max(axis=1, keepdims=True)
-        share = np.exp(scores)
-        share /= share.sum(axis=1, keepdims=True)
-        rows = np.arange(len(truth))
-        loss = float(-np.log(np.maximum(share[rows, truth], 1e-12)).mean())
-        accuracy = float((share.argmax(axis=1) == truth).mean())
-        share[rows, truth] -= 1
-        share /= len(truth)
-        self._adam(learning.gradient(index, offsets, share, len(self._weight)), share.sum(axis=0), rate)
-        bound = self._mask * np.abs(self._weight).max()
-        np.clip(self._weight, -bound, bound, out=self._weight)
-        return loss, accuracy
-
-    def bank(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Weights [class, polarity, delay, dy, dx] and biases."""
-        weight = self._weight.reshape(self._shape).transpose(4, 2, 3, 0, 1)
-        return weight.astype(np.float64), self._bias.astype(np.float64)
-
-    def _adam(self, by_weight: NDArray[np.float32], by_bias: NDArray[np.float32], rate: float) -> None:
-        self._steps += 1
-        for value, slope, at in ((self._weight, by_weight, 0), (self._bias, by_bias, 2)):
-            first, second = self._moments[at], self._moments[at + 1]
-            first += 0.1 * (slope - first)
-            second += 0.001 * (slope * slope - second)
-            unbiased = first / (1 - 0.9**self._steps)
-            spread = np.sqrt(second / (1 - 0.999**self._steps)) + 1e-8
-            np.subtract(value, (rate * unbiased / spread).astype(np.float32), out=value)
