@@ -36,6 +36,10 @@ I32 = NDArray[np.int32]
 _ROOM = 65_536
 """Rows that one call of the kernel may answer, at least; a bin's answers are never split."""
 
+_CHUNK = 32
+"""Voxels of a row that are summed together: for each row of the kernel its part of the table, which fits into
+the first cache, serves all of them."""
+
 
 class Taps(NamedTuple):
     """A motif bank as the kernel reads it.
@@ -79,7 +83,8 @@ class Lists(NamedTuple):
         starts: [row slot, polarity, column + 1] int32: where each column's codes begin.
         smear: [height, words] uint64, the columns that the answers of each row depend on.
         needed: [words] uint64.
-        sums: [2 * lanes] int32.
+        voxels: [CHUNK] int64, columns that are evaluated together.
+        sums: [CHUNK * 2 * lanes] int32.
         logits: [class] int32.
     """
 
@@ -87,6 +92,7 @@ class Lists(NamedTuple):
     starts: I32
     smear: U64
     needed: U64
+    voxels: I64
     sums: I32
     logits: I32
 
@@ -147,7 +153,8 @@ def new_lists(width: int, height: int, bank: Taps) -> Lists:
         np.zeros((bank.height, 2, padded + 1), np.int32),
         np.zeros((height, words), np.uint64),
         np.zeros(words, np.uint64),
-        np.zeros(2 * bank.passes * 8 * len(bank.shape), np.int32),
+        np.empty(_CHUNK, np.int64),
+        np.zeros(_CHUNK * 2 * bank.passes * 8 * len(bank.shape), np.int32),
         np.zeros(bank.classes, np.int32),
     )
 
@@ -242,7 +249,7 @@ def _evaluate(
     out_bin: I64, out_x: XY, out_y: XY, out_label: XY, out_total: F32, out_evidence: F32,
 ) -> int:  # fmt: skip
     """Evaluate the targets of the open bin in raster order, and empty them."""
-    targets, rows, logits = history.targets, history.rows, lists.logits
+    targets, rows = history.targets, history.rows
     now = history.bins[OPEN]
     _smear(targets, rows, bank.width, lists.smear)
     listed = 0  # padded rows below this one have their list
@@ -254,22 +261,19 @@ def _evaluate(
             for padded in range(max(listed, row), row + bank.height):
                 _list_row(history, lists, bank, padded, now)
             listed = row + bank.height
+            chunk = 0
             for word in range(targets.shape[1]):
                 bits = targets[row, word]
                 while bits != np.uint64(0):
-                    column = word * 64 + trailing_zeros(bits)
+                    lists.voxels[chunk] = word * 64 + trailing_zeros(bits)
                     bits &= bits - np.uint64(1)
-                    _sum(lists, bank, row, column)
-                    winner = 0
-                    for c in range(logits.size):
-                        if logits[c] > logits[winner]:
-                            winner = c
-                    if out_evidence.shape[0] > 0:
-                        for c in range(logits.size):
-                            out_evidence[n, c] = logits[c]
-                    out_bin[n], out_x[n], out_y[n] = now, column, row
-                    out_label[n], out_total[n] = winner, logits[winner]
-                    n += 1
+                    chunk += 1
+                    if chunk == _CHUNK:
+                        _sum(lists, bank, row, chunk)
+                        n = _answer(lists, bank, now, row, chunk, n, out_bin, out_x, out_y, out_label, out_total, out_evidence)
+                        chunk = 0
+            _sum(lists, bank, row, chunk)
+            n = _answer(lists, bank, now, row, chunk, n, out_bin, out_x, out_y, out_label, out_total, out_evidence)
     for block in range(rows.size):
         while rows[block] != np.uint64(0):
             targets[block * 64 + trailing_zeros(rows[block])] = np.uint64(0)
@@ -347,32 +351,54 @@ def _list_row(history: History, lists: Lists, bank: Taps, row: int, now: int) ->
 
 
 @kernel
-def _sum(lists: Lists, bank: Taps, row: int, column: int) -> None:
-    """All classes' sums at one pixel, left in ``lists.logits``."""
-    sums, logits = lists.sums, lists.logits
-    half = sums.size // 2
+def _sum(lists: Lists, bank: Taps, row: int, chunk: int) -> None:
+    """Add up the tables' rows of some pixels of one row, polarity by polarity, in ``lists.sums``."""
+    sums = lists.sums
+    half = sums.size // (2 * _CHUNK)
     lane = half // bank.passes
     other = 0 if bank.contrast_flip else bank.rows // 2
-    sums[:] = 0
+    sums[: chunk * 2 * half] = 0
     for dy in range(bank.height):
         slot = (row + dy) % bank.height
-        first, stop = column + bank.reach[dy, 0], column + bank.reach[dy, 1] + 1
-        base = (dy * bank.width - column) * bank.delays
-        for p in range(2):
-            begin, end = np.int64(lists.starts[slot, p, first]), np.int64(lists.starts[slot, p, stop])
-            if begin < end:
-                for turn in range(bank.passes):
-                    sum_rows(
-                        bank.table, lists.codes, begin, end, base + turn * bank.rows + p * other,
-                        sums, p * half + turn * lane, bank.shape,
-                    )  # fmt: skip
-    classes = logits.size
-    if bank.contrast_flip:
-        # Rows hold the weights of ON, then of OFF; of an OFF event as it is, the second half counts.
+        for v in range(chunk):
+            column = lists.voxels[v]
+            first, stop = column + bank.reach[dy, 0], column + bank.reach[dy, 1] + 1
+            base = (dy * bank.width - column) * bank.delays
+            for p in range(2):
+                begin, end = np.int64(lists.starts[slot, p, first]), np.int64(lists.starts[slot, p, stop])
+                if begin < end:
+                    for turn in range(bank.passes):
+                        sum_rows(
+                            bank.table, lists.codes, begin, end, base + turn * bank.rows + p * other,
+                            sums, (v * 2 + p) * half + turn * lane, bank.shape,
+                        )  # fmt: skip
+
+
+@kernel
+def _answer(
+    lists: Lists, bank: Taps, now: int, row: int, chunk: int, n: int,
+    out_bin: I64, out_x: XY, out_y: XY, out_label: XY, out_total: F32, out_evidence: F32,
+) -> int:  # fmt: skip
+    """Turn the sums of some pixels into rows of answers."""
+    logits, sums = lists.logits, lists.sums
+    half, classes = sums.size // (2 * _CHUNK), logits.size
+    for v in range(chunk):
+        off, on = sums[v * 2 * half : (v * 2 + 1) * half], sums[(v * 2 + 1) * half : (v + 1) * 2 * half]
+        if bank.contrast_flip:
+            # Rows hold the weights of ON, then of OFF; of an OFF event as it is, the second half counts.
+            for c in range(classes):
+                logits[c] = bank.bias[c] + max(on[c] + off[classes + c], off[c] + on[classes + c])
+        else:
+            for c in range(classes):
+                logits[c] = bank.bias[c] + on[c] + off[c]
+        winner = 0
         for c in range(classes):
-            straight = sums[half + classes + c] + sums[c]
-            swapped = sums[half + c] + sums[classes + c]
-            logits[c] = bank.bias[c] + max(straight, swapped)
-    else:
-        for c in range(classes):
-            logits[c] = bank.bias[c] + sums[c] + sums[half + c]
+            if logits[c] > logits[winner]:
+                winner = c
+        if out_evidence.shape[0] > 0:
+            for c in range(classes):
+                out_evidence[n, c] = logits[c]
+        out_bin[n], out_x[n], out_y[n] = now, lists.voxels[v], row
+        out_label[n], out_total[n] = winner, logits[winner]
+        n += 1
+    return n

@@ -49,7 +49,9 @@ class BankCard(BaseModel):
     version: str
     bin_us: int = Field(gt=0)
     scale: float = Field(gt=0, description="logit = scale * (bias + sum of weights)")
-    competition: Literal["softmax"] = "softmax"
+    competition: Literal["softmax", "sigmoid"] = Field(
+        default="softmax", description="the classes compete, or each is a detector of its own"
+    )
     contrast_flip: bool = False
     labels: tuple[MotifLabel, ...]
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -73,9 +75,15 @@ class MotifBank:
     bias: Weights
     digest: str
 
-    def taps(self, keep: float = 1.0) -> motifs.Taps:
-        """The bank laid out for the kernel, with only the largest ``keep`` fraction of its weights."""
-        return motifs.taps(prune(self.weight, keep), self.bias, self.card.contrast_flip)
+    def taps(self, keep: float = 1.0, delays: int | None = None) -> motifs.Taps:
+        """The bank laid out for the kernel.
+
+        Args:
+            keep: only the largest fraction of the weights.
+            delays: only so many of the shortest delays.
+        """
+        weight = np.ascontiguousarray(self.weight[:, :, :delays])
+        return motifs.taps(prune(weight, keep), self.bias, self.card.contrast_flip)
 
 
 def prune(weight: Weights, keep: float) -> Weights:
@@ -91,7 +99,7 @@ def prune(weight: Weights, keep: float) -> Weights:
     return np.where(magnitude >= max(smallest, 1), weight, np.float32(0)).astype(np.float32)
 
 
-def quantise(weight: NDArray[Any], bias: NDArray[Any], largest: int = 4095) -> tuple[Weights, Weights, float]:
+def quantise(weight: NDArray[Any], bias: NDArray[Any], largest: int = 1023) -> tuple[Weights, Weights, float]:
     """Integers (weight, bias, scale) nearest to trained floats, the largest weight at ``largest``."""
     scale = float(np.abs(weight).max()) / largest
     return (

@@ -76,14 +76,15 @@ def train(config: MotifTraining, out: Path, progress: Progress, threads: int | N
     """
     out.mkdir(parents=True, exist_ok=True)
     run = _Run(config, out)
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    threads = threads or os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
         run.learn(pool, progress)
     weight, bias = run.best
     whole, whole_bias, scale = motif_bank.quantise(weight, bias, config.largest)
     card = BankCard(
         name=config.name, version="2.0.0", bin_us=config.bin_us, scale=scale,
         contrast_flip=config.contrast_flip, labels=run.maker.labels,
-        accuracy=evaluation.report(config, run.maker, whole, whole_bias, weight, bias),
+        accuracy=evaluation.report(config, run.maker, whole, whole_bias, run.best, scale, threads),
         provenance={
             "command": f"polychrony train motif --preset {config.name}",
             "config": config.model_dump(mode="json"),
