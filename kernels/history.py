@@ -6,12 +6,12 @@ last event. Sides are padded by half a kernel, so that no window reaches beyond.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from kernels._jit import kernel
-from kernels.columns import I64, U64
+from kernels.columns import I64, U64, XY, P, T
 
 MAX_DELAYS = 64
 NO_BIN = -(2**60)
@@ -85,22 +85,50 @@ def start_bin(history: History, now: int) -> None:
 
 
 @kernel
-def note_event(history: History, y: int, x: int, p: int, where: Any) -> None:
-    """Remember an event of the open bin, and whether its pixel is to be evaluated."""
-    bins, bits = history.bins, history.bits
-    row, column = y + history.ry, x + history.rx
-    age = bins[OPEN] - history.stamp[row, column]
-    if age >= MAX_DELAYS:
-        bits[row, column, 0] = np.uint64(0)
-        bits[row, column, 1] = np.uint64(0)
-    elif age > 0:
-        bits[row, column, 0] <<= np.uint64(age)
-        bits[row, column, 1] <<= np.uint64(age)
-    history.stamp[row, column] = bins[OPEN]
-    bits[row, column, p] |= np.uint64(1)
-    history.recent[row, column >> 6] |= np.uint64(1) << np.uint64(column & 63)
-    bins[FRESH] = 1
-    bins[COUNT] += 1
-    if where.mode == 0 and bins[COUNT] % where.step == 0:
-        history.targets[y, x >> 6] |= np.uint64(1) << np.uint64(x & 63)
-        history.rows[y >> 6] |= np.uint64(1) << np.uint64(y & 63)
+def note_events(
+    t: T, x: XY, y: XY, p: P, at: int, ends_us: int, history: History, every: int
+) -> int:
+    """Remember the events of the open bin, those from ``at`` on and before ``ends_us``.
+
+    Args:
+        t: times [n], never falling.
+        x: columns [n]; so are ``y`` and ``p``.
+        y: see above.
+        p: see above.
+        at: the first of them.
+        ends_us: where the bin ends.
+        history: updated.
+        every: the pixels of every so many events are to be evaluated; none at 0.
+
+    Returns:
+        The first event behind the bin.
+    """
+    bits, stamp, recent = history.bits, history.stamp, history.recent
+    targets, rows, now = history.targets, history.rows, history.bins[OPEN]
+    rx, ry, until_target = history.rx, history.ry, np.int64(-1)
+    if every > 0:
+        until_target = every - history.bins[COUNT] % every
+    i = at
+    while i < t.size and t[i] < ends_us:
+        px, py, pol = np.int64(x[i]), np.int64(y[i]), np.int64(p[i])
+        row, column = py + ry, px + rx
+        age = now - stamp[row, column]
+        if age >= MAX_DELAYS:
+            bits[row, column, 0] = np.uint64(0)
+            bits[row, column, 1] = np.uint64(0)
+        elif age > 0:
+            bits[row, column, 0] <<= np.uint64(age)
+            bits[row, column, 1] <<= np.uint64(age)
+        stamp[row, column] = now
+        bits[row, column, pol] |= np.uint64(1)
+        recent[row, column >> 6] |= np.uint64(1) << np.uint64(column & 63)
+        until_target -= 1
+        if until_target == 0:
+            until_target = every
+            targets[py, px >> 6] |= np.uint64(1) << np.uint64(px & 63)
+            rows[py >> 6] |= np.uint64(1) << np.uint64(py & 63)
+        i += 1
+    if i > at:
+        history.bins[FRESH] = 1
+        history.bins[COUNT] += i - at
+    return i

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from kernels._jit import kernel, trailing_zeros
 from kernels._sums import shape_of, sum_rows, width_for
 from kernels.columns import F32, I64, U64, XY, P, T
-from kernels.history import FRESH, MAX_DELAYS, NO_BIN, OPEN, START, History, note_event, start_bin
+from kernels.history import FRESH, MAX_DELAYS, OPEN, History, note_events, start_bin
 from kernels.targets import EVERY_EVENT, Where, choose, count_targets
 
 I16 = NDArray[np.int16]
@@ -219,12 +219,11 @@ def _advance(
 ) -> tuple[int, int, bool]:  # fmt: skip
     """(events taken, rows answered, whether all is done); stops early before a bin that has no room."""
     bins = history.bins
-    n, ends_us = 0, np.int64(0)
-    if bins[OPEN] != NO_BIN:
-        ends_us = (bins[OPEN] + 1) * bin_us
-    for i in range(at, t.size):
-        if bins[OPEN] == NO_BIN or t[i] >= ends_us:
-            now = t[i] // bin_us
+    n, i = 0, at
+    every = where.step if where.mode == EVERY_EVENT.mode else 0
+    while i < t.size:
+        now = t[i] // bin_us
+        if now != bins[OPEN]:
             if bins[FRESH]:
                 choose(history, bank.height, bank.width, bank.delays, where)
                 if n + count_targets(history) > out_bin.size:
@@ -233,8 +232,7 @@ def _advance(
                     history, lists, bank, n, out_bin, out_x, out_y, out_label, out_total, out_evidence
                 )
             start_bin(history, now)
-            ends_us = (now + 1) * bin_us
-        note_event(history, np.int64(y[i]), np.int64(x[i]), np.int64(p[i]), where)
+        i = note_events(t, x, y, p, i, (now + 1) * bin_us, history, every)
     if bins[FRESH] and bins[OPEN] < until_bin:
         choose(history, bank.height, bank.width, bank.delays, where)
         if n + count_targets(history) > out_bin.size:
