@@ -31,6 +31,9 @@ class MotifTraining(BaseModel):
     movies: int = Field(default=8, ge=1, description="movies a step")
     voxels: int = Field(default=400, ge=1, description="voxels a movie")
     rate: float = Field(default=3e-3, gt=0)
+    patience: int = Field(
+        default=8, ge=1, description="thousands of steps without a better validation that end the training"
+    )
     leaves: int = Field(default=96, ge=0, description="dead-leaves images among the training images")
     images: str | None = Field(default=None, description="folder of the user's own images")
     test_movies: int = Field(default=160, ge=1)
@@ -54,6 +57,6 @@ PRESETS = {
     "motif8": MotifTraining(),
     "motif36": MotifTraining(
         name="motif36", motion="saccades", directions=12, speeds_px_per_ms=(0.25, 0.397, 0.63),
-        turned_deg=(0.0, 15.0, 0.0), size=17, contrast_flip=True, steps=18_000, test_movies=1000,
+        turned_deg=(0.0, 15.0, 0.0), size=17, contrast_flip=True, steps=12_000, test_movies=1000,
     ),
 }  # fmt: skip

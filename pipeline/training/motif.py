@@ -32,10 +32,8 @@ from pipeline.training.sources import MovieMaker, maker
 
 CHECKPOINT = "checkpoint.npz"
 _SAVED_EVERY_S = 60.0
-_VALIDATION_MOVIES = 24
+_VALIDATION_MOVIES = 48
 _VALIDATED_EVERY = 1000
-_PATIENCE = 6
-"""So many validations without a better one end the training."""
 
 Batch = tuple[Inputs, I64]
 
@@ -135,7 +133,7 @@ class _Run:
             progress(Told(learner.steps, config.steps, loss, accuracy, self._last))
 
     def _stale(self) -> bool:
-        return self.learner.steps - self.best_step >= _PATIENCE * _VALIDATED_EVERY and self.best_step > 0
+        return self.learner.steps - self.best_step >= self.config.patience * _VALIDATED_EVERY and self.best_step > 0
 
     def _batches(self, pool: ThreadPoolExecutor) -> Iterator[Batch]:
         """What each step that is left learns from; the next step's movies are made meanwhile."""
