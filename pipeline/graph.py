@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable
 
-from pipeline.models import motif_bank
 from pipeline.packets import Kind, Packet
 from pipeline.spec import PipelineSpec, Sensor, SpecError
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
@@ -57,7 +56,7 @@ class Graph:
     def fingerprint(self) -> str:
         """SHA-256 over the spec, the sensor and the models: what a snapshot must agree with."""
         parts = [self.spec.fingerprint, str(self.sensor)]
-        parts += [motif_bank.load(c.model).digest for c in self.spec.stages if c.kind == "motif"]
+        parts += [digest for config in self.spec.stages for digest in config.model_digests()]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def process(self, packet: Packet) -> list[tuple[str, Packet]]:

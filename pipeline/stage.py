@@ -126,3 +126,7 @@ class StageConfig(BaseModel, ABC):
         Raises:
             Misfit: it does not fit what it would read.
         """
+
+    def model_digests(self) -> tuple[str, ...]:
+        """SHA-256 of the models that it reads: what a snapshot must agree with."""
+        return ()

@@ -59,7 +59,7 @@ class BankCard(BaseModel):
     licence: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MotifBank:
     """A bank as the motif stage uses it; read-only and shared between streams.
 
@@ -74,6 +74,12 @@ class MotifBank:
     weight: Weights
     bias: Weights
     digest: str
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MotifBank) and other.digest == self.digest
 
     def taps(self, keep: float = 1.0, delays: int | None = None) -> motifs.Taps:
         """The bank laid out for the kernel.

@@ -12,6 +12,9 @@ EXAMPLES = {
     "motif": [
         [{**MOTIF, "threshold": {"evidence": -1e6}}],
         [{**MOTIF, "threshold": {"probability": 0.08}, "keep": 0.1}],
+        [{**MOTIF, "threshold": {"rate_hz": 5000}, "at": {"every": 3}, "delays": 9}],
+        [{**MOTIF, "threshold": {"evidence": 1.0}, "at": {"grid": 6}}],
+        [{**MOTIF, "threshold": {"evidence": -1e6}, "at": {"random": 0.01, "seed": 5}}],
     ],
     "motion_field": [
         [
