@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.models.motif_bank import MotifLabel
+from pipeline.models.bundle import MotifLabel
 from pipeline.packets import Kind, Packet
 
 Arrays = dict[str, NDArray[Any]]

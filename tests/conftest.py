@@ -1,6 +1,7 @@
 """Where tests find real recordings, and a kernel cache that belongs to these very sources."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,9 @@ settings.register_profile("polychrony", deadline=None, derandomize=bool(os.envir
 settings.load_profile("polychrony")
 
 ROOT = Path(__file__).parents[1]
+
+# The models of whoever runs the tests are none of ours.
+os.environ["POLYCHRONY_MODELS"] = tempfile.mkdtemp(prefix="polychrony-models-")
 
 
 @pytest.fixture(scope="session")

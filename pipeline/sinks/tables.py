@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
-from pipeline.models.motif_bank import MotifLabel
+from pipeline.models.bundle import MotifLabel
 from pipeline.packets import Columns, Events
 from pipeline.rows import RowDigest, Rows, layout, unpack
 from pipeline.spec import Sensor

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from kernels import history, motifs
-from pipeline.models import motif_bank
+from pipeline.models import registry
+from pipeline.models.address_bank import AddressBank
+from pipeline.models.bundle import ModelError
 from pipeline.models.motif_bank import MotifBank
 from pipeline.packets import AFTER_GAP, WARM_UP, Kind, Packet
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.stages.address_motif import AddressMotifStage
 from pipeline.stages.detecting import At, AtEvents, Decider, EvidenceThreshold, Threshold
 
 
@@ -22,7 +25,8 @@ class Motif(StageConfig):
 
     A row per (bin, y, x) that was evaluated and whose winner passes the threshold; of a bank of independent
     sigmoids, a row for each class that does. t is the end of the bin. ``evidence`` has a row for each voxel
-    that was evaluated. The model: :mod:`kernels.motifs`.
+    that was evaluated. The model: :mod:`kernels.motifs`. Where the model is a bank on addresses, there is one
+    answer a bin, at the pixel (0, 0): :mod:`kernels.coincidence`.
     """
 
     sends: ClassVar[dict[str, Kind]] = {"": "detections", "evidence": "evidence"}
@@ -37,6 +41,10 @@ class Motif(StageConfig):
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         bank = self._bank()
+        if isinstance(bank, AddressBank):
+            if self.at != AtEvents(every=1):
+                raise Misfit("at", f"{self.model} is a bank on addresses, which has no places to choose from")
+            return AddressMotifStage(bank, context, self.threshold, self.keep, self.delays)
         height, width = bank.weight.shape[-2:]
         if context.upstream.width < width or context.upstream.height < height:
             raise Misfit(
@@ -50,10 +58,10 @@ class Motif(StageConfig):
         """See :class:`pipeline.stage.StageConfig`."""
         return (self._bank().digest,)
 
-    def _bank(self) -> MotifBank:
+    def _bank(self) -> registry.Bank:
         try:
-            return motif_bank.load(self.model)
-        except motif_bank.ModelError as problem:
+            return registry.load(self.model)
+        except ModelError as problem:
             raise Misfit("model", str(problem)) from problem
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.columns import F64, I64
-from pipeline.models.motif_bank import MotifLabel
+from pipeline.models.bundle import MotifLabel
 
 _WORDS = ("right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right")
 

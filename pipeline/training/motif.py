@@ -24,7 +24,7 @@ from kernels.columns import I64
 from kernels.learning import Inputs
 from pipeline.errors import UserError
 from pipeline.models import motif_bank
-from pipeline.models.motif_bank import BankCard
+from pipeline.models.motif_bank import MotifCard
 from pipeline.training import evaluation
 from pipeline.training.config import MotifTraining
 from pipeline.training.learner import Learner, joined
@@ -64,7 +64,7 @@ class Told:
 Progress = Callable[[Told], None]
 
 
-def train(config: MotifTraining, out: Path, progress: Progress, threads: int | None = None) -> BankCard:
+def train(config: MotifTraining, out: Path, progress: Progress, threads: int | None = None) -> MotifCard:
     """Train a bank, quantise it, test it on images it never saw, and write its bundle to ``out``.
 
     A run that was interrupted is found by its checkpoint in ``out`` and goes on.
@@ -79,7 +79,7 @@ def train(config: MotifTraining, out: Path, progress: Progress, threads: int | N
         run.learn(pool, progress)
     weight, bias = run.best
     whole, whole_bias, scale = motif_bank.quantise(weight, bias, config.largest)
-    card = BankCard(
+    card = MotifCard(
         name=config.name, version="2.0.0", bin_us=config.bin_us, scale=scale,
         contrast_flip=config.contrast_flip, labels=run.maker.labels,
         accuracy=evaluation.report(config, run.maker, whole, whole_bias, run.best, scale, threads),

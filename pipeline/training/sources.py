@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.models.motif_bank import MotifLabel
+from pipeline.models.bundle import MotifLabel
 from pipeline.training import images, saccades, slides
 from pipeline.training.config import MotifTraining
 from pipeline.training.images import Image

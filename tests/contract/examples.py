@@ -1,6 +1,28 @@
 """What the contract suite runs each kind of stage on: add yours here."""
 
+import numpy as np
+
+from pipeline.models import motif_bank, registry
+from pipeline.models.address_bank import AddressCard
+from pipeline.models.bundle import MotifLabel
+from pipeline.models.motif_bank import MotifCard
+
 SENSOR = (40, 32)
+
+
+def _bank(name, shape, card, **more):
+    """A bank of random motifs among the user's models."""
+    rng = np.random.default_rng(len(name))
+    labels = tuple(MotifLabel(name=f"motif {i}") for i in range(shape[0]))
+    weight = rng.integers(-900, 900, shape) * (rng.random(shape) < more.pop("density", 0.5))
+    made = card(name=name, version="1", bin_us=1000, scale=1e-3, labels=labels, **more)
+    motif_bank.save(registry.own() / name, made, weight, rng.integers(-500, 500, shape[0]))
+
+
+_ON_SENSOR = {"address": "pixel_polarity", "width": SENSOR[0], "height": SENSOR[1]}
+_bank("apart", (5, 2, 6, 3, 5), MotifCard, competition="sigmoid", contrast_flip=True)
+_bank("columns", (3, SENSOR[0], 31), AddressCard, address="x", width=SENSOR[0], height=SENSOR[1])
+_bank("sparse", (9, 2 * SENSOR[0] * SENSOR[1], 31), AddressCard, competition="sigmoid", density=0.01, **_ON_SENSOR)
 
 MOTIF = {"id": "motion", "kind": "motif", "model": "motif8"}
 
@@ -14,6 +36,10 @@ EXAMPLES = {
         [{**MOTIF, "threshold": {"probability": 0.08}, "keep": 0.1}],
         [{**MOTIF, "threshold": {"rate_hz": 5000}, "at": {"every": 3}, "delays": 9}],
         [{**MOTIF, "threshold": {"evidence": 1.0}, "at": {"grid": 6}}],
+        [{**MOTIF, "model": "apart", "threshold": {"evidence": 0.5}}],
+        [{**MOTIF, "model": "apart", "threshold": {"probability": 0.7}}],
+        [{**MOTIF, "model": "columns", "threshold": {"probability": 0.4}}],
+        [{**MOTIF, "model": "sparse", "threshold": {"evidence": 0.1}}],
         [{**MOTIF, "threshold": {"evidence": -1e6}, "at": {"random": 0.01, "seed": 5}}],
     ],
     "motion_field": [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline import samples
-from pipeline.models import motif_bank
+from pipeline.models import motif_bank, registry
 from pipeline.offline import engine_for, steps
 from pipeline.rows import unpack
 from pipeline.samples import render
@@ -53,7 +53,7 @@ def test_the_clip_is_what_the_script_renders(tmp_path):
 
 
 def test_every_window_moves_as_the_truth_says(answers):
-    labels = motif_bank.load("motif8").card.labels
+    labels = registry.load("motif8").card.labels
     direction = np.radians([label.direction_deg for label in labels])
     motion, field = answers["motion"], answers["field"]
     for window in samples.truth().windows:
@@ -71,7 +71,7 @@ def test_every_window_moves_as_the_truth_says(answers):
 
 
 def test_the_bank_is_exact_and_says_where_it_comes_from():
-    bank = motif_bank.load("motif8")
+    bank = registry.load("motif8")
     directions = {label.direction_deg for label in bank.card.labels}
     assert directions == {45.0 * i for i in range(8)}
     assert np.array_equal(bank.weight, np.rint(bank.weight))
@@ -85,7 +85,7 @@ def test_the_bank_is_exact_and_says_where_it_comes_from():
 
 
 def test_keep_prunes_by_magnitude():
-    bank = motif_bank.load("motif8")
+    bank = registry.load("motif8")
     kept = motif_bank.prune(bank.weight, 0.01)
     n = np.count_nonzero(kept)
     assert n >= round(0.01 * bank.weight.size)
@@ -94,19 +94,19 @@ def test_keep_prunes_by_magnitude():
 
 
 def test_a_bundle_round_trips_whatever_its_strides(tmp_path):
-    bank = motif_bank.load("motif8")
+    bank = registry.load("motif8")
     turned = np.asfortranarray(bank.weight)
     motif_bank.save(tmp_path / "bank", bank.card, turned, bank.bias)
-    back = motif_bank.read(tmp_path / "bank")
+    back = registry.read(tmp_path / "bank")
     np.testing.assert_array_equal(back.weight, bank.weight)
     assert back.digest == bank.digest
 
 
 @pytest.mark.parametrize("broken", ["model.json", "weights.safetensors"])
 def test_a_broken_bundle_is_refused_in_one_line(tmp_path, broken):
-    bank = motif_bank.load("motif8")
+    bank = registry.load("motif8")
     motif_bank.save(tmp_path / "bank", bank.card, bank.weight, bank.bias)
     (tmp_path / "bank" / broken).write_bytes(b"\x00nonsense")
-    with pytest.raises(motif_bank.ModelError, match="motif bank at bank") as caught:
-        motif_bank.read(tmp_path / "bank")
+    with pytest.raises(motif_bank.ModelError, match="model at bank") as caught:
+        registry.read(tmp_path / "bank")
     assert "\n" not in str(caught.value)

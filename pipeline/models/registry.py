@@ -1,0 +1,143 @@
+"""Models by name: those of the zoo, and those that the user put into the folder of models."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydantic import ValidationError
+
+from pipeline.models import bundle
+from pipeline.models.address_bank import AddressBank
+from pipeline.models.bundle import ModelError
+from pipeline.models.motif_bank import MotifBank
+
+ZOO = Path(__file__).parent / "zoo"
+Bank = MotifBank | AddressBank
+_KINDS: dict[str, type[MotifBank] | type[AddressBank]] = {"motif_bank": MotifBank, "address_bank": AddressBank}
+
+
+def own() -> Path:
+    """The folder of the user's models: ``POLYCHRONY_MODELS``, by default ``~/.local/share/polychrony/models``."""
+    stated = os.environ.get("POLYCHRONY_MODELS")
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return Path(stated) if stated else data / "polychrony" / "models"
+
+
+def zoo() -> list[str]:
+    """Names of the models that come with Polychrony."""
+    return _names(ZOO)
+
+
+def names() -> list[str]:
+    """Names of all models; those of the zoo first."""
+    return zoo() + [name for name in _names(own()) if name not in zoo()]
+
+
+def folder_of(name: str) -> Path:
+    """Where a model of this name lies.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if name not in names():
+        raise ModelError(f"no motif bank is named {name!r}: allowed are {', '.join(names())}")
+    return (ZOO if name in zoo() else own()) / name
+
+
+def load(name: str) -> Bank:
+    """The model of this name.
+
+    Raises:
+        ModelError: there is none, or its bundle is broken.
+    """
+    folder = folder_of(name)
+    changed = max((folder / part).stat().st_mtime_ns for part in (bundle.CARD, bundle.WEIGHTS))
+    return _read(folder, changed)
+
+
+def read(folder: Path) -> Bank:
+    """The model in a folder.
+
+    Raises:
+        ModelError: it is missing or broken.
+    """
+    document, tensors, digest = bundle.read(folder)
+    kind = _KINDS.get(str(document.get("kind")))
+    if kind is None:
+        raise ModelError(
+            f"model at {folder.name}: kind: {str(document.get('kind'))[:40]!r}, allowed are {', '.join(_KINDS)}"
+        )
+    try:
+        return kind.of(document, tensors, digest)
+    except ValidationError as problems:
+        first = problems.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(f"model at {folder.name}: {where}: {first['msg']}") from problems
+    except (KeyError, ValueError) as problem:
+        raise ModelError(f"model at {folder.name}: {str(problem).splitlines()[0]}") from problem
+
+
+def install(source: Path) -> Bank:
+    """Check a bundle, a folder or a .zip, and put it among the user's models under the name in its card.
+
+    Raises:
+        ModelError: it is none, or its name is one of the zoo's.
+    """
+    with TemporaryDirectory() as scratch:
+        folder = source if source.is_dir() else _unpacked(source, Path(scratch))
+        bank = read(folder)
+        name = bank.card.name
+        if name in zoo():
+            raise ModelError(f"{name}: the zoo has a model of this name; give yours another")
+        target = own() / name
+        part = target.with_name(f".{name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for file in (bundle.CARD, bundle.WEIGHTS):
+            shutil.copyfile(folder / file, part / file)
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    return bank
+
+
+def export(name: str, target: Path) -> None:
+    """Write a model as a .zip.
+
+    Raises:
+        ModelError: there is none of this name.
+    """
+    folder = folder_of(name)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in (bundle.CARD, bundle.WEIGHTS):
+            archive.write(folder / file, file)
+
+
+def _names(folder: Path) -> list[str]:
+    found = [path.parent.name for path in folder.glob(f"*/{bundle.CARD}")]
+    return sorted(name for name in found if re.match(bundle.NAME, name))
+
+
+@lru_cache(maxsize=32)
+def _read(folder: Path, _changed: int) -> Bank:
+    return read(folder)
+
+
+def _unpacked(source: Path, scratch: Path) -> Path:
+    """The two files of a bundle out of a .zip; nothing else in it is touched."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            for name, most in ((bundle.CARD, bundle.MAX_CARD_BYTES), (bundle.WEIGHTS, bundle.MAX_WEIGHT_BYTES)):
+                with archive.open(name) as packed:
+                    data = packed.read(most + 1)
+                if len(data) > most:
+                    raise ModelError(f"{source.name}: {name} is larger than {most} bytes")
+                (scratch / name).write_bytes(data)
+    except (zipfile.BadZipFile, KeyError, OSError, RuntimeError, NotImplementedError) as problem:
+        raise ModelError(f"{source.name}: neither a folder nor a .zip with {bundle.CARD} and {bundle.WEIGHTS}") from problem
+    return scratch
