@@ -105,17 +105,17 @@ def synapses(weight: F32, bias: F32, push: bool | None = None) -> Synapses:
     if np.abs(weight).max(initial=0) > 32767 or np.any(weight != np.rint(weight)):
         raise ValueError("weights must be integers from -32767 to 32767")
     density = np.count_nonzero(weight) / max(weight.size, 1)
-    push = density < DENSE if push is None else push
+    pushed = bool(density < DENSE) if push is None else push
     width = width_for(classes)
     passes = -(-classes // width)
     address, delay, neuron = np.nonzero(weight.transpose(1, 2, 0))
-    table = np.zeros((passes, 0 if push else addresses * delays, width), np.int16)
-    if not push:
+    table = np.zeros((passes, 0 if pushed else addresses * delays, width), np.int16)
+    if not pushed:
         padded = np.zeros((addresses * delays, passes * width), np.int16)
         padded[:, :classes] = weight.transpose(1, 2, 0).reshape(-1, classes)
         table = np.ascontiguousarray(np.moveaxis(padded.reshape(-1, passes, width), 1, 0))
     return Synapses(
-        bool(push), np.searchsorted(address, np.arange(addresses + 1)).astype(np.int64),
+        pushed, np.searchsorted(address, np.arange(addresses + 1)).astype(np.int64),
         delay.astype(np.int32), neuron.astype(np.int32), weight[neuron, address, delay].astype(np.int32),
         table.reshape(-1), bias.astype(np.int32), addresses, delays, passes, shape_of(width),
     )  # fmt: skip
@@ -192,9 +192,7 @@ def _advance(
 
 
 @kernel
-def _note(
-    t: T, address: I64, at: int, ends_us: int, now: int, arrivals: Arrivals, bank: Synapses
-) -> int:
+def _note(t: T, address: I64, at: int, ends_us: int, now: int, arrivals: Arrivals, bank: Synapses) -> int:
     """Take in the events before ``ends_us``; returns the first behind."""
     i = at
     while i < t.size and t[i] < ends_us:
@@ -260,6 +258,4 @@ def _pull(now: int, arrivals: Arrivals, bank: Synapses, sums: I32, codes: I32) -
     sums[:] = 0
     lane = sums.size // bank.passes
     for turn in range(bank.passes):
-        sum_rows(
-            bank.table, codes, 0, n, turn * bank.addresses * bank.delays, sums, turn * lane, bank.shape
-        )
+        sum_rows(bank.table, codes, 0, n, turn * bank.addresses * bank.delays, sums, turn * lane, bank.shape)

@@ -85,9 +85,7 @@ def start_bin(history: History, now: int) -> None:
 
 
 @kernel
-def note_events(
-    t: T, x: XY, y: XY, p: P, at: int, ends_us: int, history: History, every: int
-) -> int:
+def note_events(t: T, x: XY, y: XY, p: P, at: int, ends_us: int, history: History, every: int) -> int:
     """Remember the events of the open bin, those from ``at`` on and before ``ends_us``.
 
     Args:

@@ -167,9 +167,7 @@ def _count(past: U64, voxels: I64, height: int, width: int, delays: int, offsets
 
 
 @kernel
-def _gather(
-    past: U64, voxels: I64, height: int, width: int, delays: int, offsets: I64, index: I32
-) -> None:
+def _gather(past: U64, voxels: I64, height: int, width: int, delays: int, offsets: I64, index: I32) -> None:
     window = ~np.uint64(0) >> np.uint64(64 - delays)
     for i in range(voxels.shape[0]):
         k, row, column = voxels[i, 0], voxels[i, 1] - height // 2, voxels[i, 2] - width // 2

@@ -198,16 +198,20 @@ def advance(
 
 
 def _first(out: Found, n: int, with_evidence: bool, copy: bool) -> Found:
-    columns = (out.bin[:n], out.x[:n], out.y[:n], out.label[:n], out.total[:n], out.evidence[: n * with_evidence])
-    return Found(*(column.copy() for column in columns)) if copy else Found(*columns)
+    part = Found(
+        out.bin[:n], out.x[:n], out.y[:n], out.label[:n], out.total[:n], out.evidence[: n * with_evidence]
+    )  # fmt: skip
+    return _joined([part]) if copy else part
 
 
 def _joined(parts: list[Found]) -> Found:
     return Found(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("bin", "x", "y", "label", "total", "evidence")
-        )
+        np.concatenate([part.bin for part in parts]),
+        np.concatenate([part.x for part in parts]),
+        np.concatenate([part.y for part in parts]),
+        np.concatenate([part.label for part in parts]),
+        np.concatenate([part.total for part in parts]),
+        np.concatenate([part.evidence for part in parts]),
     )
 
 
@@ -268,10 +272,25 @@ def _evaluate(
                     chunk += 1
                     if chunk == _CHUNK:
                         _sum(lists, bank, row, chunk)
-                        n = _answer(lists, bank, now, row, chunk, n, out_bin, out_x, out_y, out_label, out_total, out_evidence)
+                        n = _answer(
+                            lists,
+                            bank,
+                            now,
+                            row,
+                            chunk,
+                            n,
+                            out_bin,
+                            out_x,
+                            out_y,
+                            out_label,
+                            out_total,
+                            out_evidence,
+                        )
                         chunk = 0
             _sum(lists, bank, row, chunk)
-            n = _answer(lists, bank, now, row, chunk, n, out_bin, out_x, out_y, out_label, out_total, out_evidence)
+            n = _answer(
+                lists, bank, now, row, chunk, n, out_bin, out_x, out_y, out_label, out_total, out_evidence
+            )
     for block in range(rows.size):
         while rows[block] != np.uint64(0):
             targets[block * 64 + trailing_zeros(rows[block])] = np.uint64(0)

@@ -73,7 +73,7 @@ def _taps(fraction: float, out: F32) -> None:
 def _slide(texture: F32, top: F64, left: F64, frames: F32, rows: F32) -> None:
     size, taps = frames.shape[1], np.empty(2 * REACH, np.float32)
     for k in range(frames.shape[0]):
-        y0, x0 = int(math.floor(top[k])), int(math.floor(left[k]))
+        y0, x0 = math.floor(top[k]), math.floor(left[k])
         _taps(top[k] - y0, taps)
         rows[:] = np.float32(0)
         for y in range(size):

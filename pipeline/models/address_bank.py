@@ -17,7 +17,7 @@ from pipeline.models.motif_bank import BankCard, Weights, prune
 class AddressCard(BankCard):
     """``model.json`` of a bank on addresses."""
 
-    kind: Literal["address_bank"] = "address_bank"
+    kind: Literal["address_bank"] = "address_bank"  # pyright: ignore[reportIncompatibleVariableOverride]
     address: Literal["x", "y", "pixel", "pixel_polarity"] = Field(
         description="what an event's address is: its column, row, y * width + x, or twice that + (1 if ON)"
     )
@@ -28,7 +28,9 @@ class AddressCard(BankCard):
     def addresses(self) -> int:
         """How many addresses there are."""
         pixels = self.width * self.height
-        return {"x": self.width, "y": self.height, "pixel": pixels, "pixel_polarity": 2 * pixels}[self.address]
+        return {"x": self.width, "y": self.height, "pixel": pixels, "pixel_polarity": 2 * pixels}[
+            self.address
+        ]
 
     def of_events(self, x: XY, y: XY, p: P) -> I64:
         """The address of each event."""

@@ -41,7 +41,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: str
+    kind: str = Field(description="what it is a bundle of")
     name: str = Field(pattern=NAME)
     version: str
     labels: tuple[MotifLabel, ...] = Field(min_length=1, max_length=4096)

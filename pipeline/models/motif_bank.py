@@ -32,7 +32,7 @@ class BankCard(Card):
 class MotifCard(BankCard):
     """``model.json`` of a bank on the pixel grid."""
 
-    kind: Literal["motif_bank"] = "motif_bank"
+    kind: Literal["motif_bank"] = "motif_bank"  # pyright: ignore[reportIncompatibleVariableOverride]
     contrast_flip: bool = False
 
 

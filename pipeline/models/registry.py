@@ -19,7 +19,10 @@ from pipeline.models.motif_bank import MotifBank
 
 ZOO = Path(__file__).parent / "zoo"
 Bank = MotifBank | AddressBank
-_KINDS: dict[str, type[MotifBank] | type[AddressBank]] = {"motif_bank": MotifBank, "address_bank": AddressBank}
+_KINDS: dict[str, type[MotifBank] | type[AddressBank]] = {
+    "motif_bank": MotifBank,
+    "address_bank": AddressBank,
+}
 
 
 def own() -> Path:
@@ -132,12 +135,17 @@ def _unpacked(source: Path, scratch: Path) -> Path:
     """The two files of a bundle out of a .zip; nothing else in it is touched."""
     try:
         with zipfile.ZipFile(source) as archive:
-            for name, most in ((bundle.CARD, bundle.MAX_CARD_BYTES), (bundle.WEIGHTS, bundle.MAX_WEIGHT_BYTES)):
+            for name, most in (
+                (bundle.CARD, bundle.MAX_CARD_BYTES),
+                (bundle.WEIGHTS, bundle.MAX_WEIGHT_BYTES),
+            ):
                 with archive.open(name) as packed:
                     data = packed.read(most + 1)
                 if len(data) > most:
                     raise ModelError(f"{source.name}: {name} is larger than {most} bytes")
                 (scratch / name).write_bytes(data)
     except (zipfile.BadZipFile, KeyError, OSError, RuntimeError, NotImplementedError) as problem:
-        raise ModelError(f"{source.name}: neither a folder nor a .zip with {bundle.CARD} and {bundle.WEIGHTS}") from problem
+        raise ModelError(
+            f"{source.name}: neither a folder nor a .zip with {bundle.CARD} and {bundle.WEIGHTS}"
+        ) from problem
     return scratch

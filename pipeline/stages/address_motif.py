@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from kernels import coincidence
 from kernels.motifs import Found
 from pipeline.models.address_bank import AddressBank
-from pipeline.packets import AFTER_GAP, WARM_UP, Packet, no_events
+from pipeline.packets import AFTER_GAP, WARM_UP, Events, Packet, no_events
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage
 from pipeline.stages.detecting import Decider, Threshold
 
@@ -33,7 +33,8 @@ class AddressMotifStage(Stage):
         card, above = bank.card, context.upstream
         if (above.width, above.height) != (card.width, card.height):
             raise Misfit(
-                "model", f"{card.name} is for {card.width}x{card.height} pixels, not {above.width}x{above.height}"
+                "model",
+                f"{card.name} is for {card.width}x{card.height} pixels, not {above.width}x{above.height}",
             )
         grid = (above.width, above.height, card.labels)
         super().__init__(main=Port("detections", *grid), evidence=Port("evidence", *grid))
@@ -46,6 +47,7 @@ class AddressMotifStage(Stage):
         self._seen_bin = coincidence.NO_BIN
 
     def work(self, packet: Packet) -> list[Packet]:
+        """See :class:`pipeline.stage.Stage`."""
         bin_us = self._card.bin_us
         self._seen_bin = packet.watermark_us // bin_us
         # The rows of the first bin that is still open are the earliest that can come.
@@ -54,15 +56,18 @@ class AddressMotifStage(Stage):
         return self._close((c["t"], c["x"], c["y"], c["p"]), self._seen_bin)
 
     def flush(self) -> list[Packet]:
+        """See :class:`pipeline.stage.Stage`."""
         last = int(self._arrivals.bins[coincidence.LAST])
         return self._close(no_events(), max(last, self._seen_bin) + 1)
 
     def reset(self, packet: Packet) -> None:
+        """See :class:`pipeline.stage.Stage`."""
         coincidence.forget(self._arrivals)
         self._decider.forget()
         self._after_gap = True
 
     def snapshot(self) -> Arrays:
+        """See :class:`pipeline.stage.Stage`."""
         a = self._arrivals
         return {
             "bits": a.bits.copy(), "stamp": a.stamp.copy(), "recent": a.recent.copy(), "ring": a.ring.copy(),
@@ -71,6 +76,7 @@ class AddressMotifStage(Stage):
         }  # fmt: skip
 
     def restore(self, arrays: Arrays) -> None:
+        """See :class:`pipeline.stage.Stage`."""
         a = self._arrivals
         for name, array in (("bits", a.bits), ("stamp", a.stamp), ("recent", a.recent), ("ring", a.ring),
                             ("bins", a.bins), ("level", self._decider.level)):  # fmt: skip
@@ -78,7 +84,7 @@ class AddressMotifStage(Stage):
         self._after_gap = bool(arrays["state"][0])
         self._watermark_us, self._seen_bin = int(arrays["state"][1]), int(arrays["state"][2])
 
-    def _close(self, events: tuple[NDArray[np.int64], ...], until_bin: int) -> list[Packet]:
+    def _close(self, events: Events, until_bin: int) -> list[Packet]:
         t, x, y, p = events
         address = self._card.of_events(x, y, p)
         found = coincidence.advance(t, address, self._arrivals, self._synapses, self._card.bin_us, until_bin)

@@ -79,7 +79,8 @@ class AtRandom(_Option):
 
 
 At = Annotated[
-    AtEvents | OnGrid | AtRandom, Field(description="{every: n} events, {grid: step} pixels or {random: share}")
+    AtEvents | OnGrid | AtRandom,
+    Field(description="{every: n} events, {grid: step} pixels or {random: share}"),
 ]
 
 
@@ -130,7 +131,13 @@ class Decider:
         if isinstance(self._threshold, RateThreshold):
             return -math.inf  # the number of rows steers it
         p = self._threshold.probability
-        return -math.inf if p <= 0 else (math.log(p) - math.log1p(-p)) / self._card.scale - 1 if p < 1 else math.inf
+        return (
+            -math.inf
+            if p <= 0
+            else (math.log(p) - math.log1p(-p)) / self._card.scale - 1
+            if p < 1
+            else math.inf
+        )
 
     def _integer(self, evidence: float) -> int:
         """Compared as integer sums, so that no rounding of a score can decide."""

@@ -42,8 +42,9 @@ class Rings:
     @property
     def angle_deg(self) -> F64:
         """Of each class; classes go direction by direction, within one from the first ring to the last."""
-        turned = np.array(self.turned_deg or (0.0,) * len(self.speeds))
-        return (np.arange(self.directions)[:, None] * (360 / self.directions) + turned).ravel()
+        turned = np.array(self.turned_deg or (0.0,) * len(self.speeds), np.float64)
+        even = np.arange(self.directions, dtype=np.float64) * (360 / self.directions)
+        return np.add.outer(even, turned).ravel()
 
     @property
     def speed(self) -> F64:
@@ -59,7 +60,9 @@ class Rings:
     def labels(self) -> tuple[MotifLabel, ...]:
         """What a bank calls them."""
         return tuple(
-            MotifLabel(name=f"{_word(angle)} {speed:g}", direction_deg=float(angle), speed_px_per_ms=float(speed))
+            MotifLabel(
+                name=f"{_word(angle)} {speed:g}", direction_deg=float(angle), speed_px_per_ms=float(speed)
+            )
             for angle, speed in zip(self.angle_deg, self.speed, strict=True)
         )
 

@@ -62,9 +62,7 @@ def frames(vx: float, vy: float, theta: float, cloud: Cloud, rng: np.random.Gene
     return made / made.std()
 
 
-def movie(
-    vx: float, vy: float, theta: float, label: int, cloud: Cloud, rng: np.random.Generator
-) -> Movie:
+def movie(vx: float, vy: float, theta: float, label: int, cloud: Cloud, rng: np.random.Generator) -> Movie:
     """Events of a cloud, as of :func:`kernels.scan.retina` at one standard deviation."""
     seen = frames(vx, vy, theta, cloud, rng)
     theta_event = float(np.diff(seen, axis=0).std(dtype=np.float64))

@@ -95,15 +95,15 @@ def compare(
 
     def one(i: int) -> list[tuple[int, int]]:
         movie, truth = make(i)
-        return [(answer(f.total, f.evidence), truth) for f in (evidence(b, movie, every) for b in banks.values())]
+        return [
+            (answer(f.total, f.evidence), truth) for f in (evidence(b, movie, every) for b in banks.values())
+        ]
 
     with ThreadPoolExecutor(threads) as pool:
         pairs = np.array(list(pool.map(one, range(n))))  # [trial, bank, (answer, truth)]
     right = (pairs[..., 0] == pairs[..., 1]).mean(axis=0)
     direction = (pairs[..., 0] // speeds == pairs[..., 1] // speeds).mean(axis=0)
-    return {
-        name: Score(float(right[i]), float(direction[i])) for i, name in enumerate(banks)
-    }
+    return {name: Score(float(right[i]), float(direction[i])) for i, name in enumerate(banks)}
 
 
 def report(
@@ -111,7 +111,12 @@ def report(
     threads: int,
 ) -> dict[str, Any]:  # fmt: skip
     """What a bank's card says of its accuracy: pruned, shortened, on training images, and before quantising."""
-    seed, n, speeds, flip = config.seed, config.test_movies, len(config.speeds_px_per_ms), config.contrast_flip
+    seed, n, speeds, flip = (
+        config.seed,
+        config.test_movies,
+        len(config.speeds_px_per_ms),
+        config.contrast_flip,
+    )
     held_out = trials(maker, "held_out", seed)
     whole = motifs.taps(weight, bias, flip)
     banks = {"whole": whole} | {

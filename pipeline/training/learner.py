@@ -58,8 +58,9 @@ class Learner:
         self.steps += 1
         slope = self._symmetric(self._slope)
         bias_slope = share.sum(axis=0)[self._classes].mean(axis=0).astype(np.float32)
-        learning.adam(self.weight, slope, *self._moments[:2], self.steps, rate)
-        learning.adam(self.bias, bias_slope, *self._moments[2:], self.steps, rate)
+        first, second, bias_first, bias_second = self._moments
+        learning.adam(self.weight, slope, first, second, self.steps, rate)
+        learning.adam(self.bias, bias_slope, bias_first, bias_second, self.steps, rate)
         bound = self._mask * np.abs(self.weight).max()
         np.clip(self.weight, -bound, bound, out=self.weight)
         return loss, accuracy
@@ -78,7 +79,12 @@ class Learner:
     def snapshot(self) -> Arrays:
         """All that a later :meth:`restore` needs."""
         moments = {f"moment{i}": moment.copy() for i, moment in enumerate(self._moments)}
-        return {"weight": self.weight.copy(), "bias": self.bias.copy(), "steps": np.array(self.steps), **moments}
+        return {
+            "weight": self.weight.copy(),
+            "bias": self.bias.copy(),
+            "steps": np.array(self.steps),
+            **moments,
+        }
 
     def restore(self, arrays: Arrays) -> None:
         """Go on from a snapshot."""

@@ -133,17 +133,23 @@ class _Run:
             progress(Told(learner.steps, config.steps, loss, accuracy, self._last))
 
     def _stale(self) -> bool:
-        return self.learner.steps - self.best_step >= self.config.patience * _VALIDATED_EVERY and self.best_step > 0
+        return (
+            self.learner.steps - self.best_step >= self.config.patience * _VALIDATED_EVERY
+            and self.best_step > 0
+        )
 
     def _batches(self, pool: ThreadPoolExecutor) -> Iterator[Batch]:
         """What each step that is left learns from; the next step's movies are made meanwhile."""
         steps = range(self.learner.steps, self.config.steps)
         ahead = [pool.submit(self._example, step, i) for step in steps[:1] for i in range(self.config.movies)]
         for step in steps:
-            waiting, ahead = ahead, [
-                pool.submit(self._example, step + 1, i)
-                for i in range(self.config.movies if step + 1 < self.config.steps else 0)
-            ]
+            waiting, ahead = (
+                ahead,
+                [
+                    pool.submit(self._example, step + 1, i)
+                    for i in range(self.config.movies if step + 1 < self.config.steps else 0)
+                ],
+            )
             yield joined([one.result() for one in waiting])
 
     def _example(self, step: int, i: int) -> Batch:
@@ -169,7 +175,7 @@ class _Run:
         weight, bias = self.best
         buffer = io.BytesIO()
         np.savez(
-            buffer, **self.learner.snapshot(), best_weight=weight, best_bias=bias,
+            buffer, allow_pickle=False, **self.learner.snapshot(), best_weight=weight, best_bias=bias,
             best=np.array([self.best_loss, self.best_step]), config=np.array(self.config.model_dump_json()),
         )  # fmt: skip
         part = self._path.with_suffix(".part")

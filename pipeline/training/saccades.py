@@ -80,13 +80,15 @@ def whiten(image: Image) -> Image:
 
 def cut(image: Image, side: int, view: View, rng: np.random.Generator) -> Image:
     """A square out of an image, magnified and turned; a small image goes on as its mirror image."""
-    zoom = math.exp(rng.uniform(*(math.log(z) for z in view.zoom)))
+    zoom = math.exp(rng.uniform(math.log(view.zoom[0]), math.log(view.zoom[1])))
     angle = rng.uniform(0, 2 * math.pi) if view.turn else 0.0
     if zoom < 1:  # no aliasing when the image shrinks
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.4 / zoom), np.float32)
     linear = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) / zoom
     reach = np.abs(linear).sum(axis=1) * side / 2
-    centre = [rng.uniform(min(r, n / 2), max(n - r, n / 2)) for r, n in zip(reach, image.shape[::-1], strict=True)]
+    centre = [
+        rng.uniform(min(r, n / 2), max(n - r, n / 2)) for r, n in zip(reach, image.shape[::-1], strict=True)
+    ]
     offset = np.array(centre) - linear @ np.array([side / 2, side / 2])
     return np.asarray(
         cv2.warpAffine(

@@ -90,7 +90,8 @@ class Slides(MovieMaker):
     def make(self, rng: np.random.Generator, split: str) -> Movie:
         """See :class:`MovieMaker`."""
         angle = rng.uniform(0, 2 * math.pi)
-        speed = math.exp(rng.uniform(*(math.log(v) for v in self.config.speed_range)))
+        slow, fast = self.config.speed_range
+        speed = math.exp(rng.uniform(math.log(slow), math.log(fast)))
         return self._at(speed * math.cos(angle), speed * math.sin(angle), rng, split)
 
     def trial(self, rng: np.random.Generator, split: str, label: int) -> Movie:

@@ -36,7 +36,7 @@ def dvs_trials(maker, seed, preset="noisy", size=128, bins=200):
         margin = 8
         side = size + math.ceil(float(np.ptp(path, axis=0).max())) + 2 * margin
         texture = saccades.cut(image, -(-side // 16) * 16, saccades.View(), rng)
-        low, high = path.min(axis=0), path.max(axis=0)
+        high = path.max(axis=0)
         left, top = ((high[k] - path[:, k]) + margin for k in (0, 1))
         frames = evaluation_frames(texture, top, left, size)
         config = PRESETS[preset].model_copy(update={"seed": i})

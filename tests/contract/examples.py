@@ -22,7 +22,14 @@ def _bank(name, shape, card, **more):
 _ON_SENSOR = {"address": "pixel_polarity", "width": SENSOR[0], "height": SENSOR[1]}
 _bank("apart", (5, 2, 6, 3, 5), MotifCard, competition="sigmoid", contrast_flip=True)
 _bank("columns", (3, SENSOR[0], 31), AddressCard, address="x", width=SENSOR[0], height=SENSOR[1])
-_bank("sparse", (9, 2 * SENSOR[0] * SENSOR[1], 31), AddressCard, competition="sigmoid", density=0.01, **_ON_SENSOR)
+_bank(
+    "sparse",
+    (9, 2 * SENSOR[0] * SENSOR[1], 31),
+    AddressCard,
+    competition="sigmoid",
+    density=0.01,
+    **_ON_SENSOR,
+)
 
 MOTIF = {"id": "motion", "kind": "motif", "model": "motif8"}
 

@@ -33,9 +33,7 @@ def test_both_strategies_equal_the_twin_however_it_is_cut(columns, bank, bin_us,
         for a, b in itertools.pairwise(places):
             found.append(coincidence.advance(t[a:b], address[a:b], past, synapses, bin_us, NO_BIN))
         found.append(coincidence.advance(t[:0], address[:0], past, synapses, bin_us, until))
-        rows = [
-            (int(k), sums.tolist()) for f in found for k, sums in zip(f.bin, f.evidence, strict=True)
-        ]
+        rows = [(int(k), sums.tolist()) for f in found for k, sums in zip(f.bin, f.evidence, strict=True)]
         assert rows == expected
 
 
@@ -59,7 +57,11 @@ def test_the_strategy_follows_the_density():
 
 @pytest.mark.parametrize(
     ("weight", "message"),
-    [(np.ones((1, 2, 65)), "at most 64"), (np.full((1, 2, 2), 0.5), "-32767"), (np.full((1, 2, 2), 2.0**23), r"2\^24")],
+    [
+        (np.ones((1, 2, 65)), "at most 64"),
+        (np.full((1, 2, 2), 0.5), "-32767"),
+        (np.full((1, 2, 2), 2.0**23), r"2\^24"),
+    ],
 )
 def test_banks_that_do_not_fit_are_refused(weight, message):
     with pytest.raises(ValueError, match=message):
