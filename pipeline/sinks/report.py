@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.sinks.statistics import DetectionStatistics, EventStatistics, FieldStatistics, mean_field
 
 ON, OFF, INK, SOFT = "#c8553d", "#2a6f97", "#1b1b1e", "#8a8a93"
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "polychrony", "font.family": "sans-serif", "font.size": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK,
     "xtick.color": INK, "ytick.color": INK, "axes.titlesize": 10, "axes.titlelocation": "left",
@@ -39,7 +39,7 @@ def write_report(
     detections: dict[str, DetectionStatistics], fields: dict[str, FieldStatistics],
 ) -> None:  # fmt: skip
     """Draw the plots and write the page."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         # An answer that is empty is an answer: it has figures, and nothing to plot.
         plots = [_event_rate(events), _event_image(events)] if events.events else []
         for name, found in detections.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +13,14 @@ from pipeline.models.bundle import MotifLabel
 
 _WORDS = ("right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right")
 
-_TURNS = tuple(
+TURNS = tuple(
     np.array(matrix)
     for matrix in (
         ((1, 0), (0, 1)), ((0, -1), (1, 0)), ((-1, 0), (0, -1)), ((0, 1), (-1, 0)),
         ((-1, 0), (0, 1)), ((1, 0), (0, -1)), ((0, 1), (1, 0)), ((0, -1), (-1, 0)),
     )
 )  # fmt: skip
-"""The quarter turns and mirrorings of a square, on (x, y)."""
+"""The quarter turns and, behind them, the mirrorings of a square, on (x, y)."""
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,35 @@ class Rings:
         return direction * len(self.speeds) + ring
 
     def symmetries(self, size: int) -> tuple[I64, I64]:
-        """Quarter turns and mirrorings that map the classes onto each other.
-
-        Returns:
-            places [g, size * size] and classes [g, class], as :func:`kernels.learning.symmetrise` takes them.
-        """
-        velocity, half = self.velocity, size // 2
-        dy, dx = (axis.ravel() - half for axis in np.mgrid[:size, :size])
-        places: list[I64] = []
-        classes: list[I64] = []
-        for turn in _TURNS:
+        """Those of a square that map the classes onto each other; see :func:`symmetries`."""
+        velocity = self.velocity
+        maps: list[I64 | None] = []
+        for turn in TURNS:
             distance = np.linalg.norm((velocity @ turn.T)[:, None] - velocity[None], axis=2)
-            if distance.min(axis=1).max() > 1e-9:
-                continue
+            maps.append(distance.argmin(axis=1) if distance.min(axis=1).max() < 1e-9 else None)
+        return symmetries(size, maps)
+
+
+def symmetries(size: int, maps: Sequence[I64 | None]) -> tuple[I64, I64]:
+    """Where places and classes go under the quarter turns and mirrorings of a square.
+
+    Args:
+        size: side of the kernel.
+        maps: per :data:`TURNS` the class that each class becomes; None where the classes do not allow it.
+
+    Returns:
+        places [g, size * size] and classes [g, class], as :func:`kernels.learning.symmetrise` takes them.
+    """
+    half = size // 2
+    dy, dx = (axis.ravel() - half for axis in np.mgrid[:size, :size])
+    places: list[I64] = []
+    classes: list[I64] = []
+    for turn, mapped in zip(TURNS, maps, strict=True):
+        if mapped is not None:
             moved = turn @ np.stack([dx, dy])
             places.append((moved[1] + half) * size + moved[0] + half)
-            classes.append(distance.argmin(axis=1))
-        return np.stack(places).astype(np.int64), np.stack(classes).astype(np.int64)
+            classes.append(mapped)
+    return np.stack(places).astype(np.int64), np.stack(classes).astype(np.int64)
 
 
 def _word(angle_deg: float) -> str:

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.training.classes import Rings
 
-MotionKind = Literal["saccades", "slides"]
+MotionKind = Literal[
+    "saccades", "slides", "clouds", "bars", "dots", "gratings", "looming", "rotation", "recordings"
+]
 
 
 class MotifTraining(BaseModel):
@@ -36,6 +38,9 @@ class MotifTraining(BaseModel):
     )
     leaves: int = Field(default=96, ge=0, description="dead-leaves images among the training images")
     images: str | None = Field(default=None, description="folder of the user's own images")
+    recordings: str | None = Field(
+        default=None, description="folder of the user's recordings, a folder a label; of motion `recordings`"
+    )
     test_movies: int = Field(default=160, ge=1)
     seed: int = 1
 
@@ -48,6 +53,8 @@ class MotifTraining(BaseModel):
     def _whole(self) -> Self:
         if self.size % 2 == 0:
             raise ValueError("size: a kernel has a centre, so its side is odd")
+        if (self.motion == "recordings") != (self.recordings is not None):
+            raise ValueError("recordings: a folder, of motion `recordings` and of no other")
         if self.turned_deg and len(self.turned_deg) != len(self.speeds_px_per_ms):
             raise ValueError("turned_deg: one for each of speeds_px_per_ms")
         return self
@@ -58,5 +65,8 @@ PRESETS = {
     "motif36": MotifTraining(
         name="motif36", motion="saccades", directions=12, speeds_px_per_ms=(0.25, 0.397, 0.63),
         turned_deg=(0.0, 15.0, 0.0), size=17, contrast_flip=True, steps=12_000, test_movies=1000,
+    ),
+    "looming": MotifTraining(
+        name="looming", motion="looming", size=21, delays=32, steps=4000, voxels=100,
     ),
 }  # fmt: skip

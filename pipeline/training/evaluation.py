@@ -21,7 +21,7 @@ from kernels.motifs import Taps
 from pipeline.models.motif_bank import prune
 from pipeline.training.config import MotifTraining
 from pipeline.training.movies import Movie
-from pipeline.training.sources import MovieMaker
+from pipeline.training.sources import HELD_OUT, TRAIN, MovieMaker
 
 SUREST = 0.15
 PRUNED = (0.17, 0.1, 0.03, 0.02, 0.0116, 0.0064, 0.0048, 0.0026, 0.00145)
@@ -55,7 +55,10 @@ def trials(maker: MovieMaker, split: str, seed: int) -> MakeTrial:
 
     def make(i: int) -> tuple[Movie, int]:
         truth = i % len(maker.labels)
-        return maker.trial(np.random.default_rng([seed, _TRIALS, i]), split, truth), truth
+        movie = maker.trial(np.random.default_rng([seed, _TRIALS, i]), split, truth)
+        if movie is None:
+            raise ValueError(f"{maker.config.motion}: no movie is of one class alone")
+        return movie, truth
 
     return make
 
@@ -111,32 +114,58 @@ def report(
     threads: int,
 ) -> dict[str, Any]:  # fmt: skip
     """What a bank's card says of its accuracy: pruned, shortened, on training images, and before quantising."""
-    seed, n, speeds, flip = (
-        config.seed,
-        config.test_movies,
-        len(config.speeds_px_per_ms),
-        config.contrast_flip,
-    )
-    held_out = trials(maker, "held_out", seed)
+    chance = round(1 / len(maker.labels), 4)
+    if maker.trial(np.random.default_rng(0), HELD_OUT, 0) is None:
+        return {"chance": chance, **by_voxel(config, maker, weight, bias, trained, scale)}
+    n, flip = config.test_movies, config.contrast_flip
+    speeds = len(config.speeds_px_per_ms) if maker.labels[0].direction_deg is not None else 1
+    held_out = trials(maker, HELD_OUT, config.seed)
     whole = motifs.taps(weight, bias, flip)
-    banks = {"whole": whole} | {
-        f"keep {keep:g}": motifs.taps(prune(weight, keep), bias, flip) for keep in PRUNED
-    }
     shorter = [d for d in (17, 15, 13, 11, 9, 6, 3) if d < config.delays]
+    banks = {"whole": whole}
+    banks |= {f"keep {keep:g}": motifs.taps(prune(weight, keep), bias, flip) for keep in PRUNED}
     banks |= {f"delays {d}": motifs.taps(weight[:, :, :d].copy(), bias, flip) for d in shorter}
     scores = compare(banks, held_out, n, speeds, threads)
-    known = compare({"whole": whole}, trials(maker, "train", seed + 1), min(n, 300), speeds, threads)
+    known = compare({"whole": whole}, trials(maker, TRAIN, config.seed + 1), min(n, 300), speeds, threads)
     movie, _ = held_out(0)
     return {
-        "what": f"{n} movies of one motion each, {movie.width}x{movie.height}, {len(movie.label)} bins; images never "
-        f"seen in training; mean evidence of the surest 15 % of the voxels of every {EVERY}th event",
-        "chance": round(1 / len(maker.labels), 4),
+        "what": f"{n} movies of one class each, such as {movie.width}x{movie.height}, {len(movie.label)} bins, of "
+        "what was not learned from; class with the largest mean evidence over the surest 15 % of the voxels of "
+        f"every {EVERY}th event",
+        "chance": chance,
         **scores["whole"].rounded(),
         "training_images": known["whole"].rounded(),
         "pruning": {f"{keep:g}": scores[f"keep {keep:g}"].rounded()["class"] for keep in PRUNED},
         "shortening": {str(d): scores[f"delays {d}"].rounded()["class"] for d in shorter},
         "quantising": quantising(config, held_out, weight, bias, trained, scale, min(n, 100)),
     }
+
+
+def by_voxel(
+    config: MotifTraining, maker: MovieMaker, weight: F32, bias: F32, trained: tuple[F64, F64], scale: float
+) -> dict[str, Any]:
+    """Share of the voxels of each class that are told, of movies that hold several classes."""
+    forms = [_flat(w, b) for w, b in ((weight * np.float32(scale), bias * np.float32(scale)), trained)]
+    n = len(maker.labels)
+    confusion = np.zeros((n, n), np.int64)
+    alike = voxels = 0
+    for i in range(config.test_movies):
+        movie = maker.make(np.random.default_rng([config.seed, _TRIALS, i]), HELD_OUT)
+        past = movie.past()
+        seen = movie.voxels(past, config.size, config.delays)[::EVERY]
+        inputs = learning.gather(past, seen, config.size, config.size, config.delays)
+        winners = [learning.logits(inputs, w, b, config.contrast_flip)[0].argmax(axis=1) for w, b in forms]
+        np.add.at(confusion, (movie.labels(seen), winners[0]), 1)
+        alike, voxels = alike + int((winners[0] == winners[1]).sum()), voxels + len(seen)
+    told = np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)
+    return {
+        "what": f"voxels of every {EVERY}th event of {config.test_movies} movies of what was not learned from; "
+        "class is the mean over the classes",
+        "class": round(float(told.mean()), 4),
+        "by_class": {label.name: round(float(share), 4) for label, share in zip(maker.labels, told, strict=True)},
+        "confusion": confusion.tolist(),
+        "quantising": {"voxels_with_the_same_winner": round(alike / max(voxels, 1), 5)},
+    }  # fmt: skip
 
 
 def quantising(

@@ -12,7 +12,6 @@ from kernels import learning
 from kernels.columns import F32, F64, I64
 from kernels.learning import Inputs
 from pipeline.stage import Arrays
-from pipeline.training.classes import Rings
 
 _CENTRE = 0.02
 """How the zero-delay tap at the centre starts: ON for, OFF against."""
@@ -24,25 +23,27 @@ class Learner:
     Args:
         size: side of the kernel, odd.
         delays: how many delays.
-        rings: the classes.
+        classes: how many.
+        symmetries: of places and classes; see :func:`kernels.learning.symmetrise`.
         contrast_flip: whether evidence is the maximum over both polarity assignments.
         rng: draws the first weights.
     """
 
     def __init__(
-        self, size: int, delays: int, rings: Rings, contrast_flip: bool, rng: np.random.Generator
-    ) -> None:
-        self._shape = size * size, delays, 2, len(rings)
+        self, size: int, delays: int, classes: int, symmetries: tuple[I64, I64], contrast_flip: bool,
+        rng: np.random.Generator,
+    ) -> None:  # fmt: skip
+        self._shape = size * size, delays, 2, classes
         self._flip = contrast_flip
         cone = light_cone(size, delays).reshape(delays, -1).T[:, :, None, None]
-        self._mask = np.broadcast_to(cone, self._shape).reshape(-1, len(rings)).astype(np.float32)
-        self._places, self._classes = rings.symmetries(size)
+        self._mask = np.broadcast_to(cone, self._shape).reshape(-1, classes).astype(np.float32)
+        self._places, self._classes = symmetries
         self.weight = (0.01 * rng.standard_normal(self._mask.shape) * self._mask).astype(np.float32)
         centre = self.weight.reshape(self._shape)[size * size // 2, 0]
         centre[0] -= _CENTRE
         centre[1] += _CENTRE
         self.weight = self._symmetric(self.weight)
-        self.bias = np.zeros(len(rings), np.float32)
+        self.bias = np.zeros(classes, np.float32)
         self._moments = [np.zeros_like(v) for v in (self.weight, self.weight, self.bias, self.bias)]
         self._slope = np.zeros_like(self.weight)
         self.steps = 0

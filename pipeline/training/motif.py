@@ -107,7 +107,12 @@ class _Run:
         self.config, self._path = config, out / CHECKPOINT
         self.maker: MovieMaker = maker(config)
         self.learner = Learner(
-            config.size, config.delays, config.rings, config.contrast_flip, np.random.default_rng(config.seed)
+            config.size,
+            config.delays,
+            len(self.maker.labels),
+            self.maker.symmetries(config.size),
+            config.contrast_flip,
+            np.random.default_rng(config.seed),
         )
         self.best = self.learner.bank()
         self.best_loss, self.best_step = math.inf, 0
@@ -168,7 +173,7 @@ class _Run:
         if len(voxels) > config.voxels:
             voxels = voxels[rng.choice(len(voxels), config.voxels, replace=False)]
         inputs = learning.gather(past, voxels, config.size, config.size, config.delays)
-        return inputs, movie.label[voxels[:, 0]]
+        return inputs, movie.labels(voxels)
 
     def _save(self) -> None:
         """By rename, so that a checkpoint is whole or not there."""

@@ -20,7 +20,7 @@ class Movie:
 
     Attributes:
         events: columns t us from 0, x, y, p.
-        label: [bins] the class of each bin; -1 where there is none to learn.
+        label: [bins] or [bins, height, width], the class of each bin or voxel; -1 where there is none to learn.
         width: of the sensor.
         height: of the sensor.
         bin_us: the width of a bin.
@@ -51,4 +51,10 @@ class Movie:
         k, rest = np.divmod(flat, (self.height - 2 * half) * (self.width - 2 * half))
         y, x = np.divmod(rest, self.width - 2 * half)
         voxels = np.stack([k + first, y + half, x + half], axis=1)
-        return voxels[self.label[voxels[:, 0]] >= 0]
+        return voxels[self.labels(voxels) >= 0]
+
+    def labels(self, voxels: I64) -> Labels:
+        """The class of each voxel (bin, y, x)."""
+        if self.label.ndim == 1:
+            return self.label[voxels[:, 0]]
+        return self.label[voxels[:, 0], voxels[:, 1], voxels[:, 2]]

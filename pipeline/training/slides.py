@@ -1,4 +1,4 @@
-"""Generated motion: crops of images that slide at a constant velocity under the DVS pixel model."""
+"""Generated motion: views of images that slide, loom or turn under the DVS pixel model."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kernels.columns import XY, P, T
+from kernels.columns import F64
 from pipeline.sources.emulator import Emulator, EmulatorConfig
 from pipeline.training.images import Image
-
-Columns = tuple[T, XY, XY, P]
+from pipeline.training.motions import Motion
+from pipeline.training.movies import Columns
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,12 @@ class Scene:
     noise_hz: float = 4.0
 
 
-def movie(
-    image: Image, vx: float, vy: float, scene: Scene, rng: np.random.Generator,
-) -> Columns:  # fmt: skip
-    """Events (t, x, y, p) of a random view of ``image`` that slides by (vx, vy) px/ms."""
+def movie(image: Image, motion: Motion, scene: Scene, rng: np.random.Generator) -> Columns:
+    """Events (t, x, y, p) of a random view of ``image`` that moves."""
     view = _View(image, scene, rng)
     theta = float(rng.uniform(*scene.theta))
     emulator = Emulator(EmulatorConfig(theta_on=theta, theta_off=theta), scene.size, scene.size)
-    parts = [emulator.feed(view.frame(vx * ms, vy * ms), ms * 1e-3) for ms in range(scene.duration_ms + 1)]
+    parts = [emulator.feed(view.frame(motion.matrix(ms)), ms * 1e-3) for ms in range(scene.duration_ms + 1)]
     parts.append(_noise(scene, rng))
     t, x, y, p = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     order = np.argsort(t, kind="stable")
@@ -68,9 +66,9 @@ class _View:
         self._centre = np.array([rng.uniform(margin, width - margin), rng.uniform(margin, height - margin)])
         self._size = scene.size
 
-    def frame(self, shift_x: float, shift_y: float) -> Image:
-        offset = self._centre - self._linear @ np.array([self._size / 2 + shift_x, self._size / 2 + shift_y])
-        matrix = np.column_stack([self._linear, offset])
+    def frame(self, moved: F64) -> Image:
+        offset = self._centre - self._linear @ np.full(2, self._size / 2)
+        matrix = np.column_stack([self._linear @ moved[:, :2], self._linear @ moved[:, 2] + offset])
         warped = cv2.warpAffine(
             self._image, matrix, (self._size, self._size),
             flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT,

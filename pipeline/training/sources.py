@@ -8,28 +8,65 @@ from pathlib import Path
 
 import numpy as np
 
+from kernels.columns import I64
+from pipeline import packets
+from pipeline.errors import UserError
 from pipeline.models.bundle import MotifLabel
-from pipeline.training import images, saccades, slides
+from pipeline.packets import Events
+from pipeline.sources import SourceError, open_source
+from pipeline.training import classes, clouds, images, saccades, shapes, slides
 from pipeline.training.config import MotifTraining
 from pipeline.training.images import Image
+from pipeline.training.motions import Motion, Sliding, Turning
 from pipeline.training.movies import Movie
 
 _LEAVES_PX = 512
 _NATURAL = 0.6
 """Share of the training movies that show natural images, where dead leaves are among them."""
 
+TRAIN, VALIDATION, HELD_OUT = "train", "validation", "held_out"
+
+
+class NoRecordings(UserError):
+    """The folder of labelled recordings is none."""
+
 
 class MovieMaker(ABC):
-    """Makes movies of one kind, from images kept apart by split.
+    """Makes movies of one kind, from material kept apart by split.
 
-    Args:
-        config: of the training.
+    Attributes:
+        labels: of the classes.
+        images: what each split is made of, for the card.
     """
+
+    labels: tuple[MotifLabel, ...]
+    images: dict[str, list[str]]
 
     def __init__(self, config: MotifTraining) -> None:
         self.config = config
-        self.labels: tuple[MotifLabel, ...] = config.rings.labels()
-        self.images: dict[str, list[str]] = {}
+
+    @abstractmethod
+    def make(self, rng: np.random.Generator, split: str) -> Movie:
+        """A movie to learn from."""
+
+    def trial(self, rng: np.random.Generator, split: str, label: int) -> Movie | None:
+        """A movie of one class, to be tested on; None where there are none, and voxels are tested instead."""
+        del rng, split, label
+        return None
+
+    def symmetries(self, size: int) -> tuple[I64, I64]:
+        """What the classes allow; see :func:`pipeline.training.classes.symmetries`."""
+        same = np.arange(len(self.labels))
+        return classes.symmetries(size, [same, *[None] * (len(classes.TURNS) - 1)])
+
+
+class _Pictures(MovieMaker):
+    """Movies of images: natural ones, dead leaves, the user's."""
+
+    def __init__(self, config: MotifTraining) -> None:
+        super().__init__(config)
+        self.labels = config.rings.labels()
+        self.images = {}
         self._natural: dict[str, list[Image]] = {}
         self._leaves = [
             images.dead_leaves(_LEAVES_PX, np.random.default_rng([config.seed, 7, i]))
@@ -37,38 +74,35 @@ class MovieMaker(ABC):
         ]
         if config.images is None:
             for split, names in (
-                ("train", images.TRAIN), ("validation", images.VALIDATION), ("held_out", images.HELD_OUT)
+                (TRAIN, images.TRAIN), (VALIDATION, images.VALIDATION), (HELD_OUT, images.HELD_OUT)
             ):  # fmt: skip
                 self._natural[split], self.images[split] = images.load(names), list(names)
         else:
             self._share(images.folder(Path(config.images)))
 
-    @abstractmethod
-    def make(self, rng: np.random.Generator, split: str) -> Movie:
-        """A movie to learn from."""
-
-    @abstractmethod
-    def trial(self, rng: np.random.Generator, split: str, label: int) -> Movie:
-        """A movie of one constant motion, to be tested on."""
+    def symmetries(self, size: int) -> tuple[I64, I64]:
+        """See :class:`MovieMaker`."""
+        return self.config.rings.symmetries(size)
 
     def image(self, rng: np.random.Generator, split: str) -> Image:
         """One of the split's images."""
         natural = self._natural[split]
-        if split == "train" and self._leaves and rng.random() > _NATURAL:
+        if split == TRAIN and self._leaves and rng.random() > _NATURAL:
             return self._leaves[int(rng.integers(len(self._leaves)))]
         return natural[int(rng.integers(len(natural)))]
 
     def _share(self, own: list[Image]) -> None:
         """The user's images: each eighth is held out, each eighth validates, the others are learned from."""
-        held, valid = max(1, len(own) // 8), max(1, len(own) // 8)
-        self._natural = {
-            "held_out": own[:held], "validation": own[held : held + valid] or own[:held],
-            "train": own[held + valid :] or own[held:] or own,
-        }  # fmt: skip
+        if len(own) < 3:
+            raise images.MissingImages(
+                f"{self.config.images}: has {len(own)} images; at least 3 are needed, to learn, validate and test"
+            )
+        part = max(1, len(own) // 8)
+        self._natural = {HELD_OUT: own[:part], VALIDATION: own[part : 2 * part], TRAIN: own[2 * part :]}
         self.images = {split: [f"{len(some)} of the user's"] for split, some in self._natural.items()}
 
 
-class Saccades(MovieMaker):
+class Saccades(_Pictures):
     """Whitened images that are scanned; see :mod:`pipeline.training.saccades`."""
 
     def make(self, rng: np.random.Generator, split: str) -> Movie:
@@ -84,7 +118,7 @@ class Saccades(MovieMaker):
         return saccades.movie(self.image(rng, split), self.config.rings, constant, view, rng)
 
 
-class Slides(MovieMaker):
+class Slides(_Pictures):
     """Images that slide under the DVS pixel model; see :mod:`pipeline.training.slides`."""
 
     def make(self, rng: np.random.Generator, split: str) -> Movie:
@@ -100,16 +134,181 @@ class Slides(MovieMaker):
         return self._at(float(vx), float(vy), rng, split)
 
     def _at(self, vx: float, vy: float, rng: np.random.Generator, split: str) -> Movie:
-        scene = slides.Scene()
-        events = slides.movie(self.image(rng, split), vx, vy, scene, rng)
-        bins = scene.duration_ms * 1000 // self.config.bin_us
-        label = np.full(bins, self.config.rings.nearest(vx, vy), np.int64)
-        return Movie(events, label, scene.size, scene.size, self.config.bin_us)
+        label = self.config.rings.nearest(vx, vy)
+        return under_pixels(self.image(rng, split), Sliding(vx, vy), label, self.config.bin_us, rng)
 
 
-_MAKERS: dict[str, type[MovieMaker]] = {"saccades": Saccades, "slides": Slides}
+class Drawn(Slides):
+    """Bars, dots or gratings that slide under the DVS pixel model; see :mod:`pipeline.training.shapes`."""
+
+    def __init__(self, config: MotifTraining) -> None:
+        super().__init__(config.model_copy(update={"leaves": 0}))
+        self.images = {split: [config.motion] for split in (TRAIN, VALIDATION, HELD_OUT)}
+
+    def image(self, rng: np.random.Generator, split: str) -> Image:
+        """Drawn anew each time."""
+        del split
+        return shapes.DRAWN[self.config.motion](192, rng)
+
+
+class Clouds(MovieMaker):
+    """Motion Clouds of any orientation; see :mod:`pipeline.training.clouds`."""
+
+    def __init__(self, config: MotifTraining) -> None:
+        super().__init__(config)
+        self.labels = config.rings.labels()
+        self.images = {split: ["Motion Clouds"] for split in (TRAIN, VALIDATION, HELD_OUT)}
+
+    def make(self, rng: np.random.Generator, split: str) -> Movie:
+        """See :class:`MovieMaker`."""
+        return self._at(int(rng.integers(len(self.labels))), clouds.Cloud(size=64, bins=100), rng)
+
+    def trial(self, rng: np.random.Generator, split: str, label: int) -> Movie:
+        """See :class:`MovieMaker`."""
+        return self._at(label, clouds.Cloud(), rng)
+
+    def symmetries(self, size: int) -> tuple[I64, I64]:
+        """See :class:`MovieMaker`."""
+        return self.config.rings.symmetries(size)
+
+    def _at(self, label: int, cloud: clouds.Cloud, rng: np.random.Generator) -> Movie:
+        vx, vy = self.config.rings.velocity[label]
+        return clouds.movie(float(vx), float(vy), rng.uniform(0, math.pi), label, cloud, rng)
+
+
+class Looming(_Pictures):
+    """Images that loom, recede or pass by; the first two are told near the point from which they spread."""
+
+    NAMES = ("looming", "receding", "passing")
+
+    def __init__(self, config: MotifTraining) -> None:
+        super().__init__(config)
+        self.labels = tuple(MotifLabel(name=name) for name in self.NAMES)
+
+    def make(self, rng: np.random.Generator, split: str) -> Movie:
+        """See :class:`MovieMaker`."""
+        kind = int(rng.integers(len(self.labels)))
+        size = slides.Scene().size
+        if kind == 2:
+            angle, speed = rng.uniform(0, 2 * math.pi), math.exp(rng.uniform(math.log(0.05), math.log(0.6)))
+            motion: Motion = Sliding(speed * math.cos(angle), speed * math.sin(angle))
+            where = 2
+        else:
+            centre = rng.uniform(size * 0.35, size * 0.65, 2)
+            motion = self._around((float(centre[0]), float(centre[1])), kind, rng)
+            y, x = np.mgrid[:size, :size]
+            distance = np.hypot(x - centre[0], y - centre[1])
+            where = np.where(distance < self.config.size / 3, kind, -1)
+        return under_pixels(self.image(rng, split), motion, where, self.config.bin_us, rng)
+
+    def symmetries(self, size: int) -> tuple[I64, I64]:
+        """All of them: what looms looms in any direction."""
+        return classes.symmetries(size, [np.arange(len(self.labels))] * len(classes.TURNS))
+
+    def _around(self, centre: tuple[float, float], kind: int, rng: np.random.Generator) -> Turning:
+        rate = math.exp(rng.uniform(math.log(0.008), math.log(0.03)))
+        return Turning(rate if kind == 0 else -rate, 0.0, centre)
+
+
+class Rotation(Looming):
+    """Images that turn, or pass by."""
+
+    NAMES = ("clockwise", "counter-clockwise", "passing")
+
+    def symmetries(self, size: int) -> tuple[I64, I64]:
+        """Quarter turns change nothing, a mirror changes the sense."""
+        same, other = np.arange(3), np.array([1, 0, 2])
+        return classes.symmetries(size, [same] * 4 + [other] * 4)
+
+    def _around(self, centre: tuple[float, float], kind: int, rng: np.random.Generator) -> Turning:
+        rate = math.exp(rng.uniform(math.log(0.01), math.log(0.06)))
+        return Turning(0.0, rate if kind == 0 else -rate, centre)
+
+
+class Recordings(MovieMaker):
+    """The user's recordings, a folder a label; each fifth of a label is held out, each fifth validates."""
+
+    BINS, SIDE = 100, 64
+
+    def __init__(self, config: MotifTraining) -> None:
+        super().__init__(config)
+        folder = Path(config.recordings or ".")
+        found = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        if len(found) < 2:
+            raise NoRecordings(f"{folder}: needs at least two folders, one a label, with recordings in them")
+        self.labels = tuple(MotifLabel(name=path.name) for path in found)
+        self._of: dict[str, list[list[tuple[Events, int, int]]]] = {
+            split: [[] for _ in found] for split in (TRAIN, VALIDATION, HELD_OUT)
+        }
+        self.images = {split: [] for split in self._of}
+        for label, path in enumerate(found):
+            files = sorted(file for file in path.iterdir() if file.is_file())
+            if len(files) < 3:
+                raise NoRecordings(f"{path}: has {len(files)} recordings; at least 3 are needed, to learn, "
+                                   "validate and test")  # fmt: skip
+            for i, file in enumerate(files):
+                split = HELD_OUT if i % 5 == 0 else VALIDATION if i % 5 == 1 else TRAIN
+                self._of[split][label].append(_read(file))
+                self.images[split].append(f"{path.name}/{file.name}")
+
+    def make(self, rng: np.random.Generator, split: str) -> Movie:
+        """A part of a recording: 100 bins of 64 x 64 pixels around one of its events."""
+        label = int(rng.integers(len(self.labels)))
+        of = self._of[split][label]
+        (t, x, y, p), width, height = of[int(rng.integers(len(of)))]
+        i, span = int(rng.integers(len(t))), self.BINS * self.config.bin_us
+        side_x, side_y = min(self.SIDE, width), min(self.SIDE, height)
+        left = int(np.clip(int(x[i]) - rng.integers(side_x), 0, width - side_x))
+        top = int(np.clip(int(y[i]) - rng.integers(side_y), 0, height - side_y))
+        start = int(t[i]) - int(rng.integers(span))
+        a, b = np.searchsorted(t, [start, start + span])
+        inside = (x[a:b] >= left) & (x[a:b] < left + side_x) & (y[a:b] >= top) & (y[a:b] < top + side_y)
+        columns = (
+            t[a:b][inside] - start, (x[a:b][inside] - left).astype(np.uint16),
+            (y[a:b][inside] - top).astype(np.uint16), p[a:b][inside],
+        )  # fmt: skip
+        return Movie(columns, np.full(self.BINS, label), side_x, side_y, self.config.bin_us)
+
+    def trial(self, rng: np.random.Generator, split: str, label: int) -> Movie:
+        """A whole recording."""
+        of = self._of[split][label]
+        (t, x, y, p), width, height = of[int(rng.integers(len(of)))]
+        bins = int(t[-1] - t[0]) // self.config.bin_us + 1
+        return Movie((t - t[0], x, y, p), np.full(bins, label), width, height, self.config.bin_us)
+
+
+def under_pixels(
+    image: Image, motion: Motion, label: int | I64, bin_us: int, rng: np.random.Generator
+) -> Movie:
+    """A movie of what DVS pixels see of an image that moves; ``label`` of all voxels, or of each pixel."""
+    scene = slides.Scene()
+    events = slides.movie(image, motion, scene, rng)
+    bins = scene.duration_ms * 1000 // bin_us
+    of_all = isinstance(label, int)
+    shape = (bins,) if of_all else (bins, scene.size, scene.size)
+    return Movie(events, np.broadcast_to(label, shape).astype(np.int64), scene.size, scene.size, bin_us)
+
+
+def _read(path: Path) -> tuple[Events, int, int]:
+    source = open_source(path)
+    events = packets.join([reading.events for reading in source.batches()])
+    if len(events[0]) == 0:
+        raise SourceError(f"{path}: holds no events")
+    return events, source.info.sensor.width, source.info.sensor.height
+
+
+_MAKERS: dict[str, type[MovieMaker]] = {
+    "saccades": Saccades, "slides": Slides, "clouds": Clouds, "bars": Drawn, "dots": Drawn,
+    "gratings": Drawn, "looming": Looming, "rotation": Rotation, "recordings": Recordings,
+}  # fmt: skip
 
 
 def maker(config: MotifTraining) -> MovieMaker:
-    """What makes the movies of a training."""
+    """What makes the movies of a training.
+
+    Raises:
+        MissingImages: its images are not there.
+        NoRecordings: its recordings are not there.
+        SourceError: one of them cannot be read.
+    """
     return _MAKERS[config.motion](config)

@@ -11,7 +11,7 @@ import typer
 from polychrony_client import PolychronyError
 
 from pipeline.errors import UserError
-from service.cli import analyze, bench, convert, demo, digest, info, serve, stream, train
+from service.cli import analyze, bench, convert, demo, digest, info, models, serve, stream, train
 from service.cli.console import note
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 for verb in (analyze, convert, info, stream, digest, serve, demo, bench):
     app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
 app.add_typer(train.app, name="train")
+app.add_typer(models.app, name="models")
 
 
 @app.callback(invoke_without_command=True)

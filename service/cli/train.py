@@ -1,14 +1,16 @@
-"""``polychrony train``: models from generated motion."""
+"""``polychrony train``: models from generated motion, or from the user's recordings."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
+from pydantic import ValidationError
 
 from pipeline.training import motif as motif_training
+from pipeline.training.config import PRESETS, MotifTraining, MotionKind
 from service.cli.console import note, out, progress
 from service.cli.options import AsJson
 
@@ -22,29 +24,59 @@ def _train() -> None:
 
 @app.command()
 def motif(
-    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
-    preset: Annotated[str, typer.Option(help=f"One of {', '.join(motif_training.PRESETS)}.")] = "motif8",
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps, instead of the preset's.")] = None,
+    out_dir: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the bundle; an interrupted run there goes on.")
+    ],
+    preset: Annotated[str, typer.Option(help=f"One of {', '.join(PRESETS)}.")] = "motif8",
+    name: Annotated[str | None, typer.Option(help="Name of the bank, instead of the preset's.")] = None,
+    motion: Annotated[
+        str | None, typer.Option(help=f"What it learns from: {', '.join(get_args(MotionKind))}.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of images, instead of the bundled ones.")] = None,
+    recordings: Annotated[
+        Path | None, typer.Option(help="Folder of recordings, a folder a label; implies that motion.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the kernel, pixels, odd.")] = None,
+    delays: Annotated[int | None, typer.Option(help="Delays, bins.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps, instead of the preset's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the preset's.")] = None,
     test_movies: Annotated[
-        int | None, typer.Option(min=1, help="Movies that it is tested on, instead of the preset's.")
+        int | None, typer.Option(help="Movies that it is tested on, instead of the preset's.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Movies made at a time; default: one a core.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a motif bank on natural images that slide under the DVS pixel model."""
-    if preset not in motif_training.PRESETS:
-        raise typer.BadParameter(f"allowed are {', '.join(motif_training.PRESETS)}", param_hint="--preset")
-    changes = {"steps": steps, "seed": seed, "test_movies": test_movies}
-    config = motif_training.PRESETS[preset].model_copy(
-        update={key: value for key, value in changes.items() if value is not None}
-    )
+    """Train a motif bank: softmax regression through time, by Adam, inside a light cone."""
+    changes = {
+        "name": name, "motion": "recordings" if recordings else motion, "size": size, "delays": delays,
+        "images": None if images is None else str(images), "steps": steps, "seed": seed,
+        "recordings": None if recordings is None else str(recordings), "test_movies": test_movies,
+    }  # fmt: skip
+    config = _configured(preset, {key: value for key, value in changes.items() if value is not None})
     with progress(f"training {config.name}", quiet=as_json) as advance:
 
-        def told(step: int, steps: int, loss: float, accuracy: float) -> None:
-            advance(step / steps, f"loss {loss:.3f}, voxels right {accuracy:.1%}")
+        def told(so_far: motif_training.Told) -> None:
+            seen = f", validation {so_far.validation[0]:.3f}" if so_far.validation else ""
+            advance(
+                so_far.step / so_far.steps,
+                f"loss {so_far.loss:.3f}{seen}, voxels right {so_far.accuracy:.1%}",
+            )
 
-        card = motif_training.train(config, out_dir, told)
+        card = motif_training.train(config, out_dir, told, threads)
     if as_json:
         out.print(json.dumps(card.accuracy), markup=False)
     else:
         note(f"{out_dir}: {json.dumps(card.accuracy, indent=2)}")
+
+
+def _configured(preset: str, changes: dict[str, Any]) -> MotifTraining:
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"allowed are {', '.join(PRESETS)}", param_hint="--preset")
+    try:
+        return MotifTraining.model_validate({**PRESETS[preset].model_dump(), **changes})
+    except ValidationError as problems:
+        first = problems.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else ""
+        raise typer.BadParameter(first["msg"], param_hint=option or None) from problems
