@@ -6,9 +6,11 @@ last event. Sides are padded by half a kernel, so that no window reaches beyond.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels._jit import kernel
 from kernels.columns import I64, U64, XY, P, T
@@ -18,6 +20,7 @@ NO_BIN = -(2**60)
 """The bin of a pixel that has seen nothing: further back than any delay."""
 
 OPEN, START, FRESH, COUNT = 0, 1, 2, 3
+_STATE = ("bits", "stamp", "recent", "targets", "rows", "bins")
 
 
 class History(NamedTuple):
@@ -74,6 +77,17 @@ def forget(history: History) -> None:
         array[:] = 0
     history.stamp[:] = NO_BIN
     history.bins[:] = NO_BIN, NO_BIN, 0, 0
+
+
+def saved(history: History) -> dict[str, NDArray[Any]]:
+    """All that a later :func:`load` needs, as copies."""
+    return {name: getattr(history, name).copy() for name in _STATE}
+
+
+def load(history: History, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Go on from what :func:`saved` gave."""
+    for name in _STATE:
+        getattr(history, name)[:] = arrays[name]
 
 
 @kernel

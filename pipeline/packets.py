@@ -9,6 +9,8 @@ field          t int64 us (end of the window), x, y uint16 (the tile's origin), 
                px/ms, confidence float32, flags uint32
 evidence       t int64 us (end of the bin), x, y uint16, evidence float32 [n, class],
                flags uint16
+motion         t int64 us (end of the window), vx, vy float32 px/ms, zoom float32 1/s, rotation
+               float32 rad/s, confidence float32, flags uint32: one movement of the whole view
 triggers       t int64 us, channel uint16, level uint16: an edge on a trigger input
 =============  ==============================================================================
 """
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from kernels.columns import XY, P, T
 
-Kind = Literal["events", "detections", "field", "evidence", "triggers"]
+Kind = Literal["events", "detections", "field", "evidence", "motion", "triggers"]
 Columns = dict[str, NDArray[Any]]
 Events = tuple[T, XY, XY, P]
 """The columns (t, x, y, p) of a recording, or of a part of one."""
@@ -40,6 +42,10 @@ DTYPES: dict[Kind, dict[str, type]] = {
     "field": {
         "t": np.int64, "x": np.uint16, "y": np.uint16,
         "vx": np.float32, "vy": np.float32, "confidence": np.float32, "flags": np.uint32,
+    },
+    "motion": {
+        "t": np.int64, "vx": np.float32, "vy": np.float32, "zoom": np.float32, "rotation": np.float32,
+        "confidence": np.float32, "flags": np.uint32,
     },
     "triggers": {"t": np.int64, "channel": np.uint16, "level": np.uint16},
     "evidence": {

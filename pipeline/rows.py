@@ -4,6 +4,7 @@
 detections    i64 t, u16 x, u16 y, u16 label, u16 flags, f32 score, u32 0           (24 bytes)
 field         i64 t, u16 x, u16 y, f32 vx, f32 vy, f32 confidence, u32 flags, u32 0 (32 bytes)
 evidence      i64 t, u16 x, u16 y, u32 0, then f32 per class
+motion        i64 t, f32 vx, f32 vy, f32 zoom, f32 rotation, f32 confidence, u32 flags (32 bytes)
 triggers      i64 t, u16 channel, u16 level, u32 0                                 (16 bytes)
 events        i64 t, u16 x, u16 y + 32768 p, u32 0                                  (16 bytes)
 ============  ================================================================================
@@ -31,6 +32,10 @@ _FIXED: dict[Kind, np.dtype[Any]] = {
     "field": np.dtype(
         [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("vx", "<f4"), ("vy", "<f4"),
          ("confidence", "<f4"), ("flags", "<u4"), ("zero", "<u4")]
+    ),
+    "motion": np.dtype(
+        [("t", "<i8"), ("vx", "<f4"), ("vy", "<f4"), ("zoom", "<f4"), ("rotation", "<f4"),
+         ("confidence", "<f4"), ("flags", "<u4")]
     ),
     "triggers": np.dtype([("t", "<i8"), ("channel", "<u2"), ("level", "<u2"), ("zero", "<u4")]),
     "events": np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("zero", "<u4")]),
@@ -106,6 +111,8 @@ def _canonical(rows: Rows) -> Rows:
         key = rows["channel"].astype(np.uint64) << np.uint64(16) | rows["level"].astype(np.uint64)
         order = tie_order(rows["t"].astype(np.int64), key)
         return rows if order is None else rows[order]
+    if "zoom" in names:  # one a window
+        return rows
     y, polarity = rows["y"], np.zeros(1, np.uint64)
     if names == _FIXED["events"].names:
         y, polarity = y & np.uint16(32767), (y >> np.uint16(15)).astype(np.uint64)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pipeline.errors import UserError
 from pipeline.models.motif_bank import MotifBank
 from pipeline.models.registry import Bank
 from pipeline.sinks.report import INK, OFF, ON, SOFT, STYLE
@@ -24,8 +25,6 @@ def write_kernels(path: Path, bank: Bank) -> None:
     Raises:
         UserError: the suffix names no type.
     """
-    from pipeline.errors import UserError
-
     with mpl.rc_context(STYLE):
         figure = draw(bank)
         try:
@@ -59,12 +58,16 @@ def kernels(bank: MotifBank) -> Figure:
                     axes.set_axis_off()
                     continue
                 most = max(float(np.abs(contrast[label, 1:]).max(initial=1)), 1.0)
-                axes.imshow(contrast[label, delay], cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+                axes.imshow(
+                    contrast[label, delay], cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest"
+                )
                 axes.spines[:].set_visible(False)
                 if row == 0:
                     axes.set_title(f"{delay * bank.card.bin_us / 1000:g} ms", fontsize=6, loc="center", pad=2)
                 if panel == 0:
-                    axes.set_ylabel(bank.card.labels[label].name, fontsize=5.5, rotation=0, ha="right", va="center")
+                    axes.set_ylabel(
+                        bank.card.labels[label].name, fontsize=5.5, rotation=0, ha="right", va="center"
+                    )
     return figure
 
 
@@ -84,7 +87,9 @@ def curves(bank: MotifBank) -> Figure | None:
     right.set(xlabel="share of the delays kept, shortest first")
     if len(bank.card.labels) == len(PAPER_CLASSES):
         left.plot(*zip(*PAPER_PRUNING, strict=True), "s--", color=OFF, label="Grimaldi & Perrinet 2023", ms=3)
-        right.plot(*zip(*PAPER_SHORTENING, strict=True), "s--", color=OFF, label="Grimaldi & Perrinet 2023", ms=3)
+        right.plot(
+            *zip(*PAPER_SHORTENING, strict=True), "s--", color=OFF, label="Grimaldi & Perrinet 2023", ms=3
+        )
     for axes in (left, right):
         axes.axhline(accuracy["chance"], color=SOFT, lw=0.8, ls=":")
         axes.legend(frameon=False, fontsize=7, loc="lower right")
@@ -98,7 +103,15 @@ PAPER_PRUNING = (
     (0.0048, 0.92), (0.0026, 0.86), (0.0020, 0.75), (0.00145, 0.475),
 )  # fmt: skip
 """(share of the weights kept, accuracy) of the authors' bank of 36 classes, on images that it had learned from."""
-PAPER_SHORTENING = ((1.0, 0.975), (0.71, 0.955), (0.62, 0.92), (0.52, 0.855), (0.43, 0.65), (0.24, 0.225), (0.05, 0.07))
+PAPER_SHORTENING = (
+    (1.0, 0.975),
+    (0.71, 0.955),
+    (0.62, 0.92),
+    (0.52, 0.855),
+    (0.43, 0.65),
+    (0.24, 0.225),
+    (0.05, 0.07),
+)
 """(share kept when the longest delays are dropped, accuracy) of the same."""
 
 
@@ -111,11 +124,11 @@ def _on_addresses(bank: Bank) -> Figure:
     classes = min(len(bank.weight), 16)
     figure = Figure((9, 1.2 * classes + 0.4), layout="constrained")
     grid: Any = figure.subplots(classes, 1, squeeze=False)[:, 0]
+    grid[-1].set(xlabel="address")
     for label, axes in enumerate(grid):
         shown = bank.weight[label].T
         most = max(float(np.abs(shown).max(initial=1)), 1.0)
         axes.imshow(shown, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
         axes.set_title(bank.card.labels[label].name, fontsize=7)
         axes.set(ylabel="delay")
-    axes.set(xlabel="address")
     return figure

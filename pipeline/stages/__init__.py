@@ -10,15 +10,22 @@ from pipeline.stage import StageConfig
 from pipeline.stages.background_activity import BackgroundActivity
 from pipeline.stages.crop import Crop
 from pipeline.stages.downsample import Downsample
+from pipeline.stages.global_motion import GlobalMotion
+from pipeline.stages.looming import Looming
 from pipeline.stages.motif import Motif
+from pipeline.stages.motion_energy import MotionEnergy
 from pipeline.stages.motion_field import MotionField
 from pipeline.stages.refractory import Refractory
 
 AnyStage = Annotated[
-    Crop | Downsample | Refractory | BackgroundActivity | Motif | MotionField, Field(discriminator="kind")
-]
+    Crop | Downsample | Refractory | BackgroundActivity
+    | Motif | MotionEnergy | MotionField | GlobalMotion | Looming,
+    Field(discriminator="kind"),
+]  # fmt: skip
 
 KINDS: dict[str, type[StageConfig]] = {
     config.model_fields["kind"].default: config
-    for config in (Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionField)
-}
+    for config in (
+        Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionEnergy, MotionField, GlobalMotion, Looming
+    )
+}  # fmt: skip

@@ -103,19 +103,14 @@ class _MotifStage(Stage):
         self._after_gap = True
 
     def snapshot(self) -> Arrays:
-        h = self._history
         return {
-            "bits": h.bits.copy(), "stamp": h.stamp.copy(), "recent": h.recent.copy(),
-            "targets": h.targets.copy(), "rows": h.rows.copy(), "bins": h.bins.copy(),
-            "level": self._decider.level.copy(),
+            **history.saved(self._history), "level": self._decider.level.copy(),
             "state": np.array([self._after_gap, self._watermark_us], np.int64),
         }  # fmt: skip
 
     def restore(self, arrays: Arrays) -> None:
-        h = self._history
-        for name, own in (("bits", h.bits), ("stamp", h.stamp), ("recent", h.recent), ("targets", h.targets),
-                          ("rows", h.rows), ("bins", h.bins), ("level", self._decider.level)):  # fmt: skip
-            own[:] = arrays[name]
+        history.load(self._history, arrays)
+        self._decider.level[:] = arrays["level"]
         self._after_gap, self._watermark_us = bool(arrays["state"][0]), int(arrays["state"][1])
 
     def _close(self, packet: Packet, until_bin: int) -> list[Packet]:

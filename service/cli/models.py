@@ -98,7 +98,7 @@ def _text(bank: Bank) -> str:
     seen = _described(bank)
     lines = [
         f"{seen['name']} {seen['version']}: {seen['kind']} of {len(bank.card.labels)} classes",
-        f"weights      {seen['weights']:,}, of which {seen['weights_not_zero']:,} are not zero; {seen['bytes']:,} bytes",
+        f"weights      {seen['weights']:,} ({seen['weights_not_zero']:,} not zero), {seen['bytes']:,} bytes",
         f"shape        {' x '.join(map(str, seen['shape']))}, bins of {bank.card.bin_us} us",
         f"classes      {', '.join(label.name for label in bank.card.labels)}",
         f"competition  {bank.card.competition}",

@@ -32,7 +32,9 @@ def motif(
     motion: Annotated[
         str | None, typer.Option(help=f"What it learns from: {', '.join(get_args(MotionKind))}.")
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of images, instead of the bundled ones.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of images, instead of the bundled ones.")
+    ] = None,
     recordings: Annotated[
         Path | None, typer.Option(help="Folder of recordings, a folder a label; implies that motion.")
     ] = None,

@@ -281,5 +281,5 @@ def _describe(feed: Feed) -> dict[str, Any]:
     }  # fmt: skip
 
 
-TYPES = {"detections": 16, "events": 17, "field": 18, "evidence": 19, "triggers": 21}
+TYPES = {"detections": 16, "events": 17, "field": 18, "evidence": 19, "triggers": 21, "motion": 22}
 """The wire's frame type per kind of rows."""

@@ -33,6 +33,11 @@ _bank(
 
 MOTIF = {"id": "motion", "kind": "motif", "model": "motif8"}
 
+FIELD = [
+    MOTIF,
+    {"kind": "motion_field", "input": "motion.evidence", "window_us": 3000, "tile": 7, "min_rows": 2},
+]
+
 EXAMPLES = {
     "crop": [[{"kind": "crop", "x": 3, "y": 5, "width": 20, "height": 11}]],
     "downsample": [[{"kind": "downsample", "factor": 3}]],
@@ -49,10 +54,14 @@ EXAMPLES = {
         [{**MOTIF, "model": "sparse", "threshold": {"evidence": 0.1}}],
         [{**MOTIF, "threshold": {"evidence": -1e6}, "at": {"random": 0.01, "seed": 5}}],
     ],
-    "motion_field": [
+    "motion_field": [FIELD],
+    "motion_energy": [[{"kind": "motion_energy", "size": 7, "delays": 9, "at": {"every": 2}}]],
+    "global_motion": [[*FIELD, {"kind": "global_motion", "tile": 7, "min_tiles": 3}]],
+    "looming": [
         [
-            MOTIF,
-            {"kind": "motion_field", "input": "motion.evidence", "window_us": 3000, "tile": 7, "min_rows": 2},
+            *FIELD,
+            {"kind": "global_motion", "tile": 7, "min_tiles": 3},
+            {"kind": "looming", "contact_within_us": 1_000_000_000, "min_confidence": 0.0, "windows": 1},
         ]
     ],
 }

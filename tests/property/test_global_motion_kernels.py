@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernels import global_motion
+from tests.reference import global_motion as naive
+
+
+@given(st.integers(0, 2**32), st.integers(0, 40))
+def test_the_fit_equals_its_twin(seed, n):
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(-100, 100, (2, n))
+    vx, vy = rng.standard_normal((2, n))
+    weight = rng.uniform(0.1, 1, n)
+    found, explained = global_motion.fit(x, y, vx, vy, weight)
+    twin, twin_explained = naive.fit(x, y, vx, vy, weight)
+    np.testing.assert_allclose(found, twin, rtol=1e-6, atol=1e-8)
+    assert explained == pytest.approx(twin_explained, abs=1e-6)
+
+
+def test_a_movement_is_found_although_a_fifth_of_the_tiles_move_by_themselves():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-150, 150, (2, 200))
+    truth = np.array([0.2, -0.1, 0.004, -0.003])
+    vx = truth[0] + truth[2] * x - truth[3] * y
+    vy = truth[1] + truth[2] * y + truth[3] * x
+    vx[:40] += 3.0
+    found, explained = global_motion.fit(x, y, vx, vy, np.ones(200))
+    np.testing.assert_allclose(found, truth, atol=1e-2)
+    assert 0 < explained < 1
+
+
+def test_tiles_in_one_place_cannot_tell():
+    found, explained = global_motion.fit(*np.ones((5, 8)))
+    assert (found == 0).all()
+    assert explained == 0
