@@ -32,7 +32,7 @@ def fit(x: F64, y: F64, vx: F64, vy: F64, weight: F64) -> tuple[F64, float]:
 
     Returns:
         (vx, vy px/ms, zoom 1/ms, rotation rad/ms) and the share, 0 to 1, of motion explained:
-        1 - sum w |v - model|^2 / sum w |v|^2. All zero where the tiles cannot tell (fewer than 3, or all in one place).
+        1 - sum w |v - model|^2 / sum w |v|^2. All zero where tiles cannot tell: fewer than 3, or in one place.
     """
     found = np.zeros(_UNKNOWNS)
     explained = _fit(x, y, vx, vy, weight, found)

@@ -231,3 +231,68 @@ def _adam(weight: F32, slope: F32, first: F32, second: F32, rate: float, correct
         second[i] += np.float32(0.001) * (slope[i] * slope[i] - second[i])
         root = np.sqrt(second[i] * np.float32(correction)) + np.float32(1e-8)
         weight[i] -= np.float32(rate) * first[i] / root
+
+
+def gather_bins(t: T, address: I64, bins: I64, bin_us: int, delays: int) -> Inputs:
+    """Active taps, address * delays + delay, of whole bins: what :mod:`kernels.coincidence` sums.
+
+    Args:
+        t: times [n], us, never falling.
+        address: [n].
+        bins: those to gather, ascending.
+        bin_us: the width of a bin.
+        delays: how many delays.
+    """
+    now = t // bin_us
+    starts, stops = np.searchsorted(now, bins - delays + 1), np.searchsorted(now, bins, side="right")
+    parts = [
+        np.unique(address[a:b] * delays + (k - now[a:b])) for k, a, b in zip(bins, starts, stops, strict=True)
+    ]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(part) for part in parts])]).astype(
+        np.int64
+    )
+    return Inputs(np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int32), offsets)
+
+
+def gather_events(
+    t: T, x: XY, y: XY, p: P, voxels: I64, height: int, width: int, delays: int, bin_us: int
+) -> Inputs:
+    """Active taps of a few voxels straight from the events; beyond the sensor there are none.
+
+    Args:
+        t: times [n], us, never falling.
+        x: columns [n]; so are ``y`` and ``p``.
+        y: see above.
+        p: see above.
+        voxels: (bin, y, x) [m, 3].
+        height: of the kernel, odd.
+        width: of the kernel, odd.
+        delays: how many delays.
+        bin_us: the width of a bin.
+    """
+    starts = np.searchsorted(t, (voxels[:, 0] - delays + 1) * bin_us)
+    stops = np.searchsorted(t, (voxels[:, 0] + 1) * bin_us)
+    found = np.empty(int((stops - starts).max(initial=0)), np.int64)
+    parts: list[NDArray[np.int64]] = []
+    for voxel, a, b in zip(voxels, starts, stops, strict=True):
+        n = _in_reach(t[a:b], x[a:b], y[a:b], p[a:b], voxel, height, width, delays, bin_us, found)
+        parts.append(np.unique(found[:n]))
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(part) for part in parts])]).astype(
+        np.int64
+    )
+    return Inputs(np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int32), offsets)
+
+
+@kernel
+def _in_reach(
+    t: T, x: XY, y: XY, p: P, voxel: I64, height: int, width: int, delays: int, bin_us: int, found: I64
+) -> int:
+    n = 0
+    for i in range(t.size):
+        dy = np.int64(y[i]) - voxel[1] + height // 2
+        dx = np.int64(x[i]) - voxel[2] + width // 2
+        if 0 <= dy < height and 0 <= dx < width:
+            delay = voxel[0] - t[i] // bin_us
+            found[n] = ((dy * width + dx) * delays + delay) * 2 + np.int64(p[i])
+            n += 1
+    return n

@@ -59,6 +59,7 @@ class Engine:
         self._doubts = doubts
         self._last_trigger_us = -1
         self.late_triggers = 0
+        self.labels_learned = self.labels_unused = 0
         self.graph = graph
         self.clock = clock or Clock()
         self.events = 0
@@ -96,6 +97,19 @@ class Engine:
     def heartbeat(self, t_us: int) -> list[Result]:
         """No later event is earlier than ``t_us``."""
         return self._through(self.clock.heartbeat(t_us))
+
+    def label(self, output: str, label: str | None, from_us: int, to_us: int) -> bool:
+        """What was seen in (from_us, to_us], for the stage behind an output; None to forget what it was taught.
+
+        Bins that close from now on are evaluated with what was learned.
+
+        Returns:
+            Whether the stage learned from it.
+        """
+        learned = self.graph.teach(output.partition(".")[0], label, from_us, to_us)
+        self.labels_learned += learned
+        self.labels_unused += not learned
+        return learned
 
     def gap(self, t_us: int) -> list[Result]:
         """The sender lost data before ``t_us``."""

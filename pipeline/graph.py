@@ -67,6 +67,11 @@ class Graph:
         """The end of the stream: close what is open."""
         return self._run([], closing=True)
 
+    def teach(self, name: str, label: str | None, from_us: int, to_us: int) -> bool:
+        """Tell a stage what was seen in (from_us, to_us]; whether it learned from it."""
+        stage = self._stages.get(name)
+        return stage is not None and stage.teach(label, from_us, to_us)
+
     def snapshot(self) -> dict[str, Arrays]:
         """The state of every stage."""
         return {name: stage.snapshot() for name, stage in self._stages.items()}

@@ -96,6 +96,15 @@ class Stage(ABC):
     def reset(self, packet: Packet) -> None:
         """Forget the past: ``packet`` comes after a gap."""
 
+    def teach(self, label: str | None, from_us: int, to_us: int) -> bool:
+        """Learn that a label was seen in (from_us, to_us], or with None forget what labels taught.
+
+        Returns:
+            Whether this stage had anything to learn from it.
+        """
+        del label, from_us, to_us
+        return False
+
     def snapshot(self) -> Arrays:
         """All state, as arrays that are not changed later."""
         return {}

@@ -18,6 +18,7 @@ from pipeline.packets import AFTER_GAP, WARM_UP, Kind, Packet
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 from pipeline.stages.address_motif import AddressMotifStage
 from pipeline.stages.detecting import At, AtEvents, Decider, EvidenceThreshold, Threshold
+from pipeline.stages.teaching import Pupil, Teaching
 
 
 class Motif(StageConfig):
@@ -37,6 +38,9 @@ class Motif(StageConfig):
     at: At = AtEvents(every=1)
     keep: float = Field(default=1.0, gt=0, le=1, description="fraction of the weights kept, largest first")
     delays: int | None = Field(default=None, ge=1, le=64, description="only so many of the shortest delays")
+    learn: Teaching | None = Field(
+        default=None, description="how it learns from labels that come with the stream"
+    )
 
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
@@ -44,6 +48,8 @@ class Motif(StageConfig):
         if isinstance(bank, AddressBank):
             if self.at != AtEvents(every=1):
                 raise Misfit("at", f"{self.model} is a bank on addresses, which has no places to choose from")
+            if self.learn is not None:
+                raise Misfit("learn", f"{self.model} is a bank on addresses, which does not learn on streams")
             return AddressMotifStage(bank, context, self.threshold, self.keep, self.delays)
         height, width = bank.weight.shape[-2:]
         if context.upstream.width < width or context.upstream.height < height:
@@ -83,6 +89,8 @@ class _MotifStage(Stage):
         self._all = "evidence" in self._wanted or ("" in self._wanted and self._decider.needs_evidence)
         self._history = history.new_history(width, height, self._taps.width, self._taps.height)
         self._lists = motifs.new_lists(width, height, self._taps)
+        self._config = config
+        self._pupil = Pupil(config.learn, bank, width, height) if config.learn else None
         self._after_gap = False
         self._watermark_us = 0
 
@@ -90,6 +98,9 @@ class _MotifStage(Stage):
         bin_us = self._bin_us
         # The rows of the first bin that is still open are the earliest that can come.
         self._watermark_us = (packet.watermark_us // bin_us + 1) * bin_us
+        if self._pupil:
+            c = packet.columns
+            self._pupil.remember((c["t"], c["x"], c["y"], c["p"]))
         return self._close(packet, packet.watermark_us // bin_us)
 
     def flush(self) -> list[Packet]:
@@ -100,18 +111,32 @@ class _MotifStage(Stage):
     def reset(self, packet: Packet) -> None:
         history.forget(self._history)
         self._decider.forget()
+        if self._pupil:
+            self._pupil.forget_events()
         self._after_gap = True
+
+    def teach(self, label: str | None, from_us: int, to_us: int) -> bool:
+        if self._pupil is None or not self._pupil.teach(label, from_us, to_us):
+            return False
+        self._taps = self._pupil.taps(self._config.keep, self._config.delays)
+        return True
 
     def snapshot(self) -> Arrays:
         return {
             **history.saved(self._history), "level": self._decider.level.copy(),
             "state": np.array([self._after_gap, self._watermark_us], np.int64),
+            **({f"pupil_{name}": array for name, array in self._pupil.snapshot().items()} if self._pupil else {}),
         }  # fmt: skip
 
     def restore(self, arrays: Arrays) -> None:
         history.load(self._history, arrays)
         self._decider.level[:] = arrays["level"]
         self._after_gap, self._watermark_us = bool(arrays["state"][0]), int(arrays["state"][1])
+        if self._pupil:
+            self._pupil.restore(
+                {name[6:]: array for name, array in arrays.items() if name.startswith("pupil_")}
+            )
+            self._taps = self._pupil.taps(self._config.keep, self._config.delays)
 
     def _close(self, packet: Packet, until_bin: int) -> list[Packet]:
         c = packet.columns

@@ -20,8 +20,9 @@ from kernels.columns import F32, F64
 from kernels.motifs import Taps
 from pipeline.models.motif_bank import prune
 from pipeline.training.config import MotifTraining
+from pipeline.training.labelled import HELD_OUT, TRAIN
 from pipeline.training.movies import Movie
-from pipeline.training.sources import HELD_OUT, TRAIN, MovieMaker
+from pipeline.training.sources import MovieMaker
 
 SUREST = 0.15
 PRUNED = (0.17, 0.1, 0.03, 0.02, 0.0116, 0.0064, 0.0048, 0.0026, 0.00145)

@@ -9,26 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from kernels.columns import I64
-from pipeline import packets
-from pipeline.errors import UserError
 from pipeline.models.bundle import MotifLabel
-from pipeline.packets import Events
-from pipeline.sources import SourceError, open_source
 from pipeline.training import classes, clouds, images, saccades, shapes, slides
 from pipeline.training.config import MotifTraining
 from pipeline.training.images import Image
+from pipeline.training.labelled import HELD_OUT, TRAIN, VALIDATION, Recording, by_label
 from pipeline.training.motions import Motion, Sliding, Turning
 from pipeline.training.movies import Movie
 
 _LEAVES_PX = 512
 _NATURAL = 0.6
 """Share of the training movies that show natural images, where dead leaves are among them."""
-
-TRAIN, VALIDATION, HELD_OUT = "train", "validation", "held_out"
-
-
-class NoRecordings(UserError):
-    """The folder of labelled recordings is none."""
 
 
 class MovieMaker(ABC):
@@ -226,40 +217,29 @@ class Rotation(Looming):
 
 
 class Recordings(MovieMaker):
-    """The user's recordings, a folder a label; each fifth of a label is held out, each fifth validates."""
+    """The user's recordings; see :mod:`pipeline.training.labelled`."""
 
     BINS, SIDE = 100, 64
 
     def __init__(self, config: MotifTraining) -> None:
         super().__init__(config)
-        folder = Path(config.recordings or ".")
-        found = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-        if len(found) < 2:
-            raise NoRecordings(f"{folder}: needs at least two folders, one a label, with recordings in them")
-        self.labels = tuple(MotifLabel(name=path.name) for path in found)
-        self._of: dict[str, list[list[tuple[Events, int, int]]]] = {
-            split: [[] for _ in found] for split in (TRAIN, VALIDATION, HELD_OUT)
+        found = by_label(Path(config.recordings or "."))
+        self.labels = tuple(MotifLabel(name=name) for name in found)
+        self._of = list(found.values())
+        self.images = {
+            split: [one.name for of in self._of for one in of[split]]
+            for split in (TRAIN, VALIDATION, HELD_OUT)
         }
-        self.images = {split: [] for split in self._of}
-        for label, path in enumerate(found):
-            files = sorted(file for file in path.iterdir() if file.is_file())
-            if len(files) < 3:
-                raise NoRecordings(f"{path}: has {len(files)} recordings; at least 3 are needed, to learn, "
-                                   "validate and test")  # fmt: skip
-            for i, file in enumerate(files):
-                split = HELD_OUT if i % 5 == 0 else VALIDATION if i % 5 == 1 else TRAIN
-                self._of[split][label].append(_read(file))
-                self.images[split].append(f"{path.name}/{file.name}")
 
     def make(self, rng: np.random.Generator, split: str) -> Movie:
         """A part of a recording: 100 bins of 64 x 64 pixels around one of its events."""
         label = int(rng.integers(len(self.labels)))
-        of = self._of[split][label]
-        (t, x, y, p), width, height = of[int(rng.integers(len(of)))]
+        one = self._one(rng, split, label)
+        t, x, y, p = one.events
         i, span = int(rng.integers(len(t))), self.BINS * self.config.bin_us
-        side_x, side_y = min(self.SIDE, width), min(self.SIDE, height)
-        left = int(np.clip(int(x[i]) - rng.integers(side_x), 0, width - side_x))
-        top = int(np.clip(int(y[i]) - rng.integers(side_y), 0, height - side_y))
+        side_x, side_y = min(self.SIDE, one.width), min(self.SIDE, one.height)
+        left = int(np.clip(int(x[i]) - rng.integers(side_x), 0, one.width - side_x))
+        top = int(np.clip(int(y[i]) - rng.integers(side_y), 0, one.height - side_y))
         start = int(t[i]) - int(rng.integers(span))
         a, b = np.searchsorted(t, [start, start + span])
         inside = (x[a:b] >= left) & (x[a:b] < left + side_x) & (y[a:b] >= top) & (y[a:b] < top + side_y)
@@ -271,10 +251,13 @@ class Recordings(MovieMaker):
 
     def trial(self, rng: np.random.Generator, split: str, label: int) -> Movie:
         """A whole recording."""
-        of = self._of[split][label]
-        (t, x, y, p), width, height = of[int(rng.integers(len(of)))]
-        bins = int(t[-1] - t[0]) // self.config.bin_us + 1
-        return Movie((t - t[0], x, y, p), np.full(bins, label), width, height, self.config.bin_us)
+        one = self._one(rng, split, label)
+        bins = int(one.events[0][-1]) // self.config.bin_us + 1
+        return Movie(one.events, np.full(bins, label), one.width, one.height, self.config.bin_us)
+
+    def _one(self, rng: np.random.Generator, split: str, label: int) -> Recording:
+        of = self._of[label][split]
+        return of[int(rng.integers(len(of)))]
 
 
 def under_pixels(
@@ -287,14 +270,6 @@ def under_pixels(
     of_all = isinstance(label, int)
     shape = (bins,) if of_all else (bins, scene.size, scene.size)
     return Movie(events, np.broadcast_to(label, shape).astype(np.int64), scene.size, scene.size, bin_us)
-
-
-def _read(path: Path) -> tuple[Events, int, int]:
-    source = open_source(path)
-    events = packets.join([reading.events for reading in source.batches()])
-    if len(events[0]) == 0:
-        raise SourceError(f"{path}: holds no events")
-    return events, source.info.sensor.width, source.info.sensor.height
 
 
 _MAKERS: dict[str, type[MovieMaker]] = {

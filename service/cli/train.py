@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from pipeline.models.motif_bank import BankCard
+from pipeline.training import addresses as address_training
 from pipeline.training import motif as motif_training
+from pipeline.training.addresses import AddressTraining
 from pipeline.training.config import PRESETS, MotifTraining, MotionKind
 from service.cli.console import note, out, progress
 from service.cli.options import AsJson
+
+_Config = TypeVar("_Config", bound=BaseModel)
 
 app = typer.Typer(help="Train models.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -67,6 +72,42 @@ def motif(
             )
 
         card = motif_training.train(config, out_dir, told, threads)
+    _told(out_dir, card, as_json)
+
+
+@app.command()
+def addresses(
+    recordings: Annotated[Path, typer.Option(help="Folder of recordings, a folder a label.")],
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
+    name: Annotated[str, typer.Option(help="Name of the bank.")] = "addresses",
+    address: Annotated[str, typer.Option(help="x, y, pixel or pixel_polarity.")] = "pixel_polarity",
+    method: Annotated[
+        str, typer.Option(help="delays: one delay a synapse, learned; taps: a weight for every delay.")
+    ] = "delays",
+    competition: Annotated[str, typer.Option(help="softmax, or sigmoid: each class by itself.")] = "softmax",
+    delays: Annotated[int, typer.Option(help="Delays, bins.")] = 31,
+    bin_us: Annotated[int, typer.Option(help="Width of a bin, us.")] = 1000,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Train a motif bank on addresses from labelled recordings: no neighbourhood, any delays."""
+    config = _validated(
+        AddressTraining,
+        {
+            "name": name, "recordings": str(recordings), "address": address, "method": method, "delays": delays,
+            "competition": competition, "bin_us": bin_us, "steps": steps, "seed": seed,
+        },
+    )  # fmt: skip
+    with progress(f"training {config.name}", quiet=as_json) as advance:
+        card = address_training.train(
+            config, out_dir,
+            lambda step, steps, loss, right: advance(step / steps, f"loss {loss:.3f}, bins right {right:.1%}"),
+        )  # fmt: skip
+    _told(out_dir, card, as_json)
+
+
+def _told(out_dir: Path, card: BankCard, as_json: bool) -> None:
     if as_json:
         out.print(json.dumps(card.accuracy), markup=False)
     else:
@@ -76,8 +117,12 @@ def motif(
 def _configured(preset: str, changes: dict[str, Any]) -> MotifTraining:
     if preset not in PRESETS:
         raise typer.BadParameter(f"allowed are {', '.join(PRESETS)}", param_hint="--preset")
+    return _validated(MotifTraining, {**PRESETS[preset].model_dump(), **changes})
+
+
+def _validated(kind: type[_Config], values: dict[str, Any]) -> _Config:
     try:
-        return MotifTraining.model_validate({**PRESETS[preset].model_dump(), **changes})
+        return kind.model_validate(values)
     except ValidationError as problems:
         first = problems.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else ""

@@ -145,3 +145,10 @@ def _check_label(frame: Frame) -> None:
         raise Refused(BAD_FRAME, "bad_frame", "a label is JSON") from problem
     if not isinstance(document, dict) or set(document) != _LABEL_KEYS:
         raise Refused(BAD_FRAME, "bad_frame", f"a label has the keys {', '.join(sorted(_LABEL_KEYS))}")
+    if not isinstance(document["output"], str) or not isinstance(document["label"], str | None):
+        raise Refused(BAD_FRAME, "bad_frame", "output is a text, and label a text or null")
+    span = document["from_us"], document["to_us"]
+    if any(type(t) is not int for t in span) or not 0 <= span[0] <= span[1] <= MAX_T_US:
+        raise Refused(
+            BAD_FRAME, "bad_frame", "from_us and to_us: integers, 0 <= from_us <= to_us <= 2^53 - 1"
+        )

@@ -43,6 +43,7 @@ class Progress:
     lag_us: int = 0
     shed_frames: int = 0
     shed_events: int = 0
+    labels_learned: int = 0
     labels_unused: int = 0
     beyond_time: int = 0
     """Events of camera bytes whose time is beyond what the protocol allows."""
@@ -212,9 +213,15 @@ class Runner:
                 self._decoder.rest = b""  # half a word of what was lost belongs to nothing
             self._publish(self.engine.gap(frame.t_us))
         elif frame.type == wire.LABEL:
-            self.progress.labels_unused += 1  # no stage here learns
+            self._label(frame)
         elif frame.type == wire.END:
             self._end(frame)
+
+    def _label(self, frame: Frame) -> None:
+        document = json.loads(bytes(frame.payload))  # the gate has checked it
+        self.engine.label(document["output"], document["label"], document["from_us"], document["to_us"])
+        self.progress.labels_learned = self.engine.labels_learned
+        self.progress.labels_unused = self.engine.labels_unused
 
     def _after_shedding(self, frame: Frame, t_us: int) -> None:
         """What follows shed frames follows a gap."""

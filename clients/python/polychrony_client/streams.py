@@ -132,6 +132,18 @@ class Stream:
         self._put(wire.HEARTBEAT, 0, t_us, 0)
         self._t_us = max(self._t_us, t_us)
 
+    def label(self, output: str, label: str | None, from_us: int, to_us: int) -> None:
+        """Say what was seen in (from_us, to_us], so that a stage with ``learn`` learns it.
+
+        Args:
+            output: of the stage.
+            label: one of its labels; None to forget all that labels have taught it.
+            from_us: stream time, us.
+            to_us: likewise; within what the stage remembers (``learn.memory_us``).
+        """
+        document = json.dumps({"output": output, "label": label, "from_us": from_us, "to_us": to_us}).encode()
+        self._put(wire.LABEL, 0, self._t_us, len(document), document)
+
     def gap(self, t_us: int) -> None:
         """Say that events before ``t_us`` were lost."""
         self._put(wire.GAP, 0, t_us, 0)
