@@ -52,7 +52,8 @@ class _MotionFieldStage(Stage):
         self._direction = np.array([math.radians(label.direction_deg or 0) for label in grid.labels])
         self._speed = np.array([label.speed_px_per_ms or 0 for label in grid.labels])
         tiles = (-(-grid.height // config.tile), -(-grid.width // config.tile))
-        self._posterior = np.zeros((*tiles, len(grid.labels)))
+        self._logits = np.zeros((*tiles, len(grid.labels)))
+        self._turned = np.zeros((*tiles, 3))
         self._count = np.zeros(tiles, np.int64)
         self._flags = np.zeros(tiles, np.uint32)
         self._window = NEVER
@@ -78,24 +79,31 @@ class _MotionFieldStage(Stage):
 
     def snapshot(self) -> Arrays:
         return {
-            "posterior": self._posterior.copy(), "count": self._count.copy(), "flags": self._flags.copy(),
+            "logits": self._logits.copy(), "turned": self._turned.copy(), "count": self._count.copy(),
+            "flags": self._flags.copy(),
             "state": np.array([self._window, self._watermark_us], np.int64),
         }  # fmt: skip
 
     def restore(self, arrays: Arrays) -> None:
-        self._posterior[:], self._count[:] = arrays["posterior"], arrays["count"]
-        self._flags[:] = arrays["flags"]
+        for name, own in (("logits", self._logits), ("turned", self._turned), ("count", self._count),
+                          ("flags", self._flags)):  # fmt: skip
+            own[:] = arrays[name]
         self._window, self._watermark_us = (int(v) for v in arrays["state"])
 
     def _add(self, c: Arrays) -> None:
-        motion.accumulate(c["evidence"], 1.0, c["x"], c["y"], self._tile, self._posterior, self._count)
+        motion.accumulate(
+            c["evidence"], 1.0, c["x"], c["y"], self._tile, self._direction,
+            self._logits, self._turned, self._count,
+        )  # fmt: skip
         at = (c["y"].astype(np.int64) // self._tile, c["x"].astype(np.int64) // self._tile)
         np.bitwise_or.at(self._flags, at, c["flags"].astype(np.uint32))
 
     def _close_before(self, window: int) -> list[Columns]:
         if self._window == NEVER or self._window >= window:
             return []
-        field = motion.velocity(self._posterior, self._count, self._direction, self._speed, self._min_rows)
+        field = motion.velocity(
+            self._logits, self._turned, self._count, self._direction, self._speed, self._min_rows
+        )
         rows = self._rows(*field)
         self._empty()
         return [rows]
@@ -115,5 +123,5 @@ class _MotionFieldStage(Stage):
         return Packet("field", columns, self._watermark_us)
 
     def _empty(self) -> None:
-        self._posterior[:], self._count[:], self._flags[:] = 0, 0, 0
+        self._logits[:], self._turned[:], self._count[:], self._flags[:] = 0, 0, 0, 0
         self._window = NEVER

@@ -1,16 +1,11 @@
 """Training: hidden motifs are found again, interrupted runs go on, and what cannot be trained is said."""
 
-import json
-
 import numpy as np
 import pytest
 
 from pipeline.models import registry
-from pipeline.models.motif_bank import MotifBank
-from pipeline.training import addresses, motif
+from pipeline.training import addresses
 from pipeline.training.addresses import AddressTraining
-from pipeline.training.classes import Rings
-from pipeline.training.config import MotifTraining
 
 ADDRESSES, DELAYS, LABELS = 24, 16, ("a", "b", "c")
 

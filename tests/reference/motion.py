@@ -1,25 +1,33 @@
-"""The motion field by its definition, tile by tile."""
+"""A motion field from evidence, tile by tile with numpy."""
 
 import math
 
+import numpy as np
 
-def field(sums, scale, xs, ys, tile, directions, speeds, min_count):
-    """{(tile_x, tile_y): (vx, vy, confidence)}."""
-    tiles = {}
-    for row, x, y in zip(sums, xs, ys, strict=True):
-        powers = [math.exp((value - max(row)) * scale) for value in row]
-        tiles.setdefault((x // tile, y // tile), []).append([value / sum(powers) for value in powers])
+
+def field(sums, scale, x, y, tile, width, height, direction, speed, min_count):
+    """{(tile_y, tile_x): (vx, vy, confidence)}."""
     found = {}
-    for key, rows in tiles.items():
-        if len(rows) < min_count:
-            continue
-        mass = [sum(column) for column in zip(*rows, strict=True)]
-        winner = directions[mass.index(max(mass))]
-        near = [c for c in range(len(mass)) if math.cos(directions[c] - winner) > 1e-9]
-        weight = sum(mass[c] for c in near)
-        vx = sum(mass[c] * speeds[c] * math.cos(directions[c]) for c in near) / weight
-        vy = sum(mass[c] * speeds[c] * math.sin(directions[c]) for c in near) / weight
-        ux = sum(m * math.cos(d) for m, d in zip(mass, directions, strict=True))
-        uy = sum(m * math.sin(d) for m, d in zip(mass, directions, strict=True))
-        found[key] = (vx, vy, math.hypot(ux, uy) / sum(mass))
+    for ty in range(-(-height // tile)):
+        for tx in range(-(-width // tile)):
+            inside = (y // tile == ty) & (x // tile == tx)
+            if inside.sum() < min_count or not inside.any():
+                continue
+            logits = sums[inside].astype(np.float64) * scale
+            share = np.exp(logits - logits.max(axis=1, keepdims=True))
+            share /= share.sum(axis=1, keepdims=True)
+            turned = share @ np.exp(1j * direction)
+            total = turned.sum()
+            angle = math.atan2(total.imag, total.real)
+            near = np.cos(direction - angle) > math.cos(math.radians(61))
+            joint = 3 * logits.mean(axis=0)[near]
+            weight = np.exp(joint - joint.max()) if near.any() else np.zeros(0)
+            pace = math.exp((weight * np.log(speed[near])).sum() / weight.sum()) if near.any() else 0.0
+            n, agreed = inside.sum(), (abs(total) / np.abs(turned).sum()) ** 2
+            sure = math.sqrt(max((n * agreed - 4) / (n - 4), 0)) if n > 4 else 0.0
+            found[ty, tx] = (
+                pace * math.cos(angle),
+                pace * math.sin(angle),
+                sure,
+            )
     return found
