@@ -24,15 +24,17 @@ from tempfile import mkdtemp
 from typing import Any
 
 from pipeline.engine import Engine, Result
+from pipeline.models import registry
 from pipeline.offline import EVERYTHING, Selection, engine_for, steps
 from pipeline.packets import Events
 from pipeline.rows import unpack
 from pipeline.sinks.recordings import CannotWrite
 from pipeline.sinks.report import write_report
-from pipeline.sinks.statistics import DetectionStatistics, EventStatistics, FieldStatistics
+from pipeline.sinks.statistics import DetectionStatistics, EventStatistics, FieldStatistics, MotionStatistics
 from pipeline.sinks.tables import JsonTable, ParquetTable, as_columns, events_port
 from pipeline.sources.base import Source
 from pipeline.spec import PipelineSpec
+from pipeline.stages.motif import Motif
 from pipeline.stages.motion_field import MotionField
 
 Progress = Callable[[float, int, dict[str, int]], None]
@@ -82,7 +84,10 @@ def _analyze_into(
             progress(step.done, writers.events.events, engine.rows)
     seconds = time.perf_counter() - started
     summary = _summary(source, spec, name, selection, engine, writers, seconds)
-    write_report(folder / "report.html", summary, writers.events, writers.detections, writers.fields)
+    banks = {config.id: registry.load(config.model) for config in spec.stages if isinstance(config, Motif)}
+    write_report(
+        folder / "report.html", summary, writers.events, writers.detections, writers.fields, writers.motions, banks
+    )  # fmt: skip
     summary["artifacts"] = sorted([*(path.name for path in folder.iterdir()), "summary.json"])
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
@@ -98,6 +103,7 @@ class _Writers:
         self.events = EventStatistics(sensor)
         self.detections: dict[str, DetectionStatistics] = {}
         self.fields: dict[str, FieldStatistics] = {}
+        self.motions: dict[str, MotionStatistics] = {}
         self._ports = engine.graph.outputs
         self._tables: dict[str, list[ParquetTable | JsonTable]] = {}
         self._event_table = files.enter_context(ParquetTable(folder / "events.parquet", events_port(sensor)))
@@ -110,6 +116,8 @@ class _Writers:
                 self.detections[name] = DetectionStatistics(port)
             elif port.kind == "field":
                 self.fields[name] = FieldStatistics(port, *_tile_and_window(spec, name))
+            elif port.kind == "motion":
+                self.motions[name] = MotionStatistics(port, _window_us(spec))
 
     def take(self, events: Events, results: list[Result]) -> None:
         """Write one step."""
@@ -123,6 +131,8 @@ class _Writers:
                 self.detections[result.output].add(columns)
             elif len(result.rows) and result.output in self.fields:
                 self.fields[result.output].add(columns)
+            elif len(result.rows) and result.output in self.motions:
+                self.motions[result.output].add(columns)
 
 
 def _summary(
@@ -149,7 +159,10 @@ def _summary(
             name: {label.name: int(n) for label, n in zip(found.port.labels, found.by_label, strict=True)}
             for name, found in writers.detections.items()
         },
-        "flags": {name: found.flags for name, found in {**writers.detections, **writers.fields}.items()},
+        "flags": {
+            name: found.flags
+            for name, found in {**writers.detections, **writers.fields, **writers.motions}.items()
+        },
         "seconds": round(seconds, 3),
         "events_per_second": round(seen.events / max(seconds, 1e-9)),
         "times_real_time": round(seen.duration_us / 1e6 / max(seconds, 1e-9), 3),
@@ -164,6 +177,11 @@ def _tile_and_window(spec: PipelineSpec, output: str) -> tuple[int, int]:
     """Pixels and us of what one row of a field stands for."""
     config = next(config for config in spec.stages if config.id == output.partition(".")[0])
     return (config.tile, config.window_us) if isinstance(config, MotionField) else (1, 1000)
+
+
+def _window_us(spec: PipelineSpec) -> int:
+    """The longest window of any field."""
+    return max((config.window_us for config in spec.stages if isinstance(config, MotionField)), default=1000)
 
 
 def _appear(part: Path, out: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UserError
 from pipeline.models.motif_bank import MotifBank
 from pipeline.models.registry import Bank
-from pipeline.sinks.report import INK, OFF, ON, SOFT, STYLE
+from pipeline.sinks.style import INK, OFF, ON, SOFT, STYLE
 
 _MOST_CLASSES = 48
 _PANELS = 7
@@ -34,11 +34,11 @@ def write_kernels(path: Path, bank: Bank) -> None:
 
 
 def draw(bank: Bank) -> Figure:
-    """Kernels, and the curves that the card holds."""
+    """A bank's weights."""
     return _on_pixels(bank) if isinstance(bank, MotifBank) else _on_addresses(bank)
 
 
-def kernels(bank: MotifBank) -> Figure:
+def _on_pixels(bank: MotifBank) -> Figure:
     """ON minus OFF weights, a row a class, a column a delay: what is red excites when ON, blue when OFF."""
     contrast: NDArray[np.float32] = bank.weight[:, 1] - bank.weight[:, 0]
     classes, delays = min(len(contrast), _MOST_CLASSES), contrast.shape[1]
@@ -71,7 +71,7 @@ def kernels(bank: MotifBank) -> Figure:
     return figure
 
 
-def curves(bank: MotifBank) -> Figure | None:
+def curves(bank: Bank) -> Figure | None:
     """Accuracy against the share of the weights that is kept, and against the delays that are kept."""
     accuracy = bank.card.accuracy
     if "pruning" not in accuracy:
@@ -113,10 +113,6 @@ PAPER_SHORTENING = (
     (0.05, 0.07),
 )
 """(share kept when the longest delays are dropped, accuracy) of the same."""
-
-
-def _on_pixels(bank: MotifBank) -> Figure:
-    return kernels(bank)
 
 
 def _on_addresses(bank: Bank) -> Figure:

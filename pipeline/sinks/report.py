@@ -11,18 +11,19 @@ from typing import Any
 import jinja2
 import matplotlib as mpl
 import numpy as np
-from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.sinks.statistics import DetectionStatistics, EventStatistics, FieldStatistics, mean_field
-
-ON, OFF, INK, SOFT = "#c8553d", "#2a6f97", "#1b1b1e", "#8a8a93"
-STYLE: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "polychrony", "font.family": "sans-serif", "font.size": 9,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK,
-    "xtick.color": INK, "ytick.color": INK, "axes.titlesize": 10, "axes.titlelocation": "left",
-}  # fmt: skip
+from pipeline.models.registry import Bank
+from pipeline.sinks import kernels
+from pipeline.sinks.statistics import (
+    DetectionStatistics,
+    EventStatistics,
+    FieldStatistics,
+    MotionStatistics,
+    mean_field,
+)
+from pipeline.sinks.style import INK, OFF, ON, SOFT, STYLE, direction_colour
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Plot:
 def write_report(
     path: Path, summary: dict[str, Any], events: EventStatistics,
     detections: dict[str, DetectionStatistics], fields: dict[str, FieldStatistics],
+    motions: dict[str, MotionStatistics], banks: dict[str, Bank],
 ) -> None:  # fmt: skip
     """Draw the plots and write the page."""
     with mpl.rc_context(STYLE):
@@ -50,6 +52,8 @@ def write_report(
                 if not len(field.mean.sums)
                 else [_mean_motion(name, field, events), _field_over_time(name, field, events)]
             )
+        plots += [_whole_view(name, motion, events) for name, motion in motions.items() if motion.rows]
+        plots += [plot for name, bank in banks.items() for plot in _bank(name, bank)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -57,12 +61,6 @@ def write_report(
     )
     page = environment.get_template("report.html.j2").render(summary=summary, plots=plots)
     path.write_text(page, encoding="utf-8")
-
-
-def direction_colour(direction_rad: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """The colour of a direction: hue goes around once, 0 = right, y grows downwards."""
-    hue = np.mod(np.asarray(direction_rad) / (2 * math.pi), 1)
-    return hsv_to_rgb(np.stack([hue, np.full_like(hue, 0.75), np.full_like(hue, 0.8)], axis=-1))
 
 
 def _event_rate(events: EventStatistics) -> Plot:
@@ -94,7 +92,7 @@ def _event_image(events: EventStatistics) -> Plot:
 def _directions(name: str, found: DetectionStatistics, events: EventStatistics) -> list[Plot]:
     labels = found.port.labels
     if not labels or any(label.direction_deg is None for label in labels):
-        return []
+        return [_labels(name, found, events)] if labels else []
     directions = sorted({label.direction_deg or 0.0 for label in labels})
     of = np.array([directions.index(label.direction_deg or 0.0) for label in labels])
     over_time = np.zeros((len(found.timeline.sums), len(directions)))
@@ -123,6 +121,53 @@ def _directions(name: str, found: DetectionStatistics, events: EventStatistics) 
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     note = "0° = right, 90° = down, as y grows downwards. One detection per pixel, bin and winning motif."
     return [Plot(f"Directions: {name}", note, _svg(figure))]
+
+
+def _labels(name: str, found: DetectionStatistics, events: EventStatistics) -> Plot:
+    """Detections a second of each label, where labels are no directions; the most frequent ones."""
+    figure = Figure((9, 2.6), layout="constrained")
+    axes = figure.subplots()
+    at = _seconds(found.timeline.edges_us, events)
+    rate = found.timeline.sums / (found.timeline.width_us * 1e-6)
+    for label in np.argsort(-found.by_label, kind="stable")[:8]:
+        axes.stairs(rate[:, label], at, baseline=None, lw=1.2, label=found.port.labels[label].name)
+    axes.set(xlabel="time since the first event [s]", ylabel="detections/s")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    return Plot(f"Labels: {name}", "The most frequent labels.", _svg(figure))
+
+
+def _whole_view(name: str, motion: MotionStatistics, events: EventStatistics) -> Plot:
+    figure = Figure((9, 3.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    at = _seconds(motion.mean.edges_us, events)
+    mean = motion.mean.sums[:, :4] / np.where(motion.mean.sums[:, 4:] > 0, motion.mean.sums[:, 4:], np.nan)
+    for axes, first, names in (
+        (upper, 0, ("vx (right > 0)", "vy (down > 0)")),
+        (lower, 2, ("zoom", "rotation")),
+    ):
+        for i, label in enumerate(names):
+            axes.stairs(mean[:, first + i], at, baseline=None, color=(ON, OFF)[i], lw=1.2, label=label)
+        axes.axhline(0, color=SOFT, lw=0.6)
+        axes.legend(frameon=False, ncols=2, loc="upper right")
+    upper.set(ylabel="pan, tilt [px/ms]")
+    lower.set(xlabel="time since the first event [s]", ylabel="zoom [1/s], rotation [rad/s]")
+    note = "One movement of the whole view; zoom above 0: it grows, rotation above 0: it turns clockwise."
+    return Plot(f"The whole view: {name}", note, _svg(figure))
+
+
+def _bank(name: str, bank: Bank) -> list[Plot]:
+    """What a detector looks for, and what pruning it costs."""
+    note = (
+        f"Model {bank.card.name} {bank.card.version}: what is red excites a class where events are ON, "
+        "what is blue where they are OFF; a column a delay."
+    )
+    plots = [Plot(f"Motifs of {name}", note, _svg(kernels.draw(bank)))]
+    curves = kernels.curves(bank)
+    if curves is not None:
+        plots.append(
+            Plot(f"Accuracy of {bank.card.name}", str(bank.card.accuracy.get("what", "")), _svg(curves))
+        )
+    return plots
 
 
 def _mean_motion(name: str, field: FieldStatistics, events: EventStatistics) -> Plot:

@@ -159,6 +159,27 @@ class FieldStatistics:
         count_flags(self.flags, columns["flags"])
 
 
+class MotionStatistics:
+    """The movement of the whole view over time, each row weighted by its confidence."""
+
+    COLUMNS = ("vx", "vy", "zoom", "rotation")
+
+    def __init__(self, port: Port, window_us: int) -> None:
+        self.port = port
+        self.rows = 0
+        self.flags = dict.fromkeys(FLAG_NAMES.values(), 0)
+        self.mean = Timeline(300, (len(self.COLUMNS) + 1,), window_us)
+
+    def add(self, columns: Columns) -> None:
+        """Take in rows."""
+        weight = columns["confidence"].astype(np.float64)
+        amounts = [*(weight * columns[name] for name in self.COLUMNS), weight]
+        for i, amount in enumerate(amounts):
+            self.mean.add(columns["t"] - 1, (np.full(len(weight), i),), amount)
+        self.rows += len(weight)
+        count_flags(self.flags, columns["flags"])
+
+
 @dataclass
 class MeanField:
     """Confidence-weighted mean velocity, px/ms, NaN where nothing was seen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -27,6 +28,11 @@ class GlobalMotion(StageConfig):
     kind: Literal["global_motion"] = "global_motion"
     tile: int = Field(default=16, ge=1, le=4096, description="side of the field's tiles, pixels")
     min_tiles: int = Field(default=6, ge=3, description="windows with fewer tiles stay silent")
+    min_spread: float = Field(
+        default=0.12, ge=0, le=0.3,
+        description="windows whose tiles lie closer to one line than this stay silent: their standard deviation across "
+        "it, over the smaller side of the view (0.29 where tiles are everywhere)",
+    )  # fmt: skip
     min_confidence: float = Field(
         default=0.0, ge=0, le=1, description="tiles less sure than this do not count"
     )
@@ -49,9 +55,14 @@ class _GlobalMotionStage(Stage):
         rows: list[tuple[float, ...]] = []
         for t, part in zip(windows, np.split(np.arange(len(c["t"])), starts[1:]), strict=False):
             tiles = part[sure[part]]
-            if len(tiles) >= self._config.min_tiles:
+            if len(tiles) >= self._config.min_tiles and self._spread(c, tiles) >= self._config.min_spread:
                 rows.append((int(t), *self._of_tiles(c, tiles), int(np.bitwise_or.reduce(c["flags"][tiles]))))
         return [Packet("motion", _columns(rows), packet.watermark_us)]
+
+    def _spread(self, c: Columns, tiles: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
+        """Deviation of the tiles from the line that fits them best, over the smaller side of the view."""
+        places = np.stack([c["x"][tiles], c["y"][tiles]]).astype(np.float64)
+        return math.sqrt(max(float(np.linalg.eigvalsh(np.cov(places))[0]), 0.0)) / min(self._grid)
 
     def _of_tiles(self, c: Columns, tiles: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[float, ...]:
         """(vx, vy, zoom, rotation, confidence)."""

@@ -61,7 +61,7 @@ class MotifTraining(BaseModel):
 
 
 PRESETS = {
-    "motif8": MotifTraining(),
+    "motif8": MotifTraining(contrast_flip=True, test_movies=400),
     "motif36": MotifTraining(
         name="motif36", motion="saccades", directions=12, speeds_px_per_ms=(0.25, 0.397, 0.63),
         turned_deg=(0.0, 15.0, 0.0), size=17, contrast_flip=True, steps=12_000, test_movies=1000,

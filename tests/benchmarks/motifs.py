@@ -283,13 +283,13 @@ def figures():
     """Pictures of the page; the curves are those of the card."""
     import matplotlib as mpl
 
-    from pipeline.sinks.report import STYLE
+    from pipeline.sinks.style import STYLE
 
     folder = ROOT / "docs" / "images"
     folder.mkdir(exist_ok=True)
     with mpl.rc_context(STYLE):
         drawings.curves(bank36()).savefig(folder / "motif36-curves.svg", metadata={"Date": None})
-        drawings.kernels(bank36()).savefig(folder / "motif36-kernels.png", dpi=110)
+        drawings.draw(bank36()).savefig(folder / "motif36-kernels.png", dpi=110)
     accuracy = bank36().card.accuracy
     pruned = {float(k): v for k, v in accuracy["pruning"].items()}
     paper = dict(drawings.PAPER_PRUNING)

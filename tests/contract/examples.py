@@ -56,11 +56,11 @@ EXAMPLES = {
     ],
     "motion_field": [FIELD],
     "motion_energy": [[{"kind": "motion_energy", "size": 7, "delays": 9, "at": {"every": 2}}]],
-    "global_motion": [[*FIELD, {"kind": "global_motion", "tile": 7, "min_tiles": 3}]],
+    "global_motion": [[*FIELD, {"kind": "global_motion", "tile": 7, "min_tiles": 3, "min_spread": 0.0}]],
     "looming": [
         [
             *FIELD,
-            {"kind": "global_motion", "tile": 7, "min_tiles": 3},
+            {"kind": "global_motion", "tile": 7, "min_tiles": 3, "min_spread": 0.0},
             {"kind": "looming", "contact_within_us": 1_000_000_000, "min_confidence": 0.0, "windows": 1},
         ]
     ],
