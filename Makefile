@@ -29,6 +29,7 @@ bench: $(DEV)
 	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,max
 	@$(BIN)/python -m tests.benchmarks.inputs --write
 	@PYTHONPATH=.:clients/python $(BIN)/python -m tests.benchmarks.packets
+	@$(BIN)/python -m tests.benchmarks.motifs --write
 
 # Hostile bytes: a million inputs for each decoder of our own, 20,000 for each library's. An hour.
 fuzz: $(DEV)
@@ -46,6 +47,7 @@ sample: $(DEV)
 
 train: $(DEV)
 	@$(BIN)/polychrony train motif --preset motif8 --out pipeline/models/zoo/motif8
+	@$(BIN)/polychrony train motif --preset motif36 --out pipeline/models/zoo/motif36
 
 clean:
 	rm -rf $(VENV) .polychrony .pytest_cache .hypothesis .ruff_cache

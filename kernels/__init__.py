@@ -12,7 +12,13 @@ an argument and a result. Kernels have plain twins in ``tests/reference/``.
     photoreceptor  what a DVS pixel sees: response, low-pass, noise, leak
     emulator    the DVS pixel's comparator: frames in, events out
     filters     refractory period, background activity
-    motifs      heterogeneous-delay motif detection
+    history     the recent past of every pixel, as bits
+    targets     where a detector is asked for an answer
+    motifs      heterogeneous-delay motif detection on the pixel grid
+    coincidence the same on addresses, without neighbourhood
+    posterior   from sums to probabilities and steered thresholds
     motion      evidence to a motion field, tile by tile
+    global_motion  a motion field to one movement of the whole view
     learning    the regression that trains a bank
+    scan        textures that slide, and the retina that banks are trained with
 """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba.core.event as numba_event
 import numpy as np
 
-from kernels import decode, events
+from kernels import coincidence, decode, events, history, motifs
+from kernels._sums import WIDTHS
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.sources.emulator import Emulator, EmulatorConfig
@@ -24,10 +26,15 @@ _SPECS: tuple[dict[str, Any], ...] = (
             {"id": "clean", "kind": "background_activity"},
             {"id": "motion", "kind": "motif", "model": "motif8", "threshold": {"probability": 0.5}},
             {"id": "field", "kind": "motion_field", "input": "motion.evidence", "min_rows": 1},
+            {"id": "camera", "kind": "global_motion", "min_tiles": 3, "min_spread": 0.0},
+            {"id": "alarm", "kind": "looming"},
+            {"id": "energy", "kind": "motion_energy", "input": "clean"},
+            {"id": "steered", "kind": "motif", "input": "clean", "model": "motif8", "at": {"grid": 4},
+             "threshold": {"rate_hz": 100}, "learn": {}},
         ],
-        "outputs": ["clean", "motion", "field"],
+        "outputs": ["clean", "motion", "field", "alarm", "energy", "steered"],
     },
-)
+)  # fmt: skip
 
 
 def on_compilation(callback: Callable[[str], None]) -> None:
@@ -46,7 +53,10 @@ def on_compilation(callback: Callable[[str], None]) -> None:
 
 def warm(progress: Callable[[float], None] = lambda _: None) -> None:
     """Run every kernel once on a little recording, with the very types that streams use."""
-    jobs: list[Callable[[], None]] = [_warm_emulator, _warm_decoders, *(_warmer(spec) for spec in _SPECS)]
+    jobs: list[Callable[[], None]] = [
+        _warm_emulator, _warm_decoders, *(_warmer(spec) for spec in _SPECS),
+        *(partial(_warm_detectors, width) for width in WIDTHS),
+    ]  # fmt: skip
     for i, job in enumerate(jobs):
         job()
         progress((i + 1) / len(jobs))
@@ -65,9 +75,25 @@ def _warmer(spec: dict[str, Any]) -> Callable[[], None]:
         engine = Engine(Graph(validate(spec), _SENSOR))
         t, x, y, p = _little_recording()
         engine.feed((t, x, y, p))
+        for name in spec["outputs"]:
+            engine.label(name, "right 0.45", 0, 40_000)
         engine.end()
 
     return job
+
+
+def _warm_detectors(lanes: int) -> None:
+    """Banks of every width that a table can have, whichever a user brings."""
+    t, x, y, p = _little_recording()
+    classes = min(lanes, 3 if lanes == WIDTHS[0] else lanes)
+    bias = np.zeros(classes, np.float32)
+    bank = motifs.taps(np.ones((classes, 2, 2, 3, 3), np.float32), bias, False)
+    past, lists = history.new_history(40, 30, 3, 3), motifs.new_lists(40, 30, bank)
+    motifs.advance(t, x, y, p, past, lists, bank, 1000, 2**60, True)
+    for push in (False, True):
+        synapses = coincidence.synapses(np.ones((classes, 40, 2), np.float32), bias, push)
+        arrivals = coincidence.new_arrivals(synapses)
+        coincidence.advance(t, x.astype(np.int64), arrivals, synapses, 1000, 2**20)
 
 
 def _warm_emulator() -> None:
