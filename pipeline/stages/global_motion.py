@@ -31,7 +31,7 @@ class GlobalMotion(StageConfig):
     min_spread: float = Field(
         default=0.12, ge=0, le=0.3,
         description="windows whose tiles lie closer to a line than this stay silent: their deviation from it over the "
-        "smaller side of the view, 0.29 where tiles are everywhere",
+        "view's smaller side, 0.29 where they are everywhere",
     )  # fmt: skip
     min_confidence: float = Field(
         default=0.0, ge=0, le=1, description="tiles less sure than this do not count"
