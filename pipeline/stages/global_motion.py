@@ -30,8 +30,8 @@ class GlobalMotion(StageConfig):
     min_tiles: int = Field(default=6, ge=3, description="windows with fewer tiles stay silent")
     min_spread: float = Field(
         default=0.12, ge=0, le=0.3,
-        description="windows whose tiles lie closer to a line than this stay silent: their deviation from it over the "
-        "view's smaller side, 0.29 where they are everywhere",
+        description="windows whose tiles lie closer to a line than this stay silent: their deviation from it, over "
+        "the smaller side of the view; 0.29 where tiles are everywhere",
     )  # fmt: skip
     min_confidence: float = Field(
         default=0.0, ge=0, le=1, description="tiles less sure than this do not count"
