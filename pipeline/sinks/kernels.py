@@ -39,8 +39,10 @@ def draw(bank: Bank) -> Figure:
 
 
 def _on_pixels(bank: MotifBank) -> Figure:
-    """ON minus OFF weights, a row a class, a column a delay: what is red excites when ON, blue when OFF."""
-    contrast: NDArray[np.float32] = bank.weight[:, 1] - bank.weight[:, 0]
+    """Signed root of ON minus OFF weights, a row a class, a column a delay: what is red excites when ON, blue when OFF."""
+    difference: NDArray[np.float32] = bank.weight[:, 1] - bank.weight[:, 0]
+    # Roots, or the few large weights would hide the many small ones.
+    contrast = np.sign(difference) * np.sqrt(np.abs(difference))
     classes, delays = min(len(contrast), _MOST_CLASSES), contrast.shape[1]
     shown = np.unique(np.linspace(0, delays - 1, min(_PANELS, delays)).round().astype(int))
     columns = 3 if classes > 8 else 1

@@ -115,7 +115,11 @@ FAILURES = [
         1,
         "pipeline: stages[0].kind: 'motiv' is no stage; allowed are crop",
     ),
-    (["analyze", "-p", "nothing"], 1, "'nothing' is neither a file nor a preset (denoise, egomotion, motion, motion36, view)"),
+    (
+        ["analyze", "-p", "nothing"],
+        1,
+        "'nothing' is neither a file nor a preset (denoise, egomotion, motion, motion36, view)",
+    ),
     (["convert", "a.csv", "out.xyz"], 1, "out.xyz: cannot write .xyz; allowed are .raw"),
     (["digest", "fake.parquet"], 1, "fake.parquet: not a readable Parquet file"),
     (["analyze", "a.csv", "--out", "note.mp4", "-p", "denoise"], 1, "note.mp4: exists and is no folder"),

@@ -64,11 +64,17 @@ def test_errors_are_problem_documents(client, method, path, body, status, blamed
 
 def test_pipelines_are_listed_and_validated(client):
     listed = client.request("GET", "/v1/pipelines").json()
-    assert {preset["name"] for preset in listed["presets"]} == {"denoise", "motion", "view"}
+    assert {preset["name"] for preset in listed["presets"]} == {
+        "denoise",
+        "egomotion",
+        "motion",
+        "motion36",
+        "view",
+    }
     assert "motif" in listed["kinds"]
     answer = client.request(
         "POST", "/v1/pipelines/validate",
-        json={"pipeline": listed["presets"][1]["pipeline"], "sensor": {"width": 64, "height": 48}},
+        json={"pipeline": listed["presets"][2]["pipeline"], "sensor": {"width": 64, "height": 48}},
     ).json()  # fmt: skip
     assert [output["name"] for output in answer["outputs"]] == ["motion", "field"]
     assert len(answer["outputs"][0]["labels"]) == 16
