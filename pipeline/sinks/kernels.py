@@ -39,7 +39,7 @@ def draw(bank: Bank) -> Figure:
 
 
 def _on_pixels(bank: MotifBank) -> Figure:
-    """Signed root of ON minus OFF weights, a row a class, a column a delay: what is red excites when ON, blue when OFF."""
+    """Signed roots of ON minus OFF weights, a row a class, a column a delay: red excites when ON, blue when OFF."""
     difference: NDArray[np.float32] = bank.weight[:, 1] - bank.weight[:, 0]
     # Roots, or the few large weights would hide the many small ones.
     contrast = np.sign(difference) * np.sqrt(np.abs(difference))
