@@ -126,4 +126,6 @@ def _validated(kind: type[_Config], values: dict[str, Any]) -> _Config:
     except ValidationError as problems:
         first = problems.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else ""
-        raise typer.BadParameter(first["msg"], param_hint=option or None) from problems
+        raise typer.BadParameter(
+            first["msg"].removeprefix("Value error, "), param_hint=option or None
+        ) from problems
