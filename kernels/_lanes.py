@@ -1,0 +1,206 @@
+"""The inner loops of spiking layers: channels side by side, eight lanes at a time.
+
+Written as vector instructions of LLVM, because numba cannot know that its arrays do not overlap, and so adds
+a row of 16 weights one by one or asks each time. Multiplications and additions are those of the
+equations, one rounding each (nothing is fused), so the plain twin gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 8
+"""Channels are padded to a multiple of this: a register of AVX2, two of NEON."""
+
+_I64, _F32 = ir.IntType(64), ir.FloatType()
+_VECTOR = ir.VectorType(_F32, LANES)
+
+
+def padded(channels: int) -> int:
+    """Channels and the lanes that fill up their last block."""
+    return -(-channels // LANES) * LANES
+
+
+class _Block:
+    """Loads and stores of one block of lanes."""
+
+    def __init__(self, builder: Any, lane: Any) -> None:
+        self._builder, self._lane = builder, lane
+
+    def _place(self, data: Any, at: Any) -> Any:
+        place = self._builder.gep(data, [self._builder.add(at, self._lane)])
+        return self._builder.bitcast(place, _VECTOR.as_pointer())
+
+    def load(self, data: Any, at: Any) -> Any:
+        return self._builder.load(self._place(data, at), align=4)
+
+    def store(self, value: Any, data: Any, at: Any) -> None:
+        self._builder.store(value, self._place(data, at), align=4)
+
+
+def _data(context: Any, builder: Any, signature: Any, args: Any, *which: int) -> list[Any]:
+    return [context.make_array(signature.args[i])(context, builder, args[i]).data for i in which]
+
+
+def _splat(builder: Any, scalar: Any) -> Any:
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), mask)
+
+
+def _blocks(builder: Any, lanes: Any) -> Any:
+    return cgutils.for_range_slice(builder, ir.Constant(_I64, 0), lanes, ir.Constant(_I64, LANES))
+
+
+@intrinsic
+def _add_scaled(_: Any, x: Any, at: Any, table: Any, row: Any, scale: Any, lanes: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        target, source = _data(context, builder, signature, args, 0, 2)
+        factor = _splat(builder, args[4])
+        with _blocks(builder, args[5]) as (lane, _):
+            block = _Block(builder, lane)
+            product = builder.fmul(block.load(source, args[3]), factor)
+            block.store(builder.fadd(block.load(target, args[1]), product), target, args[1])
+        return context.get_dummy_value()
+
+    index = types.int64
+    return types.none(x, index, table, index, types.float32, index), codegen
+
+
+add_scaled: Callable[..., None] = cast(Callable[..., None], _add_scaled)
+"""``add_scaled(x, at, table, row, scale, lanes)``, float32 and flat: x[at + lane] += table[row + lane] * scale."""
+
+
+@intrinsic
+def _charge_lif(
+    _: Any, v: Any, x: Any, at: Any, coefficient: Any, of: Any, stride: Any, rows: Any, late: Any, strict: Any,
+    lanes: Any,
+) -> Any:  # fmt: skip
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        potential, charge, values = _data(context, builder, signature, args, 0, 1, 3)
+        at, of, stride = args[2], args[4], args[5]
+        names = ("decay", "gain", "constant", "level", "after", "floor")
+
+        def coefficient_at(position: Any) -> Any:
+            return builder.add(of, builder.mul(stride, position))
+
+        places = {name: coefficient_at(builder.extract_value(args[6], i)) for i, name in enumerate(names)}
+        any_passing = cgutils.alloca_once_value(builder, ir.Constant(_I64, 0))
+        late, strict = args[7], args[8]
+        is_late = builder.icmp_signed("!=", late, ir.Constant(_I64, 0))
+        with _blocks(builder, args[9]) as (lane, _):
+            block = _Block(builder, lane)
+            c = {name: block.load(values, place) for name, place in places.items()}
+            before = block.load(potential, at)
+            u = builder.fmul(before, c["decay"])
+            u = builder.fadd(u, builder.fmul(block.load(charge, at), c["gain"]))
+            u = builder.fadd(u, c["constant"])
+            held = cgutils.alloca_once_value(builder, u)
+            with builder.if_then(is_late, likely=False):
+                above = builder.fcmp_ordered(">", before, c["level"])
+                at_least = builder.fcmp_ordered(">=", before, c["level"])
+                is_strict = builder.icmp_signed("!=", strict, ir.Constant(_I64, 0))
+                # Without a select between vectors of flags: NEON and AVX2 have none that is cheap.
+                for decides, flags in ((is_strict, above), (builder.not_(is_strict), at_least)):
+                    with builder.if_then(decides):
+                        less = builder.fsub(u, c["after"])
+                        subtracts = builder.icmp_signed("==", late, ir.Constant(_I64, 1))
+                        with builder.if_else(subtracts) as (then, otherwise):
+                            with then:
+                                builder.store(builder.select(flags, less, u), held)
+                            with otherwise:
+                                builder.store(builder.select(flags, c["after"], u), held)
+            u = builder.load(held)
+            u = builder.select(builder.fcmp_ordered(">=", u, c["floor"]), u, c["floor"])
+            block.store(u, potential, at)
+            block.store(ir.Constant(_VECTOR, [0.0] * LANES), charge, at)
+            flags = builder.bitcast(builder.fcmp_ordered(">=", u, c["level"]), ir.IntType(LANES))
+            bits = builder.shl(builder.zext(flags, _I64), builder.and_(lane, ir.Constant(_I64, 63)))
+            builder.store(builder.or_(builder.load(any_passing), bits), any_passing)
+        return builder.load(any_passing)
+
+    index = types.int64
+    signature = types.int64(v, x, index, coefficient, index, index, rows, index, index, index)
+    return signature, codegen
+
+
+charge_lif: Callable[..., int] = cast(Callable[..., int], _charge_lif)
+"""``charge_lif(v, x, at, coefficient, of, stride, rows, late, strict, lanes)``: v = max(decay v + gain x +
+constant, floor), x = 0; returns which lanes reach their level. ``rows`` are the rows of decay, gain, constant,
+level, after and floor; ``late`` is 1 where what passed its level before is reduced by ``after`` now, 2 where
+it is set to it. Bit k of what it returns is of lane k, and of k + 64 ..."""
+
+
+@intrinsic
+def _charge_synapse(
+    _: Any, i: Any, x: Any, at: Any, coefficient: Any, of: Any, stride: Any, rows: Any, lanes: Any
+) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        current, arriving, values = _data(context, builder, signature, args, 0, 1, 3)
+        kept_at, weight_at, bias_at = (
+            builder.add(args[4], builder.mul(args[5], builder.extract_value(args[6], row)))
+            for row in range(3)
+        )
+        with _blocks(builder, args[7]) as (lane, _):
+            block = _Block(builder, lane)
+            decayed = builder.fmul(block.load(current, args[2]), block.load(values, kept_at))
+            drive = builder.fadd(block.load(arriving, args[2]), block.load(values, bias_at))
+            now = builder.fadd(decayed, builder.fmul(drive, block.load(values, weight_at)))
+            block.store(now, current, args[2])
+            block.store(now, arriving, args[2])
+        return context.get_dummy_value()
+
+    index = types.int64
+    return types.none(i, x, index, coefficient, index, index, rows, index), codegen
+
+
+charge_synapse: Callable[..., None] = cast(Callable[..., None], _charge_synapse)
+"""``charge_synapse(i, x, at, coefficient, of, stride, rows, lanes)``: i = kept i + weight (x + bias), x = i.
+``rows`` are the rows of kept, weight and bias."""
+
+
+@intrinsic
+def _multiply(_: Any, v: Any, at: Any, coefficient: Any, of: Any, times: Any, lanes: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values, factors = _data(context, builder, signature, args, 0, 2)
+        with _blocks(builder, args[5]) as (lane, _):
+            block = _Block(builder, lane)
+            factor = block.load(factors, args[3])
+            held = cgutils.alloca_once_value(builder, block.load(values, args[1]))
+            with cgutils.for_range(builder, args[4]):
+                builder.store(builder.fmul(builder.load(held), factor), held)
+            block.store(builder.load(held), values, args[1])
+        return context.get_dummy_value()
+
+    index = types.int64
+    return types.none(v, index, coefficient, index, index, index), codegen
+
+
+multiply: Callable[..., None] = cast(Callable[..., None], _multiply)
+"""``multiply(v, at, coefficient, of, times, lanes)``: v[at + lane] *= coefficient[of + lane], so many times over."""
+
+
+@intrinsic
+def _any_nonzero(_: Any, v: Any, at: Any, lanes: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (values,) = _data(context, builder, signature, args, 0)
+        found = cgutils.alloca_once_value(builder, ir.Constant(_I64, 0))
+        zero = ir.Constant(_VECTOR, [0.0] * LANES)
+        with _blocks(builder, args[2]) as (lane, _):
+            block = _Block(builder, lane)
+            flags = builder.fcmp_ordered("!=", block.load(values, args[1]), zero)
+            some = builder.zext(builder.bitcast(flags, ir.IntType(LANES)), _I64)
+            builder.store(builder.or_(builder.load(found), some), found)
+        return builder.load(found)
+
+    return types.int64(v, types.int64, types.int64), codegen
+
+
+any_nonzero: Callable[..., int] = cast(Callable[..., int], _any_nonzero)
+"""``any_nonzero(v, at, lanes)``: not 0 where a lane is not."""
