@@ -109,13 +109,18 @@ def _charge_lif(
                 # Without a select between vectors of flags: NEON and AVX2 have none that is cheap.
                 for decides, flags in ((is_strict, above), (builder.not_(is_strict), at_least)):
                     with builder.if_then(decides):
-                        less = builder.fsub(u, c["after"])
-                        subtracts = builder.icmp_signed("==", late, ir.Constant(_I64, 1))
-                        with builder.if_else(subtracts) as (then, otherwise):
-                            with then:
-                                builder.store(builder.select(flags, less, u), held)
-                            with otherwise:
-                                builder.store(builder.select(flags, c["after"], u), held)
+                        fresh = builder.fadd(
+                            builder.fmul(c["after"], c["decay"]),
+                            builder.fmul(block.load(charge, at), c["gain"]),
+                        )
+                        choices = (
+                            (1, builder.fsub(u, c["after"])),
+                            (2, c["after"]),
+                            (3, builder.fadd(fresh, c["constant"])),
+                        )
+                        for kind, value in choices:
+                            with builder.if_then(builder.icmp_signed("==", late, ir.Constant(_I64, kind))):
+                                builder.store(builder.select(flags, value, u), held)
             u = builder.load(held)
             u = builder.select(builder.fcmp_ordered(">=", u, c["floor"]), u, c["floor"])
             block.store(u, potential, at)
@@ -133,8 +138,8 @@ def _charge_lif(
 charge_lif: Callable[..., int] = cast(Callable[..., int], _charge_lif)
 """``charge_lif(v, x, at, coefficient, of, stride, rows, late, strict, lanes)``: v = max(decay v + gain x +
 constant, floor), x = 0; returns which lanes reach their level. ``rows`` are the rows of decay, gain, constant,
-level, after and floor; ``late`` is 1 where what passed its level before is reduced by ``after`` now, 2 where
-it is set to it. Bit k of what it returns is of lane k, and of k + 64 ..."""
+level, after and floor; where v passed its level before, ``late`` 1 takes ``after`` from what it is now, 2 sets
+it to that, 3 sets v to that first. Bit k of what it returns is of lane k, and of k + 64 ..."""
 
 
 @intrinsic

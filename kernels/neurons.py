@@ -9,7 +9,8 @@ With x the weighted input of a step, one step of each model is, in float32 and i
     alif        a = r a;  as lif with threshold + a;  then a = a + q spike
 
 A spike leaves where u > threshold (or >=), and the potential is then reset: to a value (hard), by what it
-is less (subtract), or so in the step after (delayed). d, g, c ... come from time constants by Euler's
+is less (subtract), or so in the step after (delayed: ``delayed_hard`` sets it before that step's input,
+``delayed_clear`` behind it). d, g, c ... come from time constants by Euler's
 method or exactly, :func:`coefficients`.
 
 Each site (y, x) of a layer is updated either in every step, or only when a spike arrived or one may
@@ -37,6 +38,7 @@ from kernels.synapses import (
     GROUPS,
     I16,
     I32,
+    LOCAL,
     REACH_X,
     REACH_Y,
     ROW,
@@ -48,13 +50,13 @@ from kernels.synapses import (
 )
 
 Model = Literal["linear", "threshold", "lif", "cuba", "alif"]
-Reset = Literal["none", "hard", "subtract", "delayed_hard", "delayed_subtract"]
+Reset = Literal["none", "hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract"]
 Method = Literal["euler", "exact"]
 
 _LINEAR, _THRESHOLD, _LIF, _CUBA, _ALIF = range(5)
 _MODELS: tuple[Model, ...] = ("linear", "threshold", "lif", "cuba", "alif")
-_NONE, _HARD, _SUBTRACT, _DELAYED_HARD, _DELAYED_SUBTRACT = range(5)
-_RESETS: tuple[Reset, ...] = ("none", "hard", "subtract", "delayed_hard", "delayed_subtract")
+_NONE, _HARD, _SUBTRACT, _DELAYED_HARD, _DELAYED_CLEAR, _DELAYED_SUBTRACT = range(6)
+_RESETS: tuple[Reset, ...] = ("none", "hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract")
 
 COEFFICIENTS = (
     "decay", "gain", "constant", "threshold", "reset_to", "floor", "syn_decay", "syn_gain", "bias", "ahead",
@@ -283,7 +285,9 @@ def _scatter(
 ) -> None:  # fmt: skip
     """What each spike adds to each site that its taps reach."""
     one, end, additions = -1, 0, 0
-    first = inner = outer = taps_y = taps_x = of_group = row_size = width_in = rows = ys_at = xs_at = 0
+    first = inner = outer = taps_y = taps_x = of_group = row_size = width_in = rows = ys_at = xs_at = (
+        local
+    ) = 0
     for e in range(index.size):
         at = np.int64(index[e])
         while at >= end:  # the next source: what does not change within it
@@ -297,7 +301,7 @@ def _scatter(
             taps_y, taps_x, rows = geometry[one, TAPS_Y], geometry[one, TAPS_X], geometry[one, ROW]
             of_group = inner // geometry[one, GROUPS]
             row_size = lanes if of_group == inner else outer
-            ys_at, xs_at = geometry[one, REACH_Y], geometry[one, REACH_X]
+            ys_at, xs_at, local = geometry[one, REACH_Y], geometry[one, REACH_X], geometry[one, LOCAL]
         pixel = np.int64(np.uint32(at - first) // np.uint32(inner))
         channel = at - first - pixel * inner
         iy = np.int64(np.uint32(pixel) // np.uint32(width_in))
@@ -306,7 +310,7 @@ def _scatter(
             oy = np.int64(reach[ys + ty])
             if oy < 0:
                 continue
-            row = rows + (ty * taps_x * inner + channel) * row_size
+            row = rows + (at - first if local else (ty * taps_x * inner + channel) * row_size)
             for tx in range(taps_x):
                 ox = np.int64(reach[xs + tx])
                 if ox >= 0:
@@ -348,7 +352,8 @@ def _scatter_delayed(
                 if oy < 0 or ox < 0:
                     continue
                 site = oy * width + ox
-                row = geometry[one, ROW] + ((ty * taps_x + tx) * inner + channel) * row_size
+                row = at if geometry[one, LOCAL] else ((ty * taps_x + tx) * inner + channel) * row_size
+                row += geometry[one, ROW]
                 for c in range(outer):
                     slot = (now + np.int64(delay[row + c])) % x.shape[0]
                     x[slot, site, to + c] += value[e] * table[row + c]
@@ -367,7 +372,9 @@ def _update(
     currents, adapted = i.reshape(-1), a.reshape(-1)
     stride, per_site = coefficient.shape[1] * lanes, lanes if coefficient.shape[1] > 1 else 0
     rows = (_DECAY, _GAIN, _CONSTANT, _LEVEL, _RESET, _FLOOR)
-    late = 1 if reset == _DELAYED_SUBTRACT else 2 if reset == _DELAYED_HARD else 0
+    late = 0
+    if reset >= _DELAYED_HARD:
+        late = 1 if reset == _DELAYED_SUBTRACT else 2 if reset == _DELAYED_CLEAR else 3
     n_passed = 0
     # Calls that take arrays cost more than the arithmetic of a site: what each site needs stands here.
     for word in range(touched.size):

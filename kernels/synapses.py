@@ -27,9 +27,9 @@ I16 = NDArray[np.int16]
 _N = TypeVar("_N", np.float32, np.int16)
 Pair = tuple[int, int]
 
-FIRST, WIDTH_IN, CHANNELS_IN, TAPS_Y, TAPS_X, GROUPS, ROW, REACH_Y, REACH_X, CHANNELS_OUT = range(10)
+FIRST, WIDTH_IN, CHANNELS_IN, TAPS_Y, TAPS_X, GROUPS, ROW, REACH_Y, REACH_X, CHANNELS_OUT, LOCAL = range(11)
 """Columns of a connection's geometry: REACH and ROW say where its part of the shared arrays begins,
-CHANNELS_OUT how many channels one input channel leads to."""
+CHANNELS_OUT how many channels one input channel leads to, LOCAL whether each input has a weight of its own."""
 
 
 class Shape(NamedTuple):
@@ -81,6 +81,7 @@ class Connection:
         dilation: see above.
         groups: input and output channels fall into so many groups that do not see each other.
         delay: like ``weight``, in steps, or None where nothing is delayed.
+        local: one to one, with a weight for each input: [1, 1, input, 1].
     """
 
     source: Shape
@@ -90,6 +91,7 @@ class Connection:
     dilation: Pair = (1, 1)
     groups: int = 1
     delay: I16 | None = None
+    local: bool = False
 
     def reach(self, target: Shape) -> tuple[I32, I32]:
         """[input y, tap] and [input x, tap]: the site that a tap leads to, -1 where there is none."""
@@ -151,17 +153,27 @@ def pooling(source: Shape, size: Pair, stride: Pair, pad: Pair = (0, 0), average
     return Connection(source, weight, stride, pad, groups=source.channels)
 
 
-def one_to_one(source: Shape, scale: float = 1.0) -> Connection:
-    """Each neuron to its like."""
-    weight = np.full((1, 1, source.channels, 1), scale, np.float32)
-    return Connection(source, weight, groups=source.channels)
+def one_to_one(source: Shape, weight: F32 | None = None, delay: I16 | None = None) -> Connection:
+    """Each neuron to its like.
+
+    Args:
+        source: the grid of both.
+        weight: [site, channel]; default 1.
+        delay: likewise, steps; default 0.
+    """
+    if weight is None and delay is None:
+        return Connection(source, np.ones((1, 1, source.channels, 1), np.float32), groups=source.channels)
+    own = np.ones(source.size, np.float32) if weight is None else weight
+    late = None if delay is None else np.ascontiguousarray(delay, np.int16).reshape(1, 1, -1, 1)
+    laid = np.ascontiguousarray(own, np.float32).reshape(1, 1, -1, 1)
+    return Connection(source, laid, groups=source.channels, delay=late, local=True)
 
 
 class Synapses(NamedTuple):
     """Connections onto one layer, as its kernel reads them.
 
     Attributes:
-        geometry: [connection + 1, 10] int64; the last row says where inputs end.
+        geometry: [connection + 1, 11] int64; the last row says where inputs end.
         table: all weights, float32.
         reach: all reach tables, int32.
         delay: all delays, int16; empty where nothing is delayed.
@@ -191,12 +203,14 @@ def synapses(connections: list[Connection], target: Shape) -> Synapses:
     Raises:
         ValueError: channels do not fit.
     """
-    geometry = np.zeros((len(connections) + 1, 10), np.int64)
+    geometry = np.zeros((len(connections) + 1, 11), np.int64)
     tables, reaches, delays = [np.empty(0, np.float32)], [np.empty(0, np.int32)], [np.empty(0, np.int16)]
     first = row = reach = 0
     delayed = any(one.delay is not None for one in connections)
     for i, one in enumerate(connections):
         taps_y, taps_x, inner, outer = one.weight.shape
+        if one.local:
+            inner //= one.source.sites
         if inner != one.source.channels or outer * one.groups != target.channels:
             raise ValueError(f"weights of {inner} to {outer} x {one.groups} channels do not lead from "
                              f"{one.source.channels} to {target.channels}")  # fmt: skip
@@ -212,6 +226,7 @@ def synapses(connections: list[Connection], target: Shape) -> Synapses:
             reach,
             reach + ys.size,
             outer,
+            one.local,
         )
         tables.append(_rows(one.weight, one.groups))
         reaches += [ys.ravel(), xs.ravel()]

@@ -84,7 +84,9 @@ def _analyze_into(
             progress(step.done, writers.events.events, engine.rows)
     seconds = time.perf_counter() - started
     summary = _summary(source, spec, name, selection, engine, writers, seconds)
-    banks = {config.id: registry.load(config.model) for config in spec.stages if isinstance(config, Motif)}
+    banks = {
+        config.id: registry.load_bank(config.model) for config in spec.stages if isinstance(config, Motif)
+    }
     write_report(
         folder / "report.html", summary, writers.events, writers.detections, writers.fields, writers.motions, banks
     )  # fmt: skip

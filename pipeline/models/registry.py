@@ -16,12 +16,15 @@ from pipeline.models import bundle
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError
 from pipeline.models.motif_bank import MotifBank
+from pipeline.models.spiking import SpikingNetwork
 
 ZOO = Path(__file__).parent / "zoo"
 Bank = MotifBank | AddressBank
-_KINDS: dict[str, type[MotifBank] | type[AddressBank]] = {
+Model = Bank | SpikingNetwork
+_KINDS: dict[str, type[MotifBank] | type[AddressBank] | type[SpikingNetwork]] = {
     "motif_bank": MotifBank,
     "address_bank": AddressBank,
+    "spiking_network": SpikingNetwork,
 }
 
 
@@ -49,11 +52,11 @@ def folder_of(name: str) -> Path:
         ModelError: there is none.
     """
     if name not in names():
-        raise ModelError(f"no motif bank is named {name!r}: allowed are {', '.join(names())}")
+        raise ModelError(f"no model is named {name!r}: allowed are {', '.join(names())}")
     return (ZOO if name in zoo() else own()) / name
 
 
-def load(name: str) -> Bank:
+def load(name: str) -> Model:
     """The model of this name.
 
     Raises:
@@ -64,7 +67,35 @@ def load(name: str) -> Bank:
     return _read(folder, changed)
 
 
-def read(folder: Path) -> Bank:
+def load_bank(name: str) -> Bank:
+    """The bank of motifs of this name.
+
+    Raises:
+        ModelError: there is none, or it is another kind of model.
+    """
+    model = load(name)
+    if isinstance(model, MotifBank | AddressBank):
+        return model
+    raise ModelError(
+        f"{name} is a {model.card.kind}, not a bank of motifs; allowed are {_of(MotifBank, AddressBank)}"
+    )
+
+
+def load_network(name: str) -> SpikingNetwork:
+    """The spiking network of this name.
+
+    Raises:
+        ModelError: there is none, or it is another kind of model.
+    """
+    model = load(name)
+    if isinstance(model, SpikingNetwork):
+        return model
+    raise ModelError(
+        f"{name} is a {model.card.kind}, not a spiking network; allowed are {_of(SpikingNetwork)}"
+    )
+
+
+def read(folder: Path) -> Model:
     """The model in a folder.
 
     Raises:
@@ -86,7 +117,7 @@ def read(folder: Path) -> Bank:
         raise ModelError(f"model at {folder.name}: {str(problem).splitlines()[0]}") from problem
 
 
-def install(source: Path) -> Bank:
+def install(source: Path) -> Model:
     """Check a bundle, a folder or a .zip, and put it among the user's models under the name in its card.
 
     Raises:
@@ -121,13 +152,26 @@ def export(name: str, target: Path) -> None:
             archive.write(folder / file, file)
 
 
+def _of(*kinds: type[Model]) -> str:
+    """Names of the models of some kinds."""
+    fitting: list[str] = []
+    for name in names():
+        try:
+            model = load(name)
+        except ModelError:
+            continue
+        if isinstance(model, kinds):
+            fitting.append(name)
+    return ", ".join(fitting) or "none yet"
+
+
 def _names(folder: Path) -> list[str]:
     found = [path.parent.name for path in folder.glob(f"*/{bundle.CARD}")]
     return sorted(name for name in found if re.match(bundle.NAME, name))
 
 
 @lru_cache(maxsize=32)
-def _read(folder: Path, _changed: int) -> Bank:
+def _read(folder: Path, _changed: int) -> Model:
     return read(folder)
 
 

@@ -66,7 +66,7 @@ class Motif(StageConfig):
 
     def _bank(self) -> registry.Bank:
         try:
-            return registry.load(self.model)
+            return registry.load_bank(self.model)
         except ModelError as problem:
             raise Misfit("model", str(problem)) from problem
 

@@ -12,7 +12,7 @@ from tests.property.strategies import cuts
 from tests.reference import spiking as naive
 
 MODELS = ("linear", "threshold", "lif", "cuba", "alif")
-RESETS = ("none", "hard", "subtract", "delayed_hard", "delayed_subtract")
+RESETS = ("none", "hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract")
 
 
 def some_spikes(rng, steps, inputs, rate, graded=False):
@@ -202,6 +202,24 @@ def test_pooling_sums_and_averages():
         found = as_dense(neurons.advance(layer, neurons.new_state(layer), as_spikes(image.reshape(1, -1))), 8)
         summed = image.reshape(2, 2, 2, 2, 2).sum(axis=(1, 3))
         np.testing.assert_array_equal(found[0], (summed * expected).ravel())
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32), st.booleans())
+def test_one_to_one_scales_and_delays_each_neuron(seed, delayed):
+    rng = np.random.default_rng(seed)
+    source = Shape(3, 2, 5)
+    weight = rng.integers(-4, 5, (6, 5)).astype(np.float32)
+    delay = rng.integers(0, 4, (6, 5)).astype(np.int16) if delayed else np.zeros((6, 5), np.int16)
+    one = synapses.one_to_one(source, weight, delay if delayed else None)
+    layer = Layer(synapses.synapses([one], source), neurons.neurons("linear", 5))
+    spikes, dense = some_spikes(rng, 9, source.size, 0.3, graded=True)
+    found = as_dense(neurons.advance(layer, neurons.new_state(layer), spikes), source.size)
+    expected = np.zeros_like(dense)
+    for step, n in zip(*np.nonzero(dense), strict=True):
+        if step + delay.ravel()[n] < 9:
+            expected[step + delay.ravel()[n], n] += dense[step, n] * weight.ravel()[n]
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_work_follows_the_spikes():

@@ -49,9 +49,14 @@ class Layer:
         if self.model in {"linear", "threshold"}:
             u = F(charge + c["constant"])
         else:
+            late = self.reset.startswith("delayed") and self._passes(self.v[n], c["threshold"])
+            if late and self.reset == "delayed_hard":
+                self.v[n] = c["reset_to"]
             u = F(F(F(c["decay"] * self.v[n]) + charge) + c["constant"])
-            if self.reset.startswith("delayed") and self._passes(self.v[n], c["threshold"]):
-                u = F(u - c["reset_to"]) if self.reset == "delayed_subtract" else c["reset_to"]
+            if late and self.reset == "delayed_subtract":
+                u = F(u - c["reset_to"])
+            if late and self.reset == "delayed_clear":
+                u = c["reset_to"]
             u = max(u, c["floor"])
         self.v[n] = u
         if self.sends_potential or self.model == "linear":

@@ -1,0 +1,182 @@
+"""How each framework's neurons step, and what its NIR files leave out.
+
+A NIR graph holds differential equations, but no time step, no kind of reset and no strictness, and each
+framework writes its own discrete neurons into it in its own way. A profile says how to get them back; what was
+used is written into the bundle's card. The facts come from the frameworks' sources, and from running them.
+
+============  ========  =====  ==========  =================  ==========================================
+source        dt        decay  threshold   reset              input gain
+============  ========  =====  ==========  =================  ==========================================
+nir           stated    Euler  gt          hard               r dt / tau
+snntorch      1e-4 s    Euler  gt          delayed_subtract   1 (r = tau / dt)
+norse         1e-3 s    Euler  gt          hard               dt / tau; IF: 1; the file's tau is dt times it
+sinabs        1 step    exact  ge, many    subtract           1 - decay where inputs are normalised, else 1
+spikingjelly  1e-4 s    Euler  ge          hard               r dt / tau
+============  ========  =====  ==========  =================  ==========================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kernels.neurons import Method, Reset
+from pipeline.models.bundle import ModelError, Tensors
+
+Source = Literal["nir", "snntorch", "norse", "sinabs", "spikingjelly"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+
+_DT: dict[Source, float] = {"snntorch": 1e-4, "norse": 1e-3, "sinabs": 1.0, "spikingjelly": 1e-4}
+_RESET: dict[Source, Reset] = {
+    "nir": "hard", "snntorch": "delayed_subtract", "norse": "hard", "sinabs": "subtract", "spikingjelly": "hard",
+}  # fmt: skip
+
+
+class Reading(BaseModel):
+    """What a NIR file does not say; see :mod:`pipeline.models.profiles`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source | None = Field(
+        default=None, description="the framework that wrote it; nir: as the equations say"
+    )
+    dt: float | None = Field(
+        default=None, gt=0, description="time step in the file's unit; default: the source's"
+    )
+    method: Method | None = Field(default=None, description="euler or exact decay")
+    reset: Literal["hard", "subtract", "delayed_hard", "delayed_subtract", "none"] | None = None
+    threshold: Literal["gt", "ge"] | None = Field(default=None, description="a spike above it, or at it")
+    many: bool | None = Field(
+        default=None, description="several spikes a step where the potential holds them"
+    )
+    normalised: bool = Field(default=True, description="sinabs: norm_input of its LIF and ExpLeak layers")
+    floor: float | None = Field(default=None, le=0, description="the least potential, sinabs' min_v_mem")
+
+
+class Resolved(BaseModel):
+    """A reading with nothing left open; it is what the bundle's card records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Source
+    dt: float
+    method: Method
+    reset: Reset
+    threshold: Literal["gt", "ge"]
+    many: bool
+    normalised: bool
+    floor: float | None
+    stated: list[str] = Field(description="what the user said")
+    from_metadata: list[str] = Field(description="what the file said; all else is what the source decides")
+
+
+def resolve(reading: Reading, metadata: Mapping[str, Any] | None = None) -> Resolved:
+    """What is stated, else what the file's metadata say, else what the source decides.
+
+    Raises:
+        ModelError: something is open that nobody should guess.
+    """
+    told = {key: _plain(value) for key, value in (metadata or {}).items() if key in Reading.model_fields}
+    try:
+        stated = Reading.model_validate({**told, **reading.model_dump(exclude_unset=True)})
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        raise ModelError(f"metadata: {'.'.join(map(str, first['loc']))}: {first['msg']}") from problem
+    source = stated.source
+    if source is None:
+        raise ModelError(
+            "source: the same graph means other spikes in each framework, and the file does not say which one wrote "
+            f"it; allowed are {', '.join(SOURCES)}"
+        )
+    dt = stated.dt or _DT.get(source)
+    if dt is None:
+        raise ModelError("dt: the graph holds no time step; state it, in the file's unit of time")
+    sinabs = source == "sinabs"
+    return Resolved(
+        source=source, dt=dt, method=stated.method or ("exact" if sinabs else "euler"),
+        reset=stated.reset or _RESET[source],
+        threshold=stated.threshold or ("ge" if source in {"sinabs", "spikingjelly"} else "gt"),
+        many=sinabs if stated.many is None else stated.many, normalised=stated.normalised, floor=stated.floor,
+        stated=sorted(reading.model_fields_set), from_metadata=sorted(told.keys() - reading.model_fields_set),
+    )  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic | np.ndarray) and np.ndim(value) == 0 else value
+
+
+def coefficients(kind: str, values: dict[str, Any], how: Resolved) -> Tensors:
+    """The coefficients of a node's neurons in float32, as the source itself would compute them.
+
+    Args:
+        kind: ``LIF``, ``IF``, ``LI``, ``I``, ``CubaLIF`` or ``CubaLI``.
+        values: the node's parameters, by NIR's names.
+        how: the profile.
+    """
+    made: Tensors = {}
+    leak = np.asarray(values.get("v_leak", 0.0), np.float32)
+    if kind in {"IF", "I"}:
+        gain = np.asarray(values["r"], np.float64) * how.dt
+        made["decay"] = np.ones((), np.float32)
+        made["gain"] = (
+            np.ones((), np.float32) if how.source in {"norse", "sinabs"} else gain.astype(np.float32)
+        )
+    else:
+        tau, r = values.get("tau", values.get("tau_mem")), values["r"]
+        made["decay"], made["gain"] = _leak(tau, r, how)
+        rest = np.float32(1) - made["decay"]
+        if np.any(leak != 0):
+            made["constant"] = (leak * rest).astype(np.float32)
+    if kind.startswith("Cuba"):
+        kept, _ = _leak(values["tau_syn"], 1.0, how)
+        made["syn_decay"] = kept
+        weight = np.asarray(values["w_in"], np.float64) * how.dt / np.asarray(values["tau_syn"], np.float64)
+        made["syn_gain"] = (
+            np.ones((), np.float32) if how.source == "norse" else _whole(weight).astype(np.float32)
+        )
+    if how.floor is not None:
+        made["floor"] = np.asarray(how.floor, np.float32)
+    if "v_threshold" in values:
+        level = np.asarray(values["v_threshold"], np.float32)
+        after = np.asarray(values.get("v_reset", 0.0), np.float32)
+        made["threshold"] = level
+        made["reset_to"] = level if "subtract" in how.reset else after
+        if how.source == "norse":
+            made["start"] = leak
+        elif how.source == "spikingjelly":
+            made["start"] = after
+    elif how.source == "norse":
+        made["start"] = leak
+    return made
+
+
+def _leak(tau: Any, r: Any, how: Resolved) -> tuple[Any, Any]:
+    """(decay, gain) of a time constant; an infinite one, as snnTorch writes beta = 1, does not leak."""
+    constant = np.asarray(tau)
+    if how.source == "norse":
+        constant = constant / how.dt
+    if how.method == "exact":
+        with np.errstate(divide="ignore"):
+            decay = np.exp(-how.dt / constant.astype(np.float64))
+    else:
+        # In the precision of the file: 1 - dt / tau rounds back to the decay that it was made from.
+        kind = constant.dtype if constant.dtype.kind == "f" else np.dtype(np.float64)
+        decay = kind.type(1) - kind.type(how.dt) / constant.astype(kind)
+    decay = np.asarray(decay)
+    if how.source == "snntorch":
+        gain = np.ones_like(decay)
+    elif how.source == "sinabs":
+        gain = 1 - decay if how.normalised else np.ones_like(decay)
+    elif how.method == "exact":
+        gain = np.asarray(r, np.float64) * (1 - decay)
+    else:
+        gain = _whole(np.asarray(r, np.float64) * how.dt / constant.astype(np.float64))
+    return decay.astype(np.float32), np.asarray(gain).astype(np.float32)
+
+
+def _whole(gain: Any) -> Any:
+    """1 where rounding of r dt / tau = 1 left a little beside it."""
+    return np.where(np.abs(gain - 1) < 1e-6, 1.0, gain)
