@@ -78,6 +78,51 @@ add_scaled: Callable[..., None] = cast(Callable[..., None], _add_scaled)
 
 
 @intrinsic
+def _sum_scaled(
+    _: Any, x: Any, at: Any, table: Any, row: Any, index: Any, value: Any, shift: Any, start: Any, stop: Any,
+    lanes: Any,
+) -> Any:  # fmt: skip
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        target, source, numbers, factors = _data(context, builder, signature, args, 0, 2, 4, 5)
+        at, row, shift, first, last, lanes = args[1], args[3], args[6], args[7], args[8], args[9]
+        place = cgutils.alloca_once_value(builder, ir.Constant(_I64, 0))
+
+        def through(vectors: int) -> None:
+            """All rows, as many vectors of each as stay in registers, while so many are left."""
+            width = ir.Constant(_I64, vectors * LANES)
+            with cgutils.for_range(builder, builder.sdiv(builder.sub(lanes, builder.load(place)), width)):
+                here = builder.load(place)
+                blocks = [
+                    _Block(builder, builder.add(here, ir.Constant(_I64, k * LANES))) for k in range(vectors)
+                ]
+                held = [cgutils.alloca_once(builder, _VECTOR) for _ in blocks]
+                for block, register in zip(blocks, held, strict=True):
+                    builder.store(block.load(target, at), register)
+                with cgutils.for_range_slice(builder, first, last, ir.Constant(_I64, 1)) as (j, _):
+                    number = builder.sext(builder.load(builder.gep(numbers, [j])), _I64)
+                    base = builder.add(row, builder.mul(builder.add(number, shift), lanes))
+                    factor = _splat(builder, builder.load(builder.gep(factors, [j])))
+                    for block, register in zip(blocks, held, strict=True):
+                        product = builder.fmul(block.load(source, base), factor)
+                        builder.store(builder.fadd(builder.load(register), product), register)
+                for block, register in zip(blocks, held, strict=True):
+                    block.store(builder.load(register), target, at)
+                builder.store(builder.add(here, width), place)
+
+        for vectors in (8, 4, 2, 1):
+            through(vectors)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.none(x, i, table, i, index, value, i, i, i, i), codegen
+
+
+sum_scaled: Callable[..., None] = cast(Callable[..., None], _sum_scaled)
+"""``sum_scaled(x, at, table, row, index, value, shift, start, stop, lanes)``: for j from start to stop - 1, in this
+order, x[at + lane] += table[row + (index[j] + shift) lanes + lane] value[j]; sums stay in registers."""
+
+
+@intrinsic
 def _charge_lif(
     _: Any, v: Any, x: Any, at: Any, coefficient: Any, of: Any, stride: Any, rows: Any, late: Any, strict: Any,
     lanes: Any,
@@ -93,41 +138,47 @@ def _charge_lif(
         places = {name: coefficient_at(builder.extract_value(args[6], i)) for i, name in enumerate(names)}
         any_passing = cgutils.alloca_once_value(builder, ir.Constant(_I64, 0))
         late, strict = args[7], args[8]
-        is_late = builder.icmp_signed("!=", late, ir.Constant(_I64, 0))
-        with _blocks(builder, args[9]) as (lane, _):
-            block = _Block(builder, lane)
-            c = {name: block.load(values, place) for name, place in places.items()}
-            before = block.load(potential, at)
-            u = builder.fmul(before, c["decay"])
-            u = builder.fadd(u, builder.fmul(block.load(charge, at), c["gain"]))
-            u = builder.fadd(u, c["constant"])
+
+        def loop(amend: Callable[..., Any]) -> None:
+            with _blocks(builder, args[9]) as (lane, _):
+                block = _Block(builder, lane)
+                c = {name: block.load(values, place) for name, place in places.items()}
+                before, arriving = block.load(potential, at), block.load(charge, at)
+                u = builder.fadd(builder.fmul(before, c["decay"]), builder.fmul(arriving, c["gain"]))
+                u = amend(c, before, arriving, builder.fadd(u, c["constant"]))
+                u = builder.select(builder.fcmp_ordered(">=", u, c["floor"]), u, c["floor"])
+                block.store(u, potential, at)
+                block.store(ir.Constant(_VECTOR, [0.0] * LANES), charge, at)
+                flags = builder.bitcast(builder.fcmp_ordered(">=", u, c["level"]), ir.IntType(LANES))
+                bits = builder.shl(builder.zext(flags, _I64), builder.and_(lane, ir.Constant(_I64, 63)))
+                builder.store(builder.or_(builder.load(any_passing), bits), any_passing)
+
+        def reset_late(c: dict[str, Any], before: Any, arriving: Any, u: Any) -> Any:
+            """Where a neuron passed its level before, one of three other values."""
             held = cgutils.alloca_once_value(builder, u)
-            with builder.if_then(is_late, likely=False):
-                above = builder.fcmp_ordered(">", before, c["level"])
-                at_least = builder.fcmp_ordered(">=", before, c["level"])
-                is_strict = builder.icmp_signed("!=", strict, ir.Constant(_I64, 0))
-                # Without a select between vectors of flags: NEON and AVX2 have none that is cheap.
-                for decides, flags in ((is_strict, above), (builder.not_(is_strict), at_least)):
-                    with builder.if_then(decides):
-                        fresh = builder.fadd(
-                            builder.fmul(c["after"], c["decay"]),
-                            builder.fmul(block.load(charge, at), c["gain"]),
-                        )
-                        choices = (
-                            (1, builder.fsub(u, c["after"])),
-                            (2, c["after"]),
-                            (3, builder.fadd(fresh, c["constant"])),
-                        )
-                        for kind, value in choices:
-                            with builder.if_then(builder.icmp_signed("==", late, ir.Constant(_I64, kind))):
-                                builder.store(builder.select(flags, value, u), held)
-            u = builder.load(held)
-            u = builder.select(builder.fcmp_ordered(">=", u, c["floor"]), u, c["floor"])
-            block.store(u, potential, at)
-            block.store(ir.Constant(_VECTOR, [0.0] * LANES), charge, at)
-            flags = builder.bitcast(builder.fcmp_ordered(">=", u, c["level"]), ir.IntType(LANES))
-            bits = builder.shl(builder.zext(flags, _I64), builder.and_(lane, ir.Constant(_I64, 63)))
-            builder.store(builder.or_(builder.load(any_passing), bits), any_passing)
+            above = builder.fcmp_ordered(">", before, c["level"])
+            at_least = builder.fcmp_ordered(">=", before, c["level"])
+            is_strict = builder.icmp_signed("!=", strict, ir.Constant(_I64, 0))
+            fresh = builder.fadd(builder.fmul(c["after"], c["decay"]), builder.fmul(arriving, c["gain"]))
+            choices = (
+                (1, builder.fsub(u, c["after"])),
+                (2, c["after"]),
+                (3, builder.fadd(fresh, c["constant"])),
+            )
+            # Without a select between vectors of flags: NEON and AVX2 have none that is cheap.
+            for decides, flags in ((is_strict, above), (builder.not_(is_strict), at_least)):
+                for kind, value in choices:
+                    is_kind = builder.icmp_signed("==", late, ir.Constant(_I64, kind))
+                    with builder.if_then(builder.and_(decides, is_kind)):
+                        builder.store(builder.select(flags, value, u), held)
+            return builder.load(held)
+
+        is_late = builder.icmp_signed("!=", late, ir.Constant(_I64, 0))
+        with builder.if_else(is_late) as (then, otherwise):
+            with then:
+                loop(reset_late)
+            with otherwise:
+                loop(lambda c, before, arriving, u: u)
         return builder.load(any_passing)
 
     index = types.int64

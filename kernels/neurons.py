@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels._jit import kernel, trailing_zeros
-from kernels._lanes import add_scaled, any_nonzero, charge_lif, charge_synapse, multiply, padded
+from kernels._lanes import add_scaled, any_nonzero, charge_lif, charge_synapse, multiply, padded, sum_scaled
 from kernels.columns import F32, I64, U64
 from kernels.synapses import (
     CHANNELS_IN,
@@ -156,6 +156,7 @@ class State(NamedTuple):
         touched: [slot, words] sites where something will arrive, as bits.
         awake: [words] sites that may send a spike although nothing arrives.
         stamp: [site] the step that its state is of.
+        before: what a layer that hears itself sent in the last step; so are ``before_value`` and ``before_count``.
         clock: [1] steps done.
         counts: [4] int64, :data:`EVENTS` ... :data:`SPIKES`.
     """
@@ -168,6 +169,9 @@ class State(NamedTuple):
     awake: U64
     stamp: I64
     clock: I64
+    before: I32
+    before_value: F32
+    before_count: I64
     counts: I64
 
 
@@ -179,11 +183,13 @@ class Layer:
         synapses: what arrives.
         neurons: what becomes of it.
         start: the potential at the start, a number, [channel] or [site, channel].
+        loop: first number, among its inputs, of what the layer itself sent one step before; -1: none.
     """
 
     synapses: Synapses
     neurons: Neurons
     start: Any = 0.0
+    loop: int = -1
 
     @property
     def size(self) -> int:
@@ -196,11 +202,13 @@ def new_state(layer: Layer) -> State:
     sites, channels, depth = layer.synapses.sites, layer.synapses.channels, layer.synapses.depth
     shape, words = (sites, padded(channels)), (sites + 63) // 64
     model, none = layer.neurons.model, (0, padded(channels))
+    heard = layer.size if layer.loop >= 0 else 0
     state = State(
         np.zeros(shape, np.float32), np.zeros(shape if model == "cuba" else none, np.float32),
         np.zeros(shape if model == "alif" else none, np.float32), np.zeros((depth, *shape), np.float32),
         np.zeros((depth, words), np.uint64), np.zeros(words, np.uint64), np.zeros(sites, np.int64),
-        np.zeros(1, np.int64), np.zeros(4, np.int64),
+        np.zeros(1, np.int64), np.zeros(heard, np.int32), np.zeros(heard, np.float32), np.zeros(1, np.int64),
+        np.zeros(4, np.int64),
     )  # fmt: skip
     forget(layer, state)
     return state
@@ -236,7 +244,7 @@ def advance(layer: Layer, state: State, arriving: Spikes, lazy: bool | None = No
             arriving.offsets, arriving.index, arriving.value, synapses.geometry, synapses.table,
             synapses.reach, synapses.delay, synapses.width, _MODELS.index(neurons_.model),
             _RESETS.index(neurons_.reset), neurons_.non_strict, neurons_.many, neurons_.sends_potential, rests,
-            neurons_.channels, neurons_.coefficient, *state, done, offsets, index, value,
+            neurons_.channels, neurons_.coefficient, *state, layer.loop, done, offsets, index, value,
         )  # fmt: skip
         if done == steps:
             break
@@ -249,7 +257,7 @@ def _advance(
     offsets: I64, index: I32, value: F32, geometry: I64, table: F32, reach: I32, delay: I16, width: int,
     model: int, reset: int, non_strict: bool, many: bool, sends_potential: bool, lazy: bool, channels: int,
     coefficient: F32, v: F32, i: F32, a: F32, x: F32, touched: U64, awake: U64, stamp: I64, clock: I64,
-    counts: I64, done: int, out_offsets: I64, out: I32, out_value: F32,
+    before: I32, before_value: F32, before_count: I64, counts: I64, loop: int, done: int, out_offsets: I64, out: I32, out_value: F32,
 ) -> int:  # fmt: skip
     n = out_offsets[done]
     passed = np.empty((v.shape[0], 2), np.int64)
@@ -259,20 +267,27 @@ def _advance(
         now = clock[0]
         slot = now % x.shape[0]
         counts[EVENTS] += offsets[k + 1] - offsets[k]
-        if delay.size:
-            _scatter_delayed(
-                index[offsets[k] : offsets[k + 1]], value[offsets[k] : offsets[k + 1]], geometry, table, reach,
-                delay, width, now, x, touched, counts,
-            )  # fmt: skip
-        else:
-            _scatter(
-                index[offsets[k] : offsets[k + 1]], value[offsets[k] : offsets[k + 1]], geometry, table, reach,
-                width, x.shape[2], x.reshape(-1), touched[0], counts,
-            )  # fmt: skip
+        for own in range(2 if loop >= 0 else 1):
+            # What arrives, and behind it what the layer itself sent one step before.
+            numbers, values, shift = (before, before_value, loop) if own else (index, value, 0)
+            start, stop = (0, before_count[0]) if own else (offsets[k], offsets[k + 1])
+            if delay.size:
+                _scatter_delayed(
+                    numbers, values, start, stop, shift, geometry, table, reach, delay, width, now, x, touched, counts
+                )
+            else:
+                _scatter(
+                    numbers, values, start, stop, shift, geometry, table, reach, width, x.shape[2], x.reshape(-1),
+                    touched[0], counts,
+                )  # fmt: skip
         n = _update(
             model, reset, non_strict, many, sends_potential, lazy, channels, coefficient, v, i, a, x[slot],
             touched[slot], awake, stamp, now, counts, passed, n, out, out_value,
         )  # fmt: skip
+        if loop >= 0:
+            before_count[0] = n - out_offsets[k]
+            before[: before_count[0]] = out[out_offsets[k] : n]
+            before_value[: before_count[0]] = out_value[out_offsets[k] : n]
         clock[0] = now + 1
         out_offsets[k + 1] = n
     return offsets.size - 1
@@ -280,16 +295,17 @@ def _advance(
 
 @kernel
 def _scatter(
-    index: I32, value: F32, geometry: I64, table: F32, reach: I32, width: int, lanes: int, x: F32, touched: U64,
-    counts: I64,
+    index: I32, value: F32, start: int, stop: int, shift: int, geometry: I64, table: F32, reach: I32, width: int,
+    lanes: int, x: F32, touched: U64, counts: I64,
 ) -> None:  # fmt: skip
     """What each spike adds to each site that its taps reach."""
     one, end, additions = -1, 0, 0
     first = inner = outer = taps_y = taps_x = of_group = row_size = width_in = rows = ys_at = xs_at = (
         local
     ) = 0
-    for e in range(index.size):
-        at = np.int64(index[e])
+    e = start
+    while e < stop:
+        at = np.int64(index[e]) + shift
         while at >= end:  # the next source: what does not change within it
             one += 1
             first, end = geometry[one, FIRST], geometry[one + 1, FIRST]
@@ -302,6 +318,15 @@ def _scatter(
             of_group = inner // geometry[one, GROUPS]
             row_size = lanes if of_group == inner else outer
             ys_at, xs_at, local = geometry[one, REACH_Y], geometry[one, REACH_X], geometry[one, LOCAL]
+        if taps_y * taps_x == 1 and inner == end - first and of_group == inner and x.size == lanes:
+            last = e + 1  # from all to all: the sums stay in registers
+            while last < stop and index[last] + shift < end:
+                last += 1
+            sum_scaled(x, np.int64(0), table, rows, index, value, shift - first, e, last, lanes)
+            additions += outer * (last - e)
+            touched[0] |= np.uint64(1)
+            e = last
+            continue
         pixel = np.int64(np.uint32(at - first) // np.uint32(inner))
         channel = at - first - pixel * inner
         iy = np.int64(np.uint32(pixel) // np.uint32(width_in))
@@ -324,18 +349,19 @@ def _scatter(
                     additions += outer
                     touched[site >> 6] |= np.uint64(1) << np.uint64(site & 63)
                 row += inner * row_size
+        e += 1
     counts[ADDITIONS] += additions
 
 
 @kernel
 def _scatter_delayed(
-    index: I32, value: F32, geometry: I64, table: F32, reach: I32, delay: I16, width: int, now: int, x: F32,
-    touched: U64, counts: I64,
+    index: I32, value: F32, start: int, stop: int, shift: int, geometry: I64, table: F32, reach: I32, delay: I16,
+    width: int, now: int, x: F32, touched: U64, counts: I64,
 ) -> None:  # fmt: skip
     """The same where each weight has a delay of its own."""
     one = 0
-    for e in range(index.size):
-        at = np.int64(index[e])
+    for e in range(start, stop):
+        at = np.int64(index[e]) + shift
         while at >= geometry[one + 1, FIRST]:
             one += 1
         at -= geometry[one, FIRST]

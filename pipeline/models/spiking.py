@@ -226,6 +226,7 @@ class Run:
         parts = [
             (int(first), self._before.get(one.source, nothing(steps)) if one.recurrent else sent[one.source])
             for first, one in zip(self._firsts[name], self._inputs[name], strict=False)
+            if not (one.recurrent and one.source == name)  # the layer's kernel sees to that
         ]
         return neurons.advance(
             self._network.layers[name], self.states[name], synapses.merged(parts), self._lazy
@@ -304,7 +305,12 @@ def _layer(card: LayerCard, shapes: dict[str, Side], tensors: Tensors) -> Layer:
             sends_potential=card.neuron.sends_potential, **values,
         )  # fmt: skip
         start = channels_last(tensors.get(f"{card.name}/start", np.zeros(())), card.shape)
-        return Layer(synapses.synapses(connections, target), made, start)
+        made_synapses = synapses.synapses(connections, target)
+        own = [i for i, one in enumerate(card.inputs) if one.recurrent and one.source == card.name]
+        if len(own) > 1:
+            raise ValueError("two connections of a layer to itself")
+        loop = int(made_synapses.geometry[own[0], synapses.FIRST]) if own else -1
+        return Layer(made_synapses, made, start, loop)
     except (ValueError, KeyError) as problem:
         raise ValueError(f"layer {card.name}: {problem}") from problem
 
@@ -391,7 +397,7 @@ def _blocks(network: SpikingNetwork) -> list[tuple[tuple[str, ...], bool]]:
     place = {name: i for i, name in enumerate(order)}
     spans = [
         (place[layer.name], place[one.source])
-        for layer in network.card.layers for one in layer.inputs if one.recurrent
+        for layer in network.card.layers for one in layer.inputs if one.recurrent and one.source != layer.name
     ]  # fmt: skip
     loops = np.zeros(len(order) + 1, np.int64)
     for a, b in spans:

@@ -105,6 +105,10 @@ def forced(network, given, traces):
                 excused &= bool((margin(layer, now, v, mine, spikes)[other] < CLOSE).all())
             sent[name] = sparse(spikes[None])
         run._before = {name: sent[name] for name in network.order}
+        for name, state in run.states.items():
+            if network.layers[name].loop >= 0:  # what it hears of itself is the framework's too
+                spikes, n = sent[name], len(sent[name].index)
+                state.before[:n], state.before_value[:n], state.before_count[0] = spikes.index, spikes.value, n
     return worst, differing, excused
 
 
