@@ -277,7 +277,7 @@ def _advance(
                 )
             else:
                 _scatter(
-                    numbers, values, start, stop, shift, geometry, table, reach, width, x.shape[2], x.reshape(-1),
+                    numbers, values, start, stop, shift, geometry, table, reach, width, x.shape[2], lazy, x.reshape(-1),
                     touched[0], counts,
                 )  # fmt: skip
         n = _update(
@@ -296,7 +296,7 @@ def _advance(
 @kernel
 def _scatter(
     index: I32, value: F32, start: int, stop: int, shift: int, geometry: I64, table: F32, reach: I32, width: int,
-    lanes: int, x: F32, touched: U64, counts: I64,
+    lanes: int, lazy: bool, x: F32, touched: U64, counts: I64,
 ) -> None:  # fmt: skip
     """What each spike adds to each site that its taps reach."""
     one, end, additions = -1, 0, 0
@@ -347,7 +347,8 @@ def _scatter(
                         for c in range(outer):
                             x[base + c] += value[e] * table[row + c]
                     additions += outer
-                    touched[site >> 6] |= np.uint64(1) << np.uint64(site & 63)
+                    if lazy:
+                        touched[site >> 6] |= np.uint64(1) << np.uint64(site & 63)
                 row += inner * row_size
         e += 1
     counts[ADDITIONS] += additions

@@ -1,9 +1,16 @@
-"""The user's labelled recordings: a folder a label; each fifth of a label is held out, each fifth validates."""
+"""The user's labelled recordings: a folder a label; each fifth of a label is held out, each fifth validates.
+
+Many small ones may lie in one .npz: columns ``t`` (us), ``x``, ``y``, ``p`` of all of them, ``offsets`` (recording i is
+[offsets[i]:offsets[i + 1]]) and ``label``.
+"""
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from pipeline import packets
 from pipeline.errors import UserError
@@ -11,6 +18,7 @@ from pipeline.packets import Events
 from pipeline.sources import SourceError, open_source
 
 TRAIN, VALIDATION, HELD_OUT = "train", "validation", "held_out"
+_MAX_BYTES = 2**32
 
 
 class NoRecordings(UserError):
@@ -57,6 +65,55 @@ def by_label(folder: Path) -> dict[str, dict[str, list[Recording]]]:
             splits[split].append(_read(file, f"{label.name}/{file.name}"))
         found[label.name] = splits
     return found
+
+
+def of(path: Path) -> tuple[tuple[str, ...], list[Recording], list[int]]:
+    """(labels, recordings, the label of each) of a folder or an .npz, label by label.
+
+    Raises:
+        NoRecordings: it is neither.
+        SourceError: a recording cannot be read.
+    """
+    if path.is_file():
+        return _archive(path)
+    found = by_label(path)
+    pairs = [
+        (one, i)
+        for i, splits in enumerate(found.values())
+        for one in sorted((one for many in splits.values() for one in many), key=lambda one: one.name)
+    ]
+    return tuple(found), [one for one, _ in pairs], [i for _, i in pairs]
+
+
+def _archive(path: Path) -> tuple[tuple[str, ...], list[Recording], list[int]]:
+    try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(entry.file_size for entry in packed.infolist()) > _MAX_BYTES:
+                raise NoRecordings(f"{path.name}: unpacks to more than {_MAX_BYTES} bytes")
+        with np.load(path, allow_pickle=False) as saved:
+            t, x, y, p, offsets, label = (saved[name] for name in ("t", "x", "y", "p", "offsets", "label"))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+        raise NoRecordings(
+            f"{path.name}: needs a folder, or an .npz of t, x, y, p, offsets and label"
+        ) from problem
+    n = len(t)
+    whole = len(x) == len(y) == len(p) == n and len(label) == len(offsets) - 1
+    if not whole or n == 0 or offsets[0] != 0 or offsets[-1] != n or (np.diff(offsets) <= 0).any():
+        raise NoRecordings(f"{path.name}: t, x, y, p, offsets and label do not fit each other")
+    names = sorted({str(one) for one in label.tolist()}, key=lambda name: (len(name), name))
+    width, height = int(x.max()) + 1, int(y.max()) + 1
+    order = sorted(range(len(label)), key=lambda i: (names.index(str(label[i])), i))
+    recordings: list[Recording] = []
+    for i in order:
+        a, b = int(offsets[i]), int(offsets[i + 1])
+        times = t[a:b].astype(np.int64)
+        if (np.diff(times) < 0).any():
+            raise NoRecordings(f"{path.name}: the times of recording {i} fall")
+        columns = (
+            times - times[0], x[a:b].astype(np.uint16), y[a:b].astype(np.uint16), p[a:b].astype(np.bool_)
+        )  # fmt: skip
+        recordings.append(Recording(f"{label[i]}/{i}", columns, width, height))
+    return tuple(names), recordings, [names.index(str(label[i])) for i in order]
 
 
 def _read(path: Path, name: str) -> Recording:
