@@ -173,12 +173,16 @@ def _charge_lif(
                         builder.store(builder.select(flags, value, u), held)
             return builder.load(held)
 
+        def as_it_is(c: dict[str, Any], before: Any, arriving: Any, u: Any) -> Any:
+            del c, before, arriving
+            return u
+
         is_late = builder.icmp_signed("!=", late, ir.Constant(_I64, 0))
         with builder.if_else(is_late) as (then, otherwise):
             with then:
                 loop(reset_late)
             with otherwise:
-                loop(lambda c, before, arriving, u: u)
+                loop(as_it_is)
         return builder.load(any_passing)
 
     index = types.int64

@@ -257,7 +257,8 @@ def _advance(
     offsets: I64, index: I32, value: F32, geometry: I64, table: F32, reach: I32, delay: I16, width: int,
     model: int, reset: int, non_strict: bool, many: bool, sends_potential: bool, lazy: bool, channels: int,
     coefficient: F32, v: F32, i: F32, a: F32, x: F32, touched: U64, awake: U64, stamp: I64, clock: I64,
-    before: I32, before_value: F32, before_count: I64, counts: I64, loop: int, done: int, out_offsets: I64, out: I32, out_value: F32,
+    before: I32, before_value: F32, before_count: I64, counts: I64, loop: int, done: int, out_offsets: I64,
+    out: I32, out_value: F32,
 ) -> int:  # fmt: skip
     n = out_offsets[done]
     passed = np.empty((v.shape[0], 2), np.int64)
@@ -273,12 +274,25 @@ def _advance(
             start, stop = (0, before_count[0]) if own else (offsets[k], offsets[k + 1])
             if delay.size:
                 _scatter_delayed(
-                    numbers, values, start, stop, shift, geometry, table, reach, delay, width, now, x, touched, counts
+                    numbers,
+                    values,
+                    start,
+                    stop,
+                    shift,
+                    geometry,
+                    table,
+                    reach,
+                    delay,
+                    width,
+                    now,
+                    x,
+                    touched,
+                    counts,
                 )
             else:
                 _scatter(
-                    numbers, values, start, stop, shift, geometry, table, reach, width, x.shape[2], lazy, x.reshape(-1),
-                    touched[0], counts,
+                    numbers, values, start, stop, shift, geometry, table, reach, width, x.shape[2], lazy,
+                    x.reshape(-1), touched[0], counts,
                 )  # fmt: skip
         n = _update(
             model, reset, non_strict, many, sends_potential, lazy, channels, coefficient, v, i, a, x[slot],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from pipeline.packets import Kind, Packet
 from pipeline.spec import PipelineSpec, Sensor, SpecError
@@ -71,6 +72,11 @@ class Graph:
         """Tell a stage what was seen in (from_us, to_us]; whether it learned from it."""
         stage = self._stages.get(name)
         return stage is not None and stage.teach(label, from_us, to_us)
+
+    def activity(self) -> dict[str, dict[str, Any]]:
+        """What each stage has cost so far, of those that count it."""
+        costs = {name: stage.activity() for name, stage in self._stages.items()}
+        return {name: one for name, one in costs.items() if one}
 
     def snapshot(self) -> dict[str, Arrays]:
         """The state of every stage."""

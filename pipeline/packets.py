@@ -12,6 +12,8 @@ evidence       t int64 us (end of the bin), x, y uint16, evidence float32 [n, cl
 motion         t int64 us (end of the window), vx, vy float32 px/ms, zoom float32 1/s, rotation
                float32 rad/s, confidence float32, flags uint32: one movement of the whole view
 triggers       t int64 us, channel uint16, level uint16: an edge on a trigger input
+decisions      t int64 us (when it was made), from_us int64 (where what it is about began), label,
+               flags uint16, confidence float32, events uint32 and steps uint32 that were seen
 =============  ==============================================================================
 """
 
@@ -25,13 +27,13 @@ from numpy.typing import NDArray
 
 from kernels.columns import XY, P, T
 
-Kind = Literal["events", "detections", "field", "evidence", "motion", "triggers"]
+Kind = Literal["events", "detections", "field", "evidence", "motion", "triggers", "decisions"]
 Columns = dict[str, NDArray[Any]]
 Events = tuple[T, XY, XY, P]
 """The columns (t, x, y, p) of a recording, or of a part of one."""
 
-WARM_UP, AFTER_GAP, UNRELIABLE = 1, 2, 4
-"""Flags of a row: its past is not complete; because of a gap; from video too slow to show motion."""
+WARM_UP, AFTER_GAP, UNRELIABLE, EARLY = 1, 2, 4, 8
+"""Flags of a row: its past is not complete; because of a gap; from video too slow to show motion; decided early."""
 
 DTYPES: dict[Kind, dict[str, type]] = {
     "events": {"t": np.int64, "x": np.uint16, "y": np.uint16, "p": np.bool_},
@@ -46,6 +48,10 @@ DTYPES: dict[Kind, dict[str, type]] = {
     "motion": {
         "t": np.int64, "vx": np.float32, "vy": np.float32, "zoom": np.float32, "rotation": np.float32,
         "confidence": np.float32, "flags": np.uint32,
+    },
+    "decisions": {
+        "t": np.int64, "from_us": np.int64, "label": np.uint16, "flags": np.uint16,
+        "confidence": np.float32, "events": np.uint32, "steps": np.uint32,
     },
     "triggers": {"t": np.int64, "channel": np.uint16, "level": np.uint16},
     "evidence": {

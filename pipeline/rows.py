@@ -5,6 +5,7 @@ detections    i64 t, u16 x, u16 y, u16 label, u16 flags, f32 score, u32 0       
 field         i64 t, u16 x, u16 y, f32 vx, f32 vy, f32 confidence, u32 flags, u32 0 (32 bytes)
 evidence      i64 t, u16 x, u16 y, u32 0, then f32 per class
 motion        i64 t, f32 vx, f32 vy, f32 zoom, f32 rotation, f32 confidence, u32 flags (32 bytes)
+decisions     i64 t, i64 from_us, u16 label, u16 flags, f32 confidence, u32 events, u32 steps  (32 bytes)
 triggers      i64 t, u16 channel, u16 level, u32 0                                 (16 bytes)
 events        i64 t, u16 x, u16 y + 32768 p, u32 0                                  (16 bytes)
 ============  ================================================================================
@@ -36,6 +37,10 @@ _FIXED: dict[Kind, np.dtype[Any]] = {
     "motion": np.dtype(
         [("t", "<i8"), ("vx", "<f4"), ("vy", "<f4"), ("zoom", "<f4"), ("rotation", "<f4"),
          ("confidence", "<f4"), ("flags", "<u4")]
+    ),
+    "decisions": np.dtype(
+        [("t", "<i8"), ("from_us", "<i8"), ("label", "<u2"), ("flags", "<u2"), ("confidence", "<f4"),
+         ("events", "<u4"), ("steps", "<u4")]
     ),
     "triggers": np.dtype([("t", "<i8"), ("channel", "<u2"), ("level", "<u2"), ("zero", "<u4")]),
     "events": np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("zero", "<u4")]),
@@ -111,7 +116,7 @@ def _canonical(rows: Rows) -> Rows:
         key = rows["channel"].astype(np.uint64) << np.uint64(16) | rows["level"].astype(np.uint64)
         order = tie_order(rows["t"].astype(np.int64), key)
         return rows if order is None else rows[order]
-    if "zoom" in names:  # one a window
+    if "zoom" in names or "from_us" in names:  # one a window
         return rows
     y, polarity = rows["y"], np.zeros(1, np.uint64)
     if names == _FIXED["events"].names:

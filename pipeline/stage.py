@@ -96,6 +96,10 @@ class Stage(ABC):
     def reset(self, packet: Packet) -> None:
         """Forget the past: ``packet`` comes after a gap."""
 
+    def activity(self) -> dict[str, Any]:
+        """What it has cost so far, where it counts that: operations, sparsity, energy."""
+        return {}
+
     def teach(self, label: str | None, from_us: int, to_us: int) -> bool:
         """Learn that a label was seen in (from_us, to_us], or with None forget what labels taught.
 

@@ -14,7 +14,7 @@ from pipeline.warm import on_compilation, warm
 from service import problems
 from service.guard import Guard
 from service.jobs import Jobs
-from service.routes import health, ingest, jobs, page, pipelines, results, streams
+from service.routes import health, ingest, jobs, models, page, pipelines, results, streams
 from service.routes.state import ServiceState
 from service.settings import Settings
 from service.streams import Streams
@@ -35,7 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
         "Live streams go over WebSocket: see docs/protocol.md.",
     )  # fmt: skip
     app.state.service = service
-    for module in (streams, jobs, pipelines, health, ingest, results, page):
+    for module in (streams, jobs, pipelines, models, health, ingest, results, page):
         app.include_router(module.router)
     app.mount("/static", page.static)
     problems.install(app)

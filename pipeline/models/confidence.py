@@ -80,19 +80,26 @@ def calibrated(sums: Sums, truth: Truth, loss: float = 0.0) -> dict[str, Any]:
     full = float((share[:, -1].argmax(axis=1) == truth).mean())
     curve: list[list[float]] = []
     chosen = 1.0
-    for threshold in np.concatenate([np.arange(0.3, 0.9, 0.05), np.arange(0.9, 0.99, 0.01), [0.99, 0.995, 0.999]]):
+    for threshold in np.concatenate(
+        [np.arange(0.3, 0.9, 0.05), np.arange(0.9, 0.99, 0.01), [0.99, 0.995, 0.999]]
+    ):
         step, answer = stops(sums, temperature, float(threshold))
         accuracy = float((answer == truth).mean())
-        curve.append([round(float(threshold), 4), round(accuracy, 4), round(float((step + 1).mean()) / sums.shape[1], 4)])
+        curve.append(
+            [
+                round(float(threshold), 4),
+                round(accuracy, 4),
+                round(float((step + 1).mean()) / sums.shape[1], 4),
+            ]
+        )
         if accuracy >= full - loss - 1e-9 and chosen == 1.0:
             chosen = float(threshold)
     step, answer = stops(sums, temperature, chosen)
+    error = calibration_error(share.max(axis=2).ravel(), (share.argmax(axis=2) == truth[:, None]).ravel())
     return {
         "temperature": round(temperature, 6), "threshold": round(chosen, 4), "accuracy_all_steps": round(full, 4),
         "accuracy_early": round(float((answer == truth).mean()), 4),
         "share_of_steps": round(float((step + 1).mean()) / sums.shape[1], 4),
-        "calibration_error": round(
-            calibration_error(share.max(axis=2).ravel(), (share.argmax(axis=2) == truth[:, None]).ravel()), 4
-        ),
+        "calibration_error": round(float(error), 4),
         "recordings": len(truth), "curve": curve,
     }  # fmt: skip

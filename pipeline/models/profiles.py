@@ -47,7 +47,9 @@ class Reading(BaseModel):
         default=None, gt=0, description="time step in the file's unit; default: the source's"
     )
     method: Method | None = Field(default=None, description="euler or exact decay")
-    reset: Literal["hard", "subtract", "delayed_hard", "delayed_subtract", "none"] | None = None
+    reset: Literal["hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract", "none"] | None = (
+        None
+    )
     threshold: Literal["gt", "ge"] | None = Field(default=None, description="a spike above it, or at it")
     many: bool | None = Field(
         default=None, description="several spikes a step where the potential holds them"

@@ -9,14 +9,16 @@ import zipfile
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.models import bundle
+from pipeline.models import bundle, nir_export, nir_graph, spiking
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError
 from pipeline.models.motif_bank import MotifBank
-from pipeline.models.spiking import SpikingNetwork
+from pipeline.models.profiles import Reading
+from pipeline.models.spiking import Encoding, SpikingNetwork
 
 ZOO = Path(__file__).parent / "zoo"
 Bank = MotifBank | AddressBank
@@ -117,14 +119,30 @@ def read(folder: Path) -> Model:
         raise ModelError(f"model at {folder.name}: {str(problem).splitlines()[0]}") from problem
 
 
-def install(source: Path) -> Model:
-    """Check a bundle, a folder or a .zip, and put it among the user's models under the name in its card.
+def install(
+    source: Path, name: str | None = None, reading: dict[str, Any] | None = None,
+    encoding: dict[str, Any] | None = None,
+) -> Model:  # fmt: skip
+    """Check a model and put it among the user's.
+
+    Args:
+        source: a bundle, a folder or a .zip, which goes under the name in its card; or a .nir file.
+        name: of what a .nir file holds; default: the file's.
+        reading: what a .nir file does not say, :class:`pipeline.models.profiles.Reading`.
+        encoding: how events become its input: ``sensor`` ("346x260") and the rest of
+            :class:`pipeline.models.spiking.Encoding`.
 
     Raises:
         ModelError: it is none, or its name is one of the zoo's.
     """
     with TemporaryDirectory() as scratch:
-        folder = source if source.is_dir() else _unpacked(source, Path(scratch))
+        if source.suffix == ".nir":
+            folder = Path(scratch)
+            _translate(source, folder, name or _as_name(source.stem), reading or {}, encoding)
+        elif name or reading or encoding:
+            raise ModelError(f"{source.name}: a bundle says itself what it is; options are for .nir files")
+        else:
+            folder = source if source.is_dir() else _unpacked(source, Path(scratch))
         bank = read(folder)
         name = bank.card.name
         if name in zoo():
@@ -141,15 +159,62 @@ def install(source: Path) -> Model:
 
 
 def export(name: str, target: Path) -> None:
-    """Write a model as a .zip.
+    """Write a model as a .zip, or a spiking network as a .nir graph.
 
     Raises:
-        ModelError: there is none of this name.
+        ModelError: there is none of this name, or it cannot be written so.
     """
     folder = folder_of(name)
+    if target.suffix == ".nir":
+        nir_export.write(load_network(name), target)
+        return
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in (bundle.CARD, bundle.WEIGHTS):
             archive.write(folder / file, file)
+
+
+def remove(name: str) -> None:
+    """Forget one of the user's models.
+
+    Raises:
+        ModelError: there is none of this name, or it is one of the zoo's.
+    """
+    if name in zoo():
+        raise ModelError(f"{name}: models of the zoo stay")
+    shutil.rmtree(folder_of(name), ignore_errors=True)
+
+
+def _translate(
+    source: Path, folder: Path, name: str, reading: dict[str, Any], encoding: dict[str, Any] | None
+) -> None:
+    """A .nir file as a bundle."""
+    try:
+        how = Reading.model_validate(reading)
+        given = None if encoding is None else _encoding(encoding)
+        card, tensors = nir_graph.read(source, how, name, given)
+    except ValidationError as problems:
+        first = problems.errors()[0]
+        raise ModelError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from problems
+    channels, height, width = card.input
+    if given is not None and (given.polarities, given.height, given.width) != (channels, height, width):
+        raise ModelError(
+            f"sensor: the network reads {channels} x {height} x {width} (channels, rows, columns), not "
+            f"{given.polarities} x {given.height} x {given.width}"
+        )
+    spiking.save(folder, card, tensors)
+
+
+def _encoding(stated: dict[str, Any]) -> Encoding:
+    sensor = str(stated.get("sensor") or "")
+    width, _, height = sensor.partition("x")
+    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise ModelError("sensor: needed beside step_us or step_events, as WIDTHxHEIGHT")
+    rest = {key: value for key, value in stated.items() if key != "sensor" and value is not None}
+    return Encoding.model_validate({"width": int(width), "height": int(height), **rest})
+
+
+def _as_name(stem: str) -> str:
+    return re.sub(r"[^a-z0-9_-]+", "-", stem.lower()).strip("-_")[:64] or "imported"
 
 
 def _of(*kinds: type[Model]) -> str:

@@ -67,7 +67,7 @@ class ConnectionCard(_Part):
 
 
 class NeuronCard(_Part):
-    """What the neurons of a layer are; their coefficients are the tensors ``layer/decay`` ...: number, or [neuron]."""
+    """What the neurons of a layer are; ``layer/decay`` ... are tensors: a number, [channel] or [neuron]."""
 
     model: Model
     reset: Reset = "none"

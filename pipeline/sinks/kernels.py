@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError
 from pipeline.models.motif_bank import MotifBank
 from pipeline.models.registry import Bank
-from pipeline.sinks.style import INK, OFF, ON, SOFT, STYLE
+from pipeline.sinks.style import INK, OFF, ON, SOFT
 
 _MOST_CLASSES = 48
 _PANELS = 7
-
-
-def write_kernels(path: Path, bank: Bank) -> None:
-    """Draw a bank into a file of the type that its suffix names.
-
-    Raises:
-        UserError: the suffix names no type.
-    """
-    with mpl.rc_context(STYLE):
-        figure = draw(bank)
-        try:
-            figure.savefig(path, dpi=130)
-        except ValueError as problem:
-            raise UserError(f"{path.name}: allowed are .svg, .png and .pdf") from problem
 
 
 def draw(bank: Bank) -> Figure:

@@ -16,16 +16,18 @@ from pipeline.stages.motif import Motif
 from pipeline.stages.motion_energy import MotionEnergy
 from pipeline.stages.motion_field import MotionField
 from pipeline.stages.refractory import Refractory
+from pipeline.stages.spiking_classifier import SpikingClassifier
 
 AnyStage = Annotated[
     Crop | Downsample | Refractory | BackgroundActivity
-    | Motif | MotionEnergy | MotionField | GlobalMotion | Looming,
+    | Motif | MotionEnergy | MotionField | GlobalMotion | Looming | SpikingClassifier,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
 KINDS: dict[str, type[StageConfig]] = {
     config.model_fields["kind"].default: config
     for config in (
-        Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionEnergy, MotionField, GlobalMotion, Looming
+        Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionEnergy, MotionField, GlobalMotion, Looming,
+        SpikingClassifier,
     )
 }  # fmt: skip

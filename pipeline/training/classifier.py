@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,11 +29,12 @@ from pipeline.models import confidence, spiking
 from pipeline.models.bundle import MotifLabel
 from pipeline.models.spiking import Encoding, Run, SpikingCard, SpikingNetwork, dense
 from pipeline.packets import Events
-from pipeline.training import labelled
+from pipeline.training import labelled, tess
 from pipeline.training.augment import Augment, augmented
 from pipeline.training.labelled import Recording
 from pipeline.training.motif import CannotResume
 from pipeline.training.spiking import Activity, LayerPlan, NeuronPlan, SpikingLearner
+from pipeline.training.tess import TessPlan
 
 _SHARDS = 4
 """Parts of a batch, whatever the number of threads: sums come in this order."""
@@ -58,6 +60,10 @@ class ClassifierTraining(BaseModel):
     )  # fmt: skip
     neuron: NeuronPlan = NeuronPlan()
     augment: Augment = Augment()
+    method: Literal["sltt", "tess"] = Field(
+        default="sltt", description="the spatial gradient of each step, or local traces (TESS)"
+    )
+    tess: TessPlan = TessPlan()
     backward_steps: int | None = Field(
         default=None, ge=1, description="only so many steps, drawn anew, carry the gradient (SLTT-K)"
     )
@@ -65,7 +71,9 @@ class ClassifierTraining(BaseModel):
     batch: int = Field(default=32, ge=_SHARDS, multiple_of=_SHARDS)
     rate: float = Field(default=4e-3, gt=0)
     shrink: float = Field(default=1e-3, ge=0, description="of the weights, times the rate, a step")
-    folds: int = Field(default=0, ge=0, le=20, description="0: hold out a fifth; else cross-validate, learn from all")
+    folds: int = Field(
+        default=0, ge=0, le=20, description="0: hold out a fifth; else cross-validate, learn from all"
+    )
     tune: tuple[dict[str, Any], ...] = Field(
         default=(), description="changes to this configuration, compared inside each fold"
     )
@@ -77,6 +85,24 @@ class ClassifierTraining(BaseModel):
             width=width, height=height, step_us=self.step_us, step_events=self.step_events, steps=self.steps,
             most=self.most, polarities=self.polarities,
         )  # fmt: skip
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "nmnist": {
+        "name": "nmnist", "epochs": 150, "folds": 5,
+        "augment": {"shift_px": 2.0, "turn_deg": 10.0, "zoom": 0.1, "shear": 0.15, "delay_us": 40_000},
+        "tune": (
+            {},
+            {"layers": [
+                {"channels": 24, "size": 5, "stride": 2}, {"channels": 48, "size": 3, "stride": 2},
+                {"channels": 96, "size": 3, "stride": 2},
+            ]},
+            {"step_us": 20_000, "steps": 16, "neuron": {"decay": 0.7}},
+        ),
+    },
+}  # fmt: skip
+"""What differs from the defaults."""
 
 
 class TooFew(UserError):
@@ -100,7 +126,9 @@ class Data:
         """Place among the recordings of its label."""
 
 
-def train(config: ClassifierTraining, out: Path, progress: Progress, threads: int | None = None) -> SpikingCard:
+def train(
+    config: ClassifierTraining, out: Path, progress: Progress, threads: int | None = None
+) -> SpikingCard:
     """Train a classifier, test it on recordings it never saw, and write its bundle to ``out``.
 
     A run that was interrupted is found by its checkpoints in ``out`` and goes on.
@@ -133,15 +161,25 @@ def _held_out(
     config: ClassifierTraining, data: Data, out: Path, progress: Progress, pool: ThreadPoolExecutor
 ) -> _Made:
     part = data.number % 5
-    learned = np.flatnonzero(part >= 2) if len(data.number) >= 5 * len(data.labels) else np.flatnonzero(part != 0)
+    learned = (
+        np.flatnonzero(part >= 2) if len(data.number) >= 5 * len(data.labels) else np.flatnonzero(part != 0)
+    )
     calibration = np.flatnonzero(part == 1)
     chosen = _tuned(config, data, learned, out, progress, pool, "")
     learner = fit(chosen, data, learned, out / "fit.checkpoint.npz", progress, pool)
     network = _network(chosen, data, learner)
     tested = np.flatnonzero(part == 0)
-    sums = tuple(outputs(network, [data.recordings[i] for i in which], pool) for which in (tested, calibration))
+    sums = tuple(
+        outputs(network, [data.recordings[i] for i in which], pool) for which in (tested, calibration)
+    )
     truth = data.truth[tested], data.truth[calibration]
-    return learner, chosen, (sums[0], sums[1]), truth, f"{len(tested)} recordings held out, a fifth of each label"
+    return (
+        learner,
+        chosen,
+        (sums[0], sums[1]),
+        truth,
+        f"{len(tested)} recordings held out, a fifth of each label",
+    )
 
 
 def _crossed(
@@ -225,7 +263,9 @@ def fit(
             learner.learn(found[0], rate, config.shrink)
             right, loss = right + found[1], loss + found[2]
             seen_now = (i + 1) * config.batch
-            progress(progress_at, f"epoch {epoch + 1}, loss {loss / (i + 1):.3f}, right {right / seen_now:.1%}")
+            progress(
+                progress_at, f"epoch {epoch + 1}, loss {loss / (i + 1):.3f}, right {right / seen_now:.1%}"
+            )
         if (epoch + 1) % 5 == 0 or epoch + 1 == config.epochs:
             _save(checkpoint, learner, seen, epoch + 1)
     return learner
@@ -233,7 +273,7 @@ def fit(
 
 def outputs(network: SpikingNetwork, recordings: Sequence[Recording], pool: ThreadPoolExecutor) -> F32:
     """S of each recording, [recording, step, class], by the kernels that run on streams."""
-    return np.array(list(pool.map(lambda one: _sums(network, one.events), recordings)), np.float32)
+    return np.array(list(pool.map(partial(_sums, network), [one.events for one in recordings])), np.float32)
 
 
 def encoded(events: Events, how: Encoding) -> Spikes:
@@ -246,9 +286,7 @@ def encoded(events: Events, how: Encoding) -> Spikes:
         got = encoding.by_time(*events, encoder, how.width, how.polarities, how.most, step_us, first + steps)
         spikes = got.spikes
     else:
-        got = encoding.by_count(
-            *events, encoder, how.width, how.polarities, how.most, how.step_events or 1
-        )
+        got = encoding.by_count(*events, encoder, how.width, how.polarities, how.most, how.step_events or 1)
         spikes = spiking.joined([got.spikes, encoding.close(encoder, how.most)])
     return _exactly(spikes, steps)
 
@@ -260,9 +298,9 @@ def _exactly(spikes: Spikes, steps: int) -> Spikes:
 
 
 def _sums(network: SpikingNetwork, events: Events) -> F32:
-    how = network.card.encoding
-    assert how is not None
-    sent = Run(network).advance(encoded(events, how))[network.output]
+    if network.card.encoding is None:
+        raise TooFew("the network does not say how events become its input")
+    sent = Run(network).advance(encoded(events, network.card.encoding))[network.output]
     return dense(sent, len(network.card.labels))
 
 
@@ -278,22 +316,24 @@ def _batch(
         carrying[:] = False
         carrying[drawn.choice(config.steps, config.backward_steps, replace=False)] = True
     parts = [part for part in np.array_split(which, _SHARDS) if len(part)]
-    found = list(
-        pool.map(lambda part: _shard(config, data, learner, part, epoch, turned, carrying, len(which)), parts)
-    )
+    shard = partial(_shard, config, data, learner, epoch, turned, carrying, len(which))
+    found = list(pool.map(shard, parts))
     slopes = found[0][0]
     for other, _, _ in found[1:]:
-        for mine, theirs in zip(slopes, other, strict=True):
-            mine += theirs
+        slopes = [mine + theirs for mine, theirs in zip(slopes, other, strict=True)]
     return slopes, sum(right for _, right, _ in found), sum(loss for _, _, loss in found)
 
 
 def _shard(
-    config: ClassifierTraining, data: Data, learner: SpikingLearner, which: NDArray[np.int64], epoch: int,
-    turned: list[F32], carrying: NDArray[np.bool_], batch: int,
+    config: ClassifierTraining, data: Data, learner: SpikingLearner, epoch: int, turned: list[F32],
+    carrying: NDArray[np.bool_], batch: int, which: NDArray[np.int64],
 ) -> tuple[list[F32], int, float]:  # fmt: skip
     frames = _frames(config, data, which, epoch)
     activity, slopes = Activity(learner.layers, len(which)), learner.new_slopes()
+    local = (
+        (tess.Traces(learner.layers, frames[0]), tess.projections(learner, config.seed))
+        if config.method == "tess" else None
+    )  # fmt: skip
     truth = np.eye(len(data.labels), dtype=np.float32)[data.truth[which]]
     total, loss = np.zeros_like(truth), 0.0
     scale = np.float32(batch * carrying.sum())
@@ -304,7 +344,21 @@ def _shard(
         share /= share.sum(axis=1, keepdims=True)
         loss += float(-np.log(np.maximum((share * truth).sum(axis=1), 1e-12)).sum()) / (batch * config.steps)
         if carrying[step]:
-            learner.backward(frames[step], (share - truth) / scale, activity, turned, slopes)
+            error = (share - truth) / scale
+            if local is None:
+                learner.backward(frames[step], error, activity, turned, slopes)
+            else:
+                tess.learn_step(
+                    learner,
+                    frames[step],
+                    error,
+                    truth,
+                    activity,
+                    *local,
+                    config.tess,
+                    1 / float(scale),
+                    slopes,
+                )
     right = int((total.argmax(axis=1) == data.truth[which]).sum())
     return slopes, right, loss
 

@@ -1,7 +1,7 @@
 """The user's labelled recordings: a folder a label; each fifth of a label is held out, each fifth validates.
 
-Many small ones may lie in one .npz: columns ``t`` (us), ``x``, ``y``, ``p`` of all of them, ``offsets`` (recording i is
-[offsets[i]:offsets[i + 1]]) and ``label``.
+Many small ones may lie in one .npz: columns ``t`` (us), ``x``, ``y``, ``p`` of all of them, ``offsets`` (recording
+i is [offsets[i]:offsets[i + 1]]) and ``label``.
 """
 
 from __future__ import annotations

@@ -128,7 +128,9 @@ class SpikingLearner:
                 below = activity.s[k]
         return activity.x[last][:, 0, : self.classes]
 
-    def backward(self, below: F32, error: F32, activity: Activity, turned: list[F32], slopes: list[F32]) -> None:
+    def backward(
+        self, below: F32, error: F32, activity: Activity, turned: list[F32], slopes: list[F32]
+    ) -> None:
         """Adds a step's spatial gradient.
 
         Args:
@@ -142,9 +144,7 @@ class SpikingLearner:
         wrong[:, 0, : self.classes] = error
         for k in range(len(self.layers) - 1, -1, -1):
             layer = self.layers[k]
-            surrogate.weight_gradient(
-                activity.s[k - 1] if k else below, wrong, layer.synapses, slopes[2 * k]
-            )
+            surrogate.weight_gradient(activity.s[k - 1] if k else below, wrong, layer.synapses, slopes[2 * k])
             slopes[2 * k + 1] += wrong.sum(axis=(0, 1))
             if k:
                 lower = np.empty_like(activity.x[k - 1])
@@ -167,13 +167,15 @@ class SpikingLearner:
         self.steps += 1
         for k, layer in enumerate(self.layers):
             layer.table *= np.float32(1 - rate * shrink)
-            learning.adam(layer.table, slopes[2 * k], *layer.moments[:2], self.steps, rate)
-            learning.adam(layer.bias, slopes[2 * k + 1], *layer.moments[2:], self.steps, rate)
+            learning.adam(layer.table, slopes[2 * k], layer.moments[0], layer.moments[1], self.steps, rate)
+            learning.adam(layer.bias, slopes[2 * k + 1], layer.moments[2], layer.moments[3], self.steps, rate)
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """All state."""
         arrays = {
-            f"layer{k}_{i}": one.copy() for k, layer in enumerate(self.layers) for i, one in enumerate(layer.state())
+            f"layer{k}_{i}": one.copy()
+            for k, layer in enumerate(self.layers)
+            for i, one in enumerate(layer.state())
         }
         return {**arrays, "steps": np.array([self.steps])}
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
 from pipeline.models import registry
-from pipeline.models.registry import Bank
-from pipeline.sinks.kernels import write_kernels
+from pipeline.models.describe import describe, text
+from pipeline.models.profiles import SOURCES
+from pipeline.sinks.models import write_drawing
 from service.cli.console import note, out, print_json, table
 from service.cli.options import AsJson
 
@@ -27,17 +27,18 @@ def _models() -> None:
 @app.command(name="list")
 def list_(as_json: AsJson = False) -> None:
     """Name all models: those that come with Polychrony, and your own."""
-    banks = [registry.load(name) for name in registry.names()]
+    models = [registry.load(name) for name in registry.names()]
     if as_json:
-        print_json({"models": [_described(bank) for bank in banks], "folder": str(registry.own())})
+        print_json({"models": [describe(model) for model in models], "folder": str(registry.own())})
         return
-    shown = table("model", "kind", "classes", "weights", "delays", "class accuracy")
-    for bank in banks:
-        seen = _described(bank)
+    shown = table("model", "kind", "classes", "parameters", "class accuracy")
+    for model in models:
+        seen = describe(model)
         accuracy = seen["accuracy"].get("class")
+        parameters = seen["costs"]["parameters"] if "costs" in seen else seen["weights"]
         shown.add_row(
-            seen["name"], seen["kind"], str(len(bank.card.labels)), f"{bank.weight.size:,}",
-            str(bank.weight.shape[2]), "" if accuracy is None else f"{accuracy:.1%}",
+            seen["name"], seen["kind"], str(len(model.card.labels)), f"{parameters:,}",
+            "" if accuracy is None else f"{accuracy:.1%}",
         )  # fmt: skip
     out.print(shown)
     note(f"your own go into {registry.own()}: polychrony models import FOLDER")
@@ -46,71 +47,77 @@ def list_(as_json: AsJson = False) -> None:
 @app.command()
 def show(
     name: ModelName,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw its kernels and curves into this file, .svg, .png or .pdf.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it into this file, .svg, .png or .pdf.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a model's card, and draw its kernels."""
-    bank = registry.load(name)
+    """Show a model's card and what it costs, and draw it."""
+    model = registry.load(name)
     if plot is not None:
-        write_kernels(plot, bank)
+        write_drawing(plot, model)
     if as_json:
-        print_json(_described(bank))
+        print_json(describe(model))
         return
-    out.print(_text(bank), markup=False)
+    out.print(text(model), markup=False)
     if plot is not None:
-        note(f"kernels drawn into {plot}")
+        note(f"drawn into {plot}")
 
 
 @app.command(name="import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="A folder or a .zip of a bundle.", show_default=False)],
+    source: Annotated[
+        Path, typer.Argument(help="A bundle, a folder or a .zip; or a .nir file.", show_default=False)
+    ],
+    name: Annotated[str | None, typer.Option(help="Name of the model; default: the file's.")] = None,
+    framework: Annotated[
+        str | None, typer.Option("--source", help=f"What wrote the .nir file: {', '.join(SOURCES)}.")
+    ] = None,
+    dt: Annotated[
+        float | None, typer.Option(help="Its time step, in its unit; default: the source's.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="euler or exact.")] = None,
+    reset: Annotated[
+        str | None, typer.Option(help="hard, subtract, delayed_hard, delayed_subtract or none.")
+    ] = None,
+    threshold: Annotated[str | None, typer.Option(help="gt: a spike above it; ge: at it.")] = None,
+    floor: Annotated[float | None, typer.Option(help="The least potential.")] = None,
+    normalised: Annotated[bool, typer.Option(help="Of sinabs: inputs are normalised (norm_input).")] = True,
+    sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT that its input is.")] = None,
+    step_us: Annotated[int | None, typer.Option(help="A step is a span of so many us.")] = None,
+    step_events: Annotated[int | None, typer.Option(help="Or so many events.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a recording or a window.")] = None,
+    most: Annotated[int, typer.Option(help="Events of a pixel that count in a step.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Put a bundle among your models."""
-    bank = registry.install(source)
+    """Put a bundle, or a network of another framework, among your models."""
+    stated = {
+        "source": framework, "dt": dt, "method": method, "reset": reset, "threshold": threshold, "floor": floor,
+        "normalised": None if normalised else False,
+    }  # fmt: skip
+    encoding = {
+        "step_us": step_us,
+        "step_events": step_events,
+        "steps": steps,
+        "most": most,
+        "sensor": sensor,
+    }
+    model = registry.install(
+        source, name, {key: value for key, value in stated.items() if value is not None},
+        encoding if step_us or step_events else None,
+    )  # fmt: skip
     if as_json:
-        print_json(_described(bank))
+        print_json(describe(model))
     else:
-        note(f"{bank.card.name}: in {registry.own()}")
+        note(f"{model.card.name}: in {registry.own()}")
 
 
 @app.command()
 def export(
     name: ModelName,
-    target: Annotated[Path, typer.Argument(help="The .zip to write.", show_default=False)],
+    target: Annotated[
+        Path,
+        typer.Argument(help="The file to write: .zip, or .nir of a spiking network.", show_default=False),
+    ],
 ) -> None:
-    """Write a model as a .zip."""
+    """Write a model as a bundle, or as a NIR graph."""
     registry.export(name, target)
     note(f"{target}: {name}")
-
-
-def _described(bank: Bank) -> dict[str, Any]:
-    return {
-        **bank.card.model_dump(mode="json"), "digest": bank.digest, "shape": list(bank.weight.shape),
-        "weights": int(bank.weight.size), "weights_not_zero": int(np.count_nonzero(bank.weight)),
-        "largest_weight": int(np.abs(bank.weight).max(initial=0)), "bytes": int(bank.weight.size * 2),
-    }  # fmt: skip
-
-
-def _text(bank: Bank) -> str:
-    seen = _described(bank)
-    lines = [
-        f"{seen['name']} {seen['version']}: {seen['kind']} of {len(bank.card.labels)} classes",
-        f"weights      {seen['weights']:,} ({seen['weights_not_zero']:,} not zero), {seen['bytes']:,} bytes",
-        f"shape        {' x '.join(map(str, seen['shape']))}, bins of {bank.card.bin_us} us",
-        f"classes      {', '.join(label.name for label in bank.card.labels)}",
-        f"competition  {bank.card.competition}",
-        *(f"{key:12} {_short(value)}" for key, value in bank.card.accuracy.items()),
-        f"made by      {bank.card.provenance.get('command', 'unknown')}",
-        f"licence      {bank.card.licence or 'unknown'}",
-        f"digest       {bank.digest}",
-    ]
-    return "\n".join(lines)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {one}" for key, one in value.items())
-    return str(value)

@@ -9,10 +9,13 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 from pydantic import BaseModel, ValidationError
 
+from pipeline.models import describe, registry
 from pipeline.models.motif_bank import BankCard
 from pipeline.training import addresses as address_training
+from pipeline.training import classifier as classifier_training
 from pipeline.training import motif as motif_training
 from pipeline.training.addresses import AddressTraining
+from pipeline.training.classifier import ClassifierTraining
 from pipeline.training.config import PRESETS, MotifTraining, MotionKind
 from service.cli.console import note, out, progress
 from service.cli.options import AsJson
@@ -73,6 +76,61 @@ def motif(
 
         card = motif_training.train(config, out_dir, told, threads)
     _told(out_dir, card, as_json)
+
+
+@app.command()
+def classifier(
+    recordings: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of recordings, a folder a label; or an .npz of many.", show_default=False
+        ),
+    ],
+    out_dir: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the bundle; an interrupted run there goes on.")
+    ],
+    preset: Annotated[str, typer.Option(help=f"One of {', '.join(classifier_training.PRESETS)}.")] = "plain",
+    name: Annotated[str | None, typer.Option(help="Name of the model, instead of the preset's.")] = None,
+    method: Annotated[str | None, typer.Option(help="How it learns: sltt or tess.")] = None,
+    step_us: Annotated[int | None, typer.Option(help="A step of the network is so many us.")] = None,
+    step_events: Annotated[int | None, typer.Option(help="Or so many events.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a recording that are looked at.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="How often it sees all recordings.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validate, then learn from all; 0: hold out a fifth.")
+    ] = None,
+    backward_steps: Annotated[
+        int | None, typer.Option(help="Only so many steps of each recording carry the gradient (SLTT-K).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=256, help="Default: one a core.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a spiking classifier on labelled recordings: SLTT, without torch."""
+    if preset not in classifier_training.PRESETS:
+        raise typer.BadParameter(
+            f"allowed are {', '.join(classifier_training.PRESETS)}", param_hint="--preset"
+        )
+    changes = {
+        "name": name, "method": method, "step_us": step_us, "step_events": step_events, "steps": steps,
+        "epochs": epochs, "folds": folds, "backward_steps": backward_steps, "seed": seed,
+    }  # fmt: skip
+    if step_events is not None and step_us is None:
+        changes["step_us"] = None
+    stated = {
+        key: value
+        for key, value in changes.items()
+        if value is not None or (key == "step_us" and step_events)
+    }
+    start = classifier_training.PRESETS[preset]
+    config = _validated(ClassifierTraining, {**start, "recordings": str(recordings), **stated})
+    with progress(f"training {config.name}", quiet=as_json) as advance:
+        card = classifier_training.train(config, out_dir, advance, threads)
+    if as_json:
+        out.print(json.dumps({**card.accuracy, "confidence": card.confidence}), markup=False)
+    else:
+        note(f"{out_dir}:")
+        out.print(describe.text(registry.read(out_dir)), markup=False)
 
 
 @app.command()

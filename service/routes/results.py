@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from pipeline.packets import EARLY
 from pipeline.rows import Rows
 from service import wire
 from service.problems import Problem
@@ -174,6 +175,13 @@ class _Subscriber:
             self._cursor[feed.name] = lag.oldest
             return True
         await self._send_gaps(feed, first)
+        if feed.port.kind == "decisions":
+            for i, row in enumerate(rows):
+                await self._send(_decision(feed, first + i, row))
+            self._cursor[feed.name] = first + len(rows)
+            if self._asked.lossless:
+                self._stream.reader_moved()
+            return True
         build = _thinned if thin else _whole
         await self._send(build(feed, first, rows))
         self._cursor[feed.name] = first + len(rows)
@@ -208,6 +216,18 @@ class _Subscriber:
 
 def _whole(feed: Feed, first: int, rows: Rows) -> bytes:
     return wire.build(TYPES[feed.port.kind], feed.index, first, int(rows["t"][0]), len(rows), rows.tobytes())
+
+
+def _decision(feed: Feed, number: int, row: Any) -> dict[str, Any]:
+    """One decision, as text: there are few, and people read them."""
+    label = int(row["label"])
+    return {
+        "type": "decision", "output": feed.name, "row": number, "t_us": int(row["t"]),
+        "from_us": int(row["from_us"]), "label": feed.port.labels[label].name, "class": label,
+        "confidence": round(float(row["confidence"]), 6), "early": bool(row["flags"] & EARLY),
+        "flags": int(row["flags"]), "latency_us": int(row["t"] - row["from_us"]), "events": int(row["events"]),
+        "steps": int(row["steps"]),
+    }  # fmt: skip
 
 
 def _thinned(feed: Feed, first: int, rows: Rows) -> bytes:

@@ -225,7 +225,7 @@ class Stream:
                 "duplicate_frames": self.gate.duplicates, "labels_unused": progress.labels_unused,
                 "beyond_time": progress.beyond_time, **ignored
             },
-            "labels_learned": progress.labels_learned,
+            "labels_learned": progress.labels_learned, "costs": engine.graph.activity(),
             "subscribers": self.subscribers,
             "failure": progress.failure and {"code": progress.failure[0], "detail": progress.failure[1]},
         }  # fmt: skip

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from pipeline.models import motif_bank, registry
+from pipeline.models import motif_bank, registry, spiking
 from pipeline.models.address_bank import AddressCard
 from pipeline.models.bundle import MotifLabel
 from pipeline.models.motif_bank import MotifCard
+from pipeline.models.spiking import ConnectionCard, Encoding, LayerCard, NeuronCard, SpikingCard
 
 SENSOR = (40, 32)
 
@@ -30,6 +31,43 @@ _bank(
     density=0.01,
     **_ON_SENSOR,
 )
+
+
+def _network(name, **more):
+    """A little spiking network of random weights among the user's models: a convolution, and six classes."""
+    rng = np.random.default_rng(len(name))
+    width, height = SENSOR
+    layers = (
+        LayerCard(
+            name="seen", shape=(5, height // 2, width // 2),
+            inputs=(ConnectionCard(source="input", op="conv2d", stride=(2, 2), pad=(1, 1)),),
+            neuron=NeuronCard(model="lif", reset="hard"),
+        ),
+        LayerCard(
+            name="out", shape=(6, 1, 1), inputs=(ConnectionCard(source="seen", op="dense"),),
+            neuron=NeuronCard(model="lif", reset="subtract", sends_potential=more.pop("potential", True)),
+        ),
+    )  # fmt: skip
+    tensors = {
+        "seen/0/weight": rng.normal(0.3, 0.5, (5, 2, 3, 3)).astype(np.float32),
+        "seen/decay": np.float32(0.8), "seen/threshold": np.float32(0.4),
+        "out/0/weight": rng.normal(0.05, 0.3, (6, 5 * (height // 2) * (width // 2))).astype(np.float32),
+        "out/decay": np.float32(1.0), "out/threshold": np.float32(0.5), "out/reset_to": np.float32(0.5),
+    }  # fmt: skip
+    labels = tuple(MotifLabel(name=f"class {i}") for i in range(6))
+    spiking.save(
+        registry.own() / name,
+        SpikingCard(
+            name=name, version="1", labels=labels, input=(2, height, width), layers=layers,
+            encoding=Encoding(width=width, height=height, **more), confidence={"temperature": 0.7, "threshold": 0.6},
+        ),
+        {key: np.asarray(value) for key, value in tensors.items()},
+    )  # fmt: skip
+
+
+_network("timed", step_us=1500, steps=6)
+_network("counted", step_events=20, steps=4, most=3)
+_network("firing", step_us=1000, steps=9, potential=False)
 
 MOTIF = {"id": "motion", "kind": "motif", "model": "motif8"}
 
@@ -63,6 +101,16 @@ EXAMPLES = {
             {"kind": "global_motion", "tile": 7, "min_tiles": 3, "min_spread": 0.0},
             {"kind": "looming", "contact_within_us": 1_000_000_000, "min_confidence": 0.0, "windows": 1},
         ]
+    ],
+    "spiking_classifier": [
+        [{"kind": "spiking_classifier", "model": "timed"}],
+        [{"kind": "spiking_classifier", "model": "timed", "stop": {"confidence": 0.5}, "window_steps": 9}],
+        [{"kind": "spiking_classifier", "model": "timed", "stop": {}, "leak": 0.5}],
+        [{"kind": "spiking_classifier", "model": "timed", "decide": "recording"}],
+        [{"kind": "spiking_classifier", "model": "counted"}],
+        [{"kind": "spiking_classifier", "model": "counted", "stop": {"confidence": 0.4}}],
+        [{"kind": "spiking_classifier", "model": "firing"}],
+        [{"kind": "spiking_classifier", "model": "firing", "readout": "first_spike", "stop": {}}],
     ],
 }
 """Per kind, pipelines whose last stage is of that kind."""

@@ -108,7 +108,11 @@ def forced(network, given, traces):
         for name, state in run.states.items():
             if network.layers[name].loop >= 0:  # what it hears of itself is the framework's too
                 spikes, n = sent[name], len(sent[name].index)
-                state.before[:n], state.before_value[:n], state.before_count[0] = spikes.index, spikes.value, n
+                state.before[:n], state.before_value[:n], state.before_count[0] = (
+                    spikes.index,
+                    spikes.value,
+                    n,
+                )
     return worst, differing, excused
 
 

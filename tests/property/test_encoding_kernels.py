@@ -53,6 +53,8 @@ def test_steps_of_events_equal_the_twin_however_it_is_cut(columns, polarities, s
         ends.append(got.end)
     expected = naive.by_count(*columns[1:], *SIZE, polarities, 2, step_events)
     np.testing.assert_array_equal(np.concatenate(found), expected)
-    np.testing.assert_array_equal(np.concatenate(ends), columns[0][step_events - 1 :: step_events][: len(expected)])
+    np.testing.assert_array_equal(
+        np.concatenate(ends), columns[0][step_events - 1 :: step_events][: len(expected)]
+    )
     rest = len(columns[0]) - len(expected) * step_events
     assert encoding.close(encoder, 10**6).value.sum() == rest

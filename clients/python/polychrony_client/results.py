@@ -105,8 +105,23 @@ def of_frame(message: Message, outputs: dict[int, Output]) -> Result:
     return Rows(output.name, message.number, {name: table[name].copy() for name in names}, message.count)
 
 
+_DECISION = {
+    "t": ("t_us", np.int64), "from_us": ("from_us", np.int64), "label": ("class", np.uint16),
+    "flags": ("flags", np.uint16), "confidence": ("confidence", np.float32), "events": ("events", np.uint32),
+    "steps": ("steps", np.uint32),
+}  # fmt: skip
+
+
+def _decision(document: dict[str, Any]) -> Rows:
+    """One decision as a row like any other."""
+    columns = {name: np.array([document[key]], kind) for name, (key, kind) in _DECISION.items()}
+    return Rows(document["output"], document["row"], columns, 1)
+
+
 def of_text(document: dict[str, Any]) -> Result | None:
     """A text message as a result, where it is one."""
+    if document["type"] == "decision":
+        return _decision(document)
     if document["type"] == "gap":
         return Gap(document["output"], document["row"], document["from_us"], document["t_us"])
     if document["type"] == "lagged":

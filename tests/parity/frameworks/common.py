@@ -92,8 +92,21 @@ def out_dir():
 def save(folder, name, source, given, trace, seconds, reading):
     """The network's traces, beside its .nir file."""
     arrays = {key: np.stack(rows) for key, rows in trace.rows.items()}
-    about = {"name": name, "source": source, "seconds_a_step": seconds, "reading": reading, "torch": torch.__version__}
+    about = {
+        "name": name,
+        "source": source,
+        "seconds_a_step": seconds,
+        "reading": reading,
+        "torch": torch.__version__,
+    }
     np.savez_compressed(
-        folder / f"{name}.npz", input=given.numpy().reshape(STEPS, -1), about=np.array(json.dumps(about)), **arrays
+        folder / f"{name}.npz",
+        input=given.numpy().reshape(STEPS, -1),
+        about=np.array(json.dumps(about)),
+        **arrays,
     )
-    print(name, f"{seconds * 1e3:.3f} ms a step", {k: f"{v.mean():.3f}" for k, v in arrays.items() if k.endswith("spikes")})
+    print(
+        name,
+        f"{seconds * 1e3:.3f} ms a step",
+        {k: f"{v.mean():.3f}" for k, v in arrays.items() if k.endswith("spikes")},
+    )

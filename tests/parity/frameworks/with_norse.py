@@ -1,14 +1,14 @@
 """Networks of Norse: their NIR files, and what they did in 300 steps."""
 
-import nir
-import torch
-from torch import nn
+import itertools
 
 import common
-
+import nir
 import norse.torch as norse
+import torch
 from norse.torch.utils.export_nir import _extract_norse_module as extract
 from norse.torch.utils.export_nir import to_nir
+from torch import nn
 
 
 def box(**values):
@@ -22,7 +22,12 @@ def cuba(**values):
 def networks():
     fast = {"tau_mem_inv": 300.0}
     yield "dense", (40,), [nn.Linear(40, 60), box(**fast), nn.Linear(60, 10), box(**fast)], 8.0
-    yield "leaking_up", (40,), [nn.Linear(40, 60), box(v_leak=0.3, tau_mem_inv=200.0), nn.Linear(60, 10), box()], 10.0
+    yield (
+        "leaking_up",
+        (40,),
+        [nn.Linear(40, 60), box(v_leak=0.3, tau_mem_inv=200.0), nn.Linear(60, 10), box()],
+        10.0,
+    )
     yield (
         "many_taus", (40,),
         [nn.Linear(40, 60), box(tau_mem_inv=torch.linspace(50, 500, 60), v_th=torch.linspace(0.3, 1.0, 60), v_leak=torch.zeros(60)),
@@ -86,7 +91,7 @@ def conv(folder, seed, shape, layers, gain):
         nodes[str(i)] = flat if isinstance(layer, nn.Flatten) else extract(layer)
     nodes["output"] = nir.Output(output_type={"output": (10,)})
     names = list(nodes)
-    graph = nir.NIRGraph(nodes=nodes, edges=list(zip(names, names[1:], strict=False)), type_check=False)
+    graph = nir.NIRGraph(nodes=nodes, edges=list(itertools.pairwise(names)), type_check=False)
     run(folder, "conv", seed, shape, net, gain, graph)
 
 

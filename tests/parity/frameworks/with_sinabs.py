@@ -1,13 +1,10 @@
 """Networks of sinabs: their NIR files, and what they did in 300 steps."""
 
-import nir
-import torch
-from torch import nn
-
 import common
-
 import sinabs.layers as sl
+import torch
 from sinabs.nir import to_nir
+from torch import nn
 
 
 def networks():
@@ -18,10 +15,33 @@ def networks():
         return sl.IAFSqueeze(batch_size=1, **more)
 
     yield "dense", (40,), [nn.Linear(40, 60), lif(), nn.Linear(60, 10), lif()], {}, 14.0
-    yield "plain_input", (40,), [nn.Linear(40, 60), lif(norm_input=False), nn.Linear(60, 10), lif(norm_input=False)], {"normalised": False}, 2.0
-    yield "bounded", (40,), [nn.Linear(40, 60), iaf(min_v_mem=-1.0), nn.Linear(60, 10), iaf(min_v_mem=-1.0)], {"floor": -1.0}, 2.0
+    yield (
+        "plain_input",
+        (40,),
+        [nn.Linear(40, 60), lif(norm_input=False), nn.Linear(60, 10), lif(norm_input=False)],
+        {"normalised": False},
+        2.0,
+    )
+    yield (
+        "bounded",
+        (40,),
+        [nn.Linear(40, 60), iaf(min_v_mem=-1.0), nn.Linear(60, 10), iaf(min_v_mem=-1.0)],
+        {"floor": -1.0},
+        2.0,
+    )
     yield "integrating", (40,), [nn.Linear(40, 60), iaf(), nn.Linear(60, 10), iaf()], {}, 3.0
-    yield "readout", (40,), [nn.Linear(40, 60), lif(), nn.Linear(60, 10), sl.ExpLeakSqueeze(tau_mem=20.0, batch_size=1, norm_input=True)], {}, 13.0
+    yield (
+        "readout",
+        (40,),
+        [
+            nn.Linear(40, 60),
+            lif(),
+            nn.Linear(60, 10),
+            sl.ExpLeakSqueeze(tau_mem=20.0, batch_size=1, norm_input=True),
+        ],
+        {},
+        13.0,
+    )
     yield (
         "conv", (2, 34, 34),
         [nn.Conv2d(2, 16, 3, padding=1), lif(), nn.Conv2d(16, 32, 3, padding=1), lif(), nn.Flatten(),
@@ -42,7 +62,9 @@ def main():
         net = nn.Sequential(*layers)
         common.weights(net, seed, gain)
         given = common.arriving(shape, seed)
-        spiking = [i for i, layer in enumerate(net) if hasattr(layer, "v_mem") or hasattr(layer, "reset_states")]
+        spiking = [
+            i for i, layer in enumerate(net) if hasattr(layer, "v_mem") or hasattr(layer, "reset_states")
+        ]
         trace = common.Trace(spiking)
         with torch.no_grad():
             net(given[0])

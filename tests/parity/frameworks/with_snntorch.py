@@ -1,13 +1,10 @@
 """Networks of snnTorch: their NIR files, and what they did in 300 steps."""
 
-import nir
-import torch
-from torch import nn
-
 import common
-
 import snntorch as snn
+import torch
 from snntorch.export_nir import export_to_nir
+from torch import nn
 
 
 def networks():
@@ -18,7 +15,13 @@ def networks():
         return torch.linspace(low, high, n)
 
     yield "dense", (40,), [nn.Linear(40, 60), leaky(), nn.Linear(60, 10), leaky()], {}, 2.0
-    yield "no_bias", (40,), [nn.Linear(40, 60, bias=False), leaky(threshold=0.5), nn.Linear(60, 10), leaky()], {}, 1.5
+    yield (
+        "no_bias",
+        (40,),
+        [nn.Linear(40, 60, bias=False), leaky(threshold=0.5), nn.Linear(60, 10), leaky()],
+        {},
+        1.5,
+    )
     yield (
         "many_betas", (40,),
         [nn.Linear(40, 60), snn.Leaky(beta=wide(60, 0.5, 1.0), threshold=wide(60, 0.6, 1.2), init_hidden=True), nn.Linear(60, 10), leaky()],

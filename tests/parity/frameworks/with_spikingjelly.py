@@ -1,12 +1,10 @@
 """Networks of SpikingJelly: their NIR files, and what they did in 300 steps."""
 
-import torch
-from torch import nn
-
 import common
-
+import torch
 from spikingjelly.activation_based import functional, layer, neuron
 from spikingjelly.activation_based.nir_exchange import export_to_nir
+from torch import nn
 
 
 def networks():
@@ -14,10 +12,35 @@ def networks():
         return neuron.LIFNode(tau=4.0, **more)
 
     yield "dense", (40,), [layer.Linear(40, 60), lif(), layer.Linear(60, 10), lif()], 9.0
-    yield "plain_input", (40,), [layer.Linear(40, 60), lif(decay_input=False), layer.Linear(60, 10), lif(decay_input=False)], 2.0
-    yield "reset_low", (40,), [layer.Linear(40, 60), lif(v_reset=-0.2, v_threshold=0.8), layer.Linear(60, 10), lif()], 9.0
-    yield "integrating", (40,), [layer.Linear(40, 60), neuron.IFNode(), layer.Linear(60, 10), neuron.IFNode()], 1.5
-    yield "parametric", (40,), [layer.Linear(40, 60), neuron.ParametricLIFNode(init_tau=3.0), layer.Linear(60, 10), neuron.ParametricLIFNode(init_tau=6.0)], 8.0
+    yield (
+        "plain_input",
+        (40,),
+        [layer.Linear(40, 60), lif(decay_input=False), layer.Linear(60, 10), lif(decay_input=False)],
+        2.0,
+    )
+    yield (
+        "reset_low",
+        (40,),
+        [layer.Linear(40, 60), lif(v_reset=-0.2, v_threshold=0.8), layer.Linear(60, 10), lif()],
+        9.0,
+    )
+    yield (
+        "integrating",
+        (40,),
+        [layer.Linear(40, 60), neuron.IFNode(), layer.Linear(60, 10), neuron.IFNode()],
+        1.5,
+    )
+    yield (
+        "parametric",
+        (40,),
+        [
+            layer.Linear(40, 60),
+            neuron.ParametricLIFNode(init_tau=3.0),
+            layer.Linear(60, 10),
+            neuron.ParametricLIFNode(init_tau=6.0),
+        ],
+        8.0,
+    )
     yield (
         "synaptic", (40,),
         [layer.Linear(40, 60), neuron.CUBALIFNode(c_decay=0.6, v_decay=0.8), layer.Linear(60, 10),

@@ -1,0 +1,286 @@
+"""``spiking_classifier``: what a recording, or each window of a stream, is, as early as that is sure enough."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from kernels import encoding
+from kernels.columns import F32
+from kernels.encoding import Encoded
+from pipeline import cost
+from pipeline.models import confidence, registry
+from pipeline.models.bundle import ModelError
+from pipeline.models.spiking import Encoding, Run, SpikingNetwork, dense
+from pipeline.packets import EARLY, Columns, Kind, Packet
+from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+
+_FAR = 2**60
+
+
+class Stop(BaseModel):
+    """When an answer may come before the window is over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    confidence: float | None = Field(
+        default=None, gt=0, le=1, description="as sure as this; default: as the model's calibration says"
+    )
+
+
+class SpikingClassifier(StageConfig):
+    """A decision a recording or a window; port ``evidence``: the score of each class after each step.
+
+    The score S[t] of a class is its neuron's potential, how many spikes it sent, or how many steps ago it sent the
+    first; its share of the confidence is softmax(S / temperature), with the temperature that the model was
+    calibrated to (:mod:`pipeline.models.confidence`). A window begins with the first step that holds an event.
+    """
+
+    sends: ClassVar[dict[str, Kind]] = {"": "decisions", "evidence": "evidence"}
+
+    kind: Literal["spiking_classifier"] = "spiking_classifier"
+    model: str = Field(description="name of a spiking network")
+    decide: Literal["stream", "recording"] = Field(
+        default="stream", description="window after window, or once until the stream ends or breaks off"
+    )
+    window_steps: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="steps until an answer must come; default: the model's"
+    )
+    stop: Stop | None = Field(
+        default=None, description="{confidence: c}, {} for the model's; default: never early"
+    )
+    readout: Literal["potential", "spike_count", "first_spike"] | None = Field(
+        default=None, description="default: potential where the last layer sends it, else spike_count"
+    )
+    leak: float | None = Field(
+        default=None, ge=0, lt=1,
+        description="of the scores, what stays after a decision, while the neurons go on; default: all start anew",
+    )  # fmt: skip
+
+    def build(self, context: Context) -> Stage:
+        """See :class:`pipeline.stage.StageConfig`."""
+        network = self._network()
+        how = network.card.encoding
+        if how is None:
+            raise Misfit("model", f"{self.model} does not say how events become its input")
+        if context.upstream.width > how.width or context.upstream.height > how.height:
+            raise Misfit(
+                "model",
+                f"{self.model} looks at {how.width}x{how.height} pixels, and the events come from "
+                f"{context.upstream.width}x{context.upstream.height}; crop or downsample them",
+            )
+        potentials = network.card.layers[-1].neuron.sends_potential
+        if self.readout == "potential" and not potentials:
+            raise Misfit("readout", f"{self.model} sends spikes; allowed are spike_count and first_spike")
+        if self.readout in {"spike_count", "first_spike"} and potentials:
+            raise Misfit("readout", f"{self.model} sends potentials; allowed is potential")
+        if (
+            self.stop is not None
+            and self.stop.confidence is None
+            and "threshold" not in network.card.confidence
+        ):
+            raise Misfit("stop", f"{self.model} was never calibrated; state a confidence")
+        return _ClassifierStage(self, context, network, how)
+
+    def model_digests(self) -> tuple[str, ...]:
+        """See :class:`pipeline.stage.StageConfig`."""
+        return (self._network().digest,)
+
+    def _network(self) -> SpikingNetwork:
+        try:
+            return registry.load_network(self.model)
+        except ModelError as problem:
+            raise Misfit("model", str(problem)) from problem
+
+
+class _ClassifierStage(Stage):
+    def __init__(
+        self, config: SpikingClassifier, context: Context, network: SpikingNetwork, how: Encoding
+    ) -> None:
+        port = (context.upstream.width, context.upstream.height, network.card.labels)
+        super().__init__(main=Port("decisions", *port), evidence=Port("evidence", *port))
+        self._config, self._wanted, self._network, self._how = config, context.wanted, network, how
+        self._run = Run(network)
+        self._encoder = encoding.new_encoder(how.width * how.height * how.polarities)
+        self._classes = len(network.card.labels)
+        self._window = config.window_steps or how.steps or (_FAR if config.decide == "recording" else 1)
+        calibration = network.card.confidence
+        self._temperature = float(calibration.get("temperature", 1.0))
+        self._least = (
+            None if config.stop is None else config.stop.confidence or float(calibration["threshold"])
+        )
+        potentials = network.card.layers[-1].neuron.sends_potential
+        self._readout = config.readout or ("potential" if potentials else "spike_count")
+        self._scores = np.zeros(self._classes, np.float32)
+        # Steps and events of the window, where it began, whether it is over, end of the last step, last event,
+        # how far time has come.
+        self._state = np.zeros(7, np.int64)
+
+    def work(self, packet: Packet) -> list[Packet]:
+        c, step_us = packet.columns, self._how.step_us
+        if len(c["t"]):
+            self._state[5] = c["t"][-1]
+        self._state[6] = max(self._state[6], packet.watermark_us)
+        until = packet.watermark_us // step_us if step_us else 0
+        out = self._go(self._encode(packet, until))
+        # No later answer can come before the end of the step that is open.
+        return self._packets(out, (until + 1) * step_us if step_us else packet.watermark_us)
+
+    def flush(self) -> list[Packet]:
+        step_us, empty = self._how.step_us, np.empty(0, np.int64)
+        none = empty.astype(np.uint16)
+        columns = {"t": empty, "x": none, "y": none, "p": none.astype(np.bool_)}
+        if step_us:
+            last = int(self._encoder.open[0])
+            until = max(last, int(self._state[5]) // step_us + 1) if last != encoding.NO_STEP else 0
+            rows = self._go(self._encode(Packet("events", columns, 0), until))
+        else:
+            held = int(self._encoder.open[1])
+            rest = encoding.close(self._encoder, self._how.most)
+            now = np.array([max(self._state[5], self._state[6])], np.int64)
+            rows = self._go(Encoded(rest, now, np.array([held], np.int64))) if held else []
+            self._state[4] = max(self._state[4], int(now[0]))
+        if self._state[0] and self._state[1] and not self._state[3]:
+            rows.append(self._decided(early=False))
+            self._begin()
+        return self._packets(rows, int(self._state[4]) + 1)
+
+    def reset(self, packet: Packet) -> None:
+        self._run.forget()
+        encoding.forget(self._encoder)
+        self._scores[:] = 0
+        self._state[:] = 0
+
+    def snapshot(self) -> Arrays:
+        encoder = {f"encoder_{name}": array.copy() for name, array in self._encoder._asdict().items()}
+        run = {f"run/{name}": array for name, array in self._run.snapshot().items()}
+        return {**encoder, **run, "scores": self._scores.copy(), "state": self._state.copy()}
+
+    def restore(self, arrays: Arrays) -> None:
+        for name, array in self._encoder._asdict().items():
+            array[:] = arrays[f"encoder_{name}"]
+        self._run.restore({name[4:]: array for name, array in arrays.items() if name.startswith("run/")})
+        self._scores[:], self._state[:] = arrays["scores"], arrays["state"]
+
+    def activity(self) -> dict[str, Any]:
+        """See :meth:`pipeline.stage.Stage.activity`."""
+        return cost.of_run(self._network, self._run)
+
+    def _encode(self, packet: Packet, until: int) -> Encoded:
+        c, how = packet.columns, self._how
+        columns = c["t"], c["x"], c["y"], c["p"]
+        if how.step_us:
+            return encoding.by_time(
+                *columns, self._encoder, how.width, how.polarities, how.most, how.step_us, until
+            )
+        return encoding.by_count(
+            *columns, self._encoder, how.width, how.polarities, how.most, how.step_events or 1
+        )
+
+    def _go(self, steps: Encoded) -> list[tuple[Any, ...]]:
+        """Rows of what was decided in these steps, and of the evidence after each."""
+        rows: list[tuple[Any, ...]] = []
+        done, total = 0, len(steps.end)
+        while done < total:
+            if self._state[0] == 0:  # between windows: nothing begins before an event
+                while done < total and steps.events[done] == 0:
+                    done += 1
+                if done == total:
+                    break
+                self._state[2] = self._start_of(steps, done)
+            if self._state[3]:
+                self._state[4] = steps.end[-1]
+                break
+            # Where an answer may come at any step, none is computed behind it.
+            most = 1 if self._least is not None else total - done
+            n = int(min(most, self._window - self._state[0]))
+            self._through(steps, done, done + n, rows)
+            done += n
+        return rows
+
+    def _through(self, steps: Encoded, a: int, b: int, rows: list[tuple[Any, ...]]) -> None:
+        """Run some steps of a window, and decide where it ends or is sure."""
+        spikes = steps.spikes
+        first, last = spikes.offsets[a], spikes.offsets[b]
+        part = type(spikes)(
+            spikes.offsets[a : b + 1] - first, spikes.index[first:last], spikes.value[first:last]
+        )
+        sent = dense(self._run.advance(part)[self._network.output], self._classes)
+        for k in range(a, b):
+            self._read(sent[k - a])
+            self._state[0] += 1
+            self._state[1] += steps.events[k]
+            self._state[4] = steps.end[k]
+            rows.append((False, int(steps.end[k]), self._scores.copy()))
+        sure = self._least is not None and self._certainty()[0] >= self._least
+        if sure or self._state[0] >= self._window:
+            rows.append(self._decided(early=self._state[0] < self._window))
+            self._begin()
+
+    def _read(self, sent: F32) -> None:
+        """The scores after a step, from what the last layer sent in it."""
+        if self._readout == "potential":
+            self._scores[:] = sent
+        elif self._readout == "spike_count":
+            self._scores += sent
+        else:
+            self._scores += (self._scores > 0) | (sent > 0)
+
+    def _certainty(self) -> tuple[float, int]:
+        share = confidence.certainties(self._scores, self._temperature)
+        label = int(share.argmax())
+        return float(share[label]), label
+
+    def _decided(self, early: bool) -> tuple[Any, ...]:
+        sure, label = self._certainty()
+        return (
+            True, int(self._state[4]), int(self._state[2]), label, EARLY if early else 0, sure,
+            int(self._state[1]), int(self._state[0]),
+        )  # fmt: skip
+
+    def _begin(self) -> None:
+        """What stays after a decision."""
+        if self._config.decide == "recording":
+            self._state[3] = 1
+            return
+        leak = self._config.leak
+        self._state[:2] = 0
+        if leak is None:
+            self._run.forget()
+            self._scores[:] = 0
+            return
+        self._scores *= np.float32(leak)
+        if self._readout == "potential":
+            self._run.states[self._network.output].v[:] *= np.float32(leak)
+
+    def _start_of(self, steps: Encoded, k: int) -> int:
+        if self._how.step_us:
+            return int(steps.end[k]) - self._how.step_us
+        return int(self._state[4]) if k == 0 else int(steps.end[k - 1])
+
+    def _packets(self, rows: list[tuple[Any, ...]], watermark_us: int) -> list[Packet]:
+        out: list[Packet] = []
+        if "" in self._wanted:
+            out.append(Packet("decisions", _decisions([row[1:] for row in rows if row[0]]), watermark_us))
+        if "evidence" in self._wanted:
+            scores = [row for row in rows if not row[0]]
+            zero = np.zeros(len(scores), np.uint16)
+            columns: Columns = {
+                "t": np.array([row[1] for row in scores], np.int64), "x": zero, "y": zero,
+                "evidence": np.array([row[2] for row in scores], np.float32).reshape(-1, self._classes),
+                "flags": zero,
+            }  # fmt: skip
+            out.append(Packet("evidence", columns, watermark_us, port="evidence"))
+        return out
+
+
+def _decisions(rows: list[tuple[Any, ...]]) -> Columns:
+    table = list(zip(*rows, strict=True)) if rows else [()] * 7
+    return {
+        "t": np.array(table[0], np.int64), "from_us": np.array(table[1], np.int64),
+        "label": np.array(table[2], np.uint16), "flags": np.array(table[3], np.uint16),
+        "confidence": np.array(table[4], np.float32), "events": np.array(table[5], np.uint32),
+        "steps": np.array(table[6], np.uint32),
+    }  # fmt: skip

@@ -1,0 +1,160 @@
+"""``/v1/models``: the networks and banks that pipelines may name."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import sys
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as UrlPath
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+
+from pipeline.models import bundle, registry
+from pipeline.models.bundle import ModelError
+from pipeline.models.describe import describe
+from service.jobs import upload
+from service.problems import Problem, responses
+from service.routes.state import Service
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+ModelName = Annotated[str, UrlPath(pattern=bundle.NAME, description="name of the model")]
+
+_SUFFIXES = (".zip", ".nir")
+_MOST_BYTES = 2**29
+_SECONDS, _MEMORY_BYTES = 120, 4 * 2**30
+_OPTIONS = {
+    "name": "name of the model; default: the file's",
+    "source": "what wrote the .nir file: nir, snntorch, norse, sinabs or spikingjelly",
+    "dt": "its time step, in the file's unit of time",
+    "method": "euler or exact",
+    "reset": "hard, subtract, delayed_hard, delayed_subtract or none",
+    "threshold": "gt or ge",
+    "floor": "the least potential",
+    "sensor": "WIDTHxHEIGHT that its input is",
+    "step_us": "a step is a span of so many us",
+    "step_events": "or so many events",
+    "steps": "steps of a recording or a window",
+    "most": "events of a pixel that count in a step",
+}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": {
+            "type": "object", "required": ["file"], "properties": {
+                "file": {"type": "string", "format": "binary", "description": "a bundle as .zip, or a .nir graph"},
+                **{name: {"type": "string", "description": text} for name, text in _OPTIONS.items()},
+            },
+        }}},
+    }
+}  # fmt: skip
+
+
+@router.get("", responses=responses(422))
+async def list_models() -> dict[str, Any]:
+    """All models: those that come with Polychrony, and those that were imported."""
+    return {"models": await asyncio.to_thread(_all), "zoo": registry.zoo()}
+
+
+@router.get("/{name}", responses=responses(404, 422))
+async def get_model(name: ModelName) -> dict[str, Any]:
+    """A model's card, and what it costs."""
+    return await asyncio.to_thread(_described, name)
+
+
+@router.get("/{name}/export", response_class=FileResponse, responses=responses(404, 422))
+async def export_model(
+    name: ModelName, format: Annotated[Literal["zip", "nir"], Query(description="how to write it")] = "zip"
+) -> FileResponse:
+    """A model as a bundle, or a spiking network as a NIR graph."""
+    await asyncio.to_thread(_described, name)
+    folder = Path(mkdtemp(prefix="polychrony-export-"))
+    target = folder / f"{name}.{format}"
+    try:
+        await asyncio.to_thread(registry.export, name, target)
+    except ModelError as problem:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise Problem(422, str(problem)) from problem
+    kind = "application/zip" if format == "zip" else "application/x-hdf5"
+    return FileResponse(
+        target, media_type=kind, filename=target.name, background=BackgroundTask(shutil.rmtree, folder, True)
+    )
+
+
+@router.post("", status_code=201, openapi_extra=_BODY, responses=responses(400, 408, 413, 415, 422, 503))
+async def import_model(request: Request, response: Response, service: Service) -> dict[str, Any]:
+    """Import a model; its file is only read in a child process with limits."""
+    if service.draining:
+        raise Problem(503, "the service is stopping", headers={"Retry-After": "2"})
+    folder = Path(mkdtemp(prefix="polychrony-import-"))
+    try:
+        taken = await upload.receive(
+            request.stream(), request.headers.get("content-type", ""), folder,
+            min(_MOST_BYTES, service.settings.max_upload_bytes),
+        )  # fmt: skip
+        unknown = sorted(set(taken.fields) - set(_OPTIONS))
+        if unknown:
+            raise Problem(422, f"unknown field: allowed are file, {', '.join(_OPTIONS)}")
+        if taken.path is None or taken.path.suffix not in _SUFFIXES:
+            raise Problem(
+                415, "a model is a .zip of a bundle or a .nir graph; nothing that could run code is opened"
+            )
+        model = await _imported(taken)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    response.headers["Location"] = f"/v1/models/{model['name']}"
+    return model
+
+
+@router.delete("/{name}", status_code=204, responses=responses(404, 409, 422))
+async def delete_model(name: ModelName) -> None:
+    """Forget an imported model; streams that use it go on with what they have."""
+    await asyncio.to_thread(_described, name)
+    if name in registry.zoo():
+        raise Problem(409, "models of the zoo stay")
+    await asyncio.to_thread(registry.remove, name)
+
+
+def _all() -> list[dict[str, Any]]:
+    return [_described(name) for name in registry.names()]
+
+
+def _described(name: str) -> dict[str, Any]:
+    if name not in registry.names():
+        raise Problem(404, "no such model")
+    try:
+        return describe(registry.load(name))
+    except ModelError as problem:
+        raise Problem(422, str(problem)) from problem
+
+
+async def _imported(taken: upload.Upload) -> dict[str, Any]:
+    options = (
+        {"name": Path(taken.name).stem, **taken.fields} if taken.path and taken.path.suffix == ".nir" else {}
+    )
+    arguments = [
+        f"--{name.replace('_', '-')}={text}" for name, text in {**options, **taken.fields}.items() if text
+    ]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "service.jobs.child", str(_MEMORY_BYTES), str(_SECONDS),
+        "models", "import", str(taken.path), "--json", *arguments,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        answer, complaints = await asyncio.wait_for(process.communicate(), _SECONDS)
+    except TimeoutError as problem:
+        raise Problem(422, f"took longer than {_SECONDS} s to read") from problem
+    finally:
+        if process.returncode is None:
+            process.kill()
+    if process.returncode != 0:
+        lines = [line.strip(" │╭╰─╮╯") for line in complaints.decode(errors="replace").splitlines()]
+        said = next((line for line in reversed(lines) if line), "")
+        shown = said.removeprefix("polychrony: ").replace(taken.path.name if taken.path else "", taken.name)
+        raise Problem(422, shown[:500] or f"cannot be read: ended with status {process.returncode}")
+    return json.loads(answer)
