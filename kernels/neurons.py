@@ -29,25 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels._jit import kernel, trailing_zeros
-from kernels._lanes import add_scaled, any_nonzero, charge_lif, charge_synapse, multiply, padded, sum_scaled
+from kernels._lanes import any_nonzero, charge_lif, charge_synapse, multiply, padded
 from kernels.columns import F32, I64, U64
-from kernels.synapses import (
-    CHANNELS_IN,
-    CHANNELS_OUT,
-    FIRST,
-    GROUPS,
-    I16,
-    I32,
-    LOCAL,
-    REACH_X,
-    REACH_Y,
-    ROW,
-    TAPS_X,
-    TAPS_Y,
-    WIDTH_IN,
-    Spikes,
-    Synapses,
-)
+from kernels.synapses import I16, I32, Spikes, Synapses, scatter, scatter_delayed
 
 Model = Literal["linear", "threshold", "lif", "cuba", "alif"]
 Reset = Literal["none", "hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract"]
@@ -273,7 +257,7 @@ def _advance(
             numbers, values, shift = (before, before_value, loop) if own else (index, value, 0)
             start, stop = (0, before_count[0]) if own else (offsets[k], offsets[k + 1])
             if delay.size:
-                _scatter_delayed(
+                scatter_delayed(
                     numbers,
                     values,
                     start,
@@ -290,9 +274,9 @@ def _advance(
                     counts,
                 )
             else:
-                _scatter(
+                scatter(
                     numbers, values, start, stop, shift, geometry, table, reach, width, x.shape[2], lazy,
-                    x.reshape(-1), touched[0], counts,
+                    x.reshape(-1), touched[0], counts[ADDITIONS : ADDITIONS + 1],
                 )  # fmt: skip
         n = _update(
             model, reset, non_strict, many, sends_potential, lazy, channels, coefficient, v, i, a, x[slot],
@@ -305,101 +289,6 @@ def _advance(
         clock[0] = now + 1
         out_offsets[k + 1] = n
     return offsets.size - 1
-
-
-@kernel
-def _scatter(
-    index: I32, value: F32, start: int, stop: int, shift: int, geometry: I64, table: F32, reach: I32, width: int,
-    lanes: int, lazy: bool, x: F32, touched: U64, counts: I64,
-) -> None:  # fmt: skip
-    """What each spike adds to each site that its taps reach."""
-    one, end, additions = -1, 0, 0
-    first = inner = outer = taps_y = taps_x = of_group = row_size = width_in = rows = ys_at = xs_at = (
-        local
-    ) = 0
-    e = start
-    while e < stop:
-        at = np.int64(index[e]) + shift
-        while at >= end:  # the next source: what does not change within it
-            one += 1
-            first, end = geometry[one, FIRST], geometry[one + 1, FIRST]
-            inner, outer, width_in = (
-                geometry[one, CHANNELS_IN],
-                geometry[one, CHANNELS_OUT],
-                geometry[one, WIDTH_IN],
-            )
-            taps_y, taps_x, rows = geometry[one, TAPS_Y], geometry[one, TAPS_X], geometry[one, ROW]
-            of_group = inner // geometry[one, GROUPS]
-            row_size = lanes if of_group == inner else outer
-            ys_at, xs_at, local = geometry[one, REACH_Y], geometry[one, REACH_X], geometry[one, LOCAL]
-        if taps_y * taps_x == 1 and inner == end - first and of_group == inner and x.size == lanes:
-            last = e + 1  # from all to all: the sums stay in registers
-            while last < stop and index[last] + shift < end:
-                last += 1
-            sum_scaled(x, np.int64(0), table, rows, index, value, shift - first, e, last, lanes)
-            additions += outer * (last - e)
-            touched[0] |= np.uint64(1)
-            e = last
-            continue
-        pixel = np.int64(np.uint32(at - first) // np.uint32(inner))
-        channel = at - first - pixel * inner
-        iy = np.int64(np.uint32(pixel) // np.uint32(width_in))
-        ys, xs = ys_at + iy * taps_y, xs_at + (pixel - iy * width_in) * taps_x
-        for ty in range(taps_y):
-            oy = np.int64(reach[ys + ty])
-            if oy < 0:
-                continue
-            row = rows + (at - first if local else (ty * taps_x * inner + channel) * row_size)
-            for tx in range(taps_x):
-                ox = np.int64(reach[xs + tx])
-                if ox >= 0:
-                    site = oy * width + ox
-                    if of_group == inner:
-                        add_scaled(x, site * lanes, table, row, value[e], lanes)
-                    else:
-                        base = site * lanes + channel // of_group * outer
-                        for c in range(outer):
-                            x[base + c] += value[e] * table[row + c]
-                    additions += outer
-                    if lazy:
-                        touched[site >> 6] |= np.uint64(1) << np.uint64(site & 63)
-                row += inner * row_size
-        e += 1
-    counts[ADDITIONS] += additions
-
-
-@kernel
-def _scatter_delayed(
-    index: I32, value: F32, start: int, stop: int, shift: int, geometry: I64, table: F32, reach: I32, delay: I16,
-    width: int, now: int, x: F32, touched: U64, counts: I64,
-) -> None:  # fmt: skip
-    """The same where each weight has a delay of its own."""
-    one = 0
-    for e in range(start, stop):
-        at = np.int64(index[e]) + shift
-        while at >= geometry[one + 1, FIRST]:
-            one += 1
-        at -= geometry[one, FIRST]
-        inner, groups, outer = geometry[one, CHANNELS_IN], geometry[one, GROUPS], geometry[one, CHANNELS_OUT]
-        taps_y, taps_x = geometry[one, TAPS_Y], geometry[one, TAPS_X]
-        row_size = x.shape[2] if groups == 1 else outer
-        pixel, channel = at // inner, at % inner
-        iy, ix = pixel // geometry[one, WIDTH_IN], pixel % geometry[one, WIDTH_IN]
-        to = channel // (inner // groups) * outer
-        for ty in range(taps_y):
-            oy = np.int64(reach[geometry[one, REACH_Y] + iy * taps_y + ty])
-            for tx in range(taps_x):
-                ox = np.int64(reach[geometry[one, REACH_X] + ix * taps_x + tx])
-                if oy < 0 or ox < 0:
-                    continue
-                site = oy * width + ox
-                row = at if geometry[one, LOCAL] else ((ty * taps_x + tx) * inner + channel) * row_size
-                row += geometry[one, ROW]
-                for c in range(outer):
-                    slot = (now + np.int64(delay[row + c])) % x.shape[0]
-                    x[slot, site, to + c] += value[e] * table[row + c]
-                    touched[slot, site >> 6] |= np.uint64(1) << np.uint64(site & 63)
-                counts[ADDITIONS] += outer
 
 
 @kernel

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels._jit import kernel
-from kernels._lanes import padded
-from kernels.columns import F32, I64
+from kernels._lanes import add_scaled, padded, sum_scaled
+from kernels.columns import F32, I64, U64
 
 I32 = NDArray[np.int32]
 I16 = NDArray[np.int16]
@@ -271,3 +271,117 @@ def _merge(offsets: I64, index: I32, value: F32, first: int, room: I64, out: I32
             out_value[at] = value[i]
             at += 1
         room[step] = at
+
+
+@kernel
+def scatter(
+    index: I32, value: F32, start: int, stop: int, shift: int, geometry: I64, table: F32, reach: I32, width: int,
+    lanes: int, mark: bool, x: F32, touched: U64, counts: I64,
+) -> None:  # fmt: skip
+    """What each spike adds to each site that its taps reach.
+
+    Spikes of one pixel follow each other, so a site's sums stay in registers over all of them; the order of
+    additions is that of the spikes all the same.
+
+    Args:
+        index: spikes of all sources, ascending within a source; so is ``value``.
+        value: see above.
+        start: the first spike.
+        stop: the one behind the last.
+        shift: added to their numbers.
+        geometry: of the connections; so are ``table`` and ``reach``.
+        table: see above.
+        reach: see above.
+        width: of the layer; ``lanes`` of a site.
+        lanes: see above.
+        mark: whether to note the sites that were reached.
+        x: [site * lanes], added to.
+        touched: [words] a bit a site.
+        counts: [1] additions of weights, added to.
+    """
+    one, end, additions = -1, 0, 0
+    first = inner = outer = taps_y = taps_x = of_group = row_size = width_in = rows = ys_at = xs_at = (
+        local
+    ) = 0
+    e = start
+    while e < stop:
+        at = np.int64(index[e]) + shift
+        while at >= end:  # the next source: what does not change within it
+            one += 1
+            first, end = geometry[one, FIRST], geometry[one + 1, FIRST]
+            inner, outer, width_in = (
+                geometry[one, CHANNELS_IN],
+                geometry[one, CHANNELS_OUT],
+                geometry[one, WIDTH_IN],
+            )
+            taps_y, taps_x, rows = geometry[one, TAPS_Y], geometry[one, TAPS_X], geometry[one, ROW]
+            of_group = inner // geometry[one, GROUPS]
+            row_size = lanes if of_group == inner else outer
+            ys_at, xs_at, local = geometry[one, REACH_Y], geometry[one, REACH_X], geometry[one, LOCAL]
+        pixel = np.int64(np.uint32(at - first) // np.uint32(inner))
+        base = first + pixel * inner
+        last = e + 1
+        if of_group == inner:
+            while last < stop and index[last] + shift < base + inner:
+                last += 1
+        iy = np.int64(np.uint32(pixel) // np.uint32(width_in))
+        ys, xs = ys_at + iy * taps_y, xs_at + (pixel - iy * width_in) * taps_x
+        channel = at - base
+        for ty in range(taps_y):
+            oy = np.int64(reach[ys + ty])
+            if oy < 0:
+                continue
+            for tx in range(taps_x):
+                ox = np.int64(reach[xs + tx])
+                if ox < 0:
+                    continue
+                site = oy * width + ox
+                row = rows + (ty * taps_x + tx) * inner * row_size
+                if last > e + 1:
+                    sum_scaled(x, site * lanes, table, row, index, value, shift - base, e, last, lanes)
+                elif of_group == inner:
+                    add_scaled(x, site * lanes, table, row + channel * lanes, value[e], lanes)
+                else:
+                    row = rows + at - first if local else row + channel * outer
+                    to = site * lanes + channel // of_group * outer
+                    for c in range(outer):
+                        x[to + c] += value[e] * table[row + c]
+                additions += outer * (last - e)
+                if mark:
+                    touched[site >> 6] |= np.uint64(1) << np.uint64(site & 63)
+        e = last
+    counts[0] += additions
+
+
+@kernel
+def scatter_delayed(
+    index: I32, value: F32, start: int, stop: int, shift: int, geometry: I64, table: F32, reach: I32, delay: I16,
+    width: int, now: int, x: F32, touched: U64, counts: I64,
+) -> None:  # fmt: skip
+    """As :func:`scatter`, where each weight has a delay of its own."""
+    one = 0
+    for e in range(start, stop):
+        at = np.int64(index[e]) + shift
+        while at >= geometry[one + 1, FIRST]:
+            one += 1
+        at -= geometry[one, FIRST]
+        inner, groups, outer = geometry[one, CHANNELS_IN], geometry[one, GROUPS], geometry[one, CHANNELS_OUT]
+        taps_y, taps_x = geometry[one, TAPS_Y], geometry[one, TAPS_X]
+        row_size = x.shape[2] if groups == 1 else outer
+        pixel, channel = at // inner, at % inner
+        iy, ix = pixel // geometry[one, WIDTH_IN], pixel % geometry[one, WIDTH_IN]
+        to = channel // (inner // groups) * outer
+        for ty in range(taps_y):
+            oy = np.int64(reach[geometry[one, REACH_Y] + iy * taps_y + ty])
+            for tx in range(taps_x):
+                ox = np.int64(reach[geometry[one, REACH_X] + ix * taps_x + tx])
+                if oy < 0 or ox < 0:
+                    continue
+                site = oy * width + ox
+                row = at if geometry[one, LOCAL] else ((ty * taps_x + tx) * inner + channel) * row_size
+                row += geometry[one, ROW]
+                for c in range(outer):
+                    slot = (now + np.int64(delay[row + c])) % x.shape[0]
+                    x[slot, site, to + c] += value[e] * table[row + c]
+                    touched[slot, site >> 6] |= np.uint64(1) << np.uint64(site & 63)
+                counts[0] += outer
