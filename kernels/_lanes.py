@@ -264,3 +264,64 @@ def _any_nonzero(_: Any, v: Any, at: Any, lanes: Any) -> Any:
 
 any_nonzero: Callable[..., int] = cast(Callable[..., int], _any_nonzero)
 """``any_nonzero(v, at, lanes)``: not 0 where a lane is not."""
+
+
+@intrinsic
+def _requantise(
+    _: Any, z: Any, sent: Any, at: Any, multiplier: Any, low: Any, top: Any, threshold: Any, carry: Any,
+    change: Any, lanes: Any,
+) -> Any:  # fmt: skip
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        sums, levels, factors, changes = _data(context, builder, signature, args, 0, 1, 3, 8)
+        at, threshold, carry, lanes = args[2], args[6], args[7], args[9]
+        low, top, step = (_splat(builder, one) for one in (args[4], args[5], threshold))
+        half, zero = (ir.Constant(_VECTOR, [value] * LANES) for value in (0.5, 0.0))
+        floor, truncate, magnitude = (
+            cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(_VECTOR, [_VECTOR]), f"llvm.{name}.v{LANES}f32"
+            )
+            for name in ("floor", "trunc", "fabs")
+        )
+        found = cgutils.alloca_once_value(builder, ir.Constant(_I64, 0))
+
+        def loop(amend: Callable[[Any], Any]) -> None:
+            with _blocks(builder, lanes) as (lane, _):
+                block, start = _Block(builder, lane), ir.Constant(_I64, 0)
+                scaled = builder.fmul(block.load(sums, at), block.load(factors, start))
+                level = builder.call(floor, [builder.fadd(scaled, half)])
+                level = builder.select(builder.fcmp_ordered(">=", level, low), level, low)
+                level = builder.select(builder.fcmp_ordered("<=", level, top), level, top)
+                before = block.load(levels, at)
+                difference = amend(builder.fsub(level, before))
+                block.store(builder.fadd(before, difference), levels, at)
+                block.store(difference, changes, start)
+                flags = builder.bitcast(builder.fcmp_ordered("!=", difference, zero), ir.IntType(LANES))
+                bits = builder.shl(builder.zext(flags, _I64), builder.and_(lane, ir.Constant(_I64, 63)))
+                builder.store(builder.or_(builder.load(found), bits), found)
+
+        def enough(difference: Any) -> Any:
+            large = builder.fcmp_ordered(">=", builder.call(magnitude, [difference]), step)
+            return builder.select(large, difference, zero)
+
+        def whole_steps(difference: Any) -> Any:
+            return builder.fmul(builder.call(truncate, [builder.fdiv(difference, step)]), step)
+
+        waits = builder.fcmp_ordered(">", threshold, ir.Constant(_F32, 1.0))
+        with builder.if_else(waits) as (then, otherwise):
+            with then, builder.if_else(carry) as (carried, compared):
+                with carried:
+                    loop(whole_steps)
+                with compared:
+                    loop(enough)
+            with otherwise:
+                loop(lambda difference: difference)
+        return builder.load(found)
+
+    i, f = types.int64, types.float32
+    return types.int64(z, sent, i, multiplier, f, f, f, types.boolean, change, i), codegen
+
+
+requantise: Callable[..., int] = cast(Callable[..., int], _requantise)
+"""``requantise(z, sent, at, multiplier, low, top, threshold, carry, change, lanes)``: with level = floor(multiplier z
++ 1/2) between ``low`` and ``top``, change = level - sent, where that reaches the threshold (with ``carry``: in whole
+thresholds), else 0; sent += change. Bit k of what it returns: lane k, or k + 64 ..., changed."""
