@@ -1,0 +1,166 @@
+"""Microsaccades of a rendered eye, as a DVS sees them: the stand-in for a data set that cannot be had.
+
+Seven classes, amplitudes of 0.5 to 2 degrees in steps of 0.25; out and back along one direction. An eyeball
+(radius 12 mm) with a pupil, an iris of random fibres and a sclera with vessels turns before a camera; it is
+rendered at 10 kHz and seen through our DVS pixel. Direction, speed, onset, length of the recording, the eye and the
+light are drawn anew each time, and none of them from the amplitude, so that neither the number of events nor
+the duration gives it away. After Shariff et al., "Benchmarking microsaccade recognition with event
+cameras", BMVC 2025; half-width, texture and timing are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline import packets
+from pipeline.packets import Events
+from pipeline.sources.emulator import PRESETS, Emulator
+from pipeline.training.labelled import Recording
+
+AMPLITUDES_DEG = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+"""The classes."""
+
+_EYEBALL_MM, _RENDER_HZ = 12.0, 10_000
+_TEXTURE, _MM_ACROSS = 1024, 14.0
+"""Pixels of the picture that is wrapped around the eyeball's front, and how wide that is."""
+
+Image = NDArray[np.float32]
+
+
+class EyePlan(BaseModel):
+    """How the recordings are made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(default=128, ge=16, le=512, description="side of the sensor, pixels")
+    px_per_mm: float = Field(default=28.0, gt=0, description="of the camera, at the front of the eye")
+    movement_us: tuple[int, int] = Field(default=(2500, 22_500), description="out and back, shortest and longest")
+    recording_us: tuple[int, int] = Field(default=(30_000, 50_000), description="with the stillness around it")
+    preset: Literal["ideal", "clean", "noisy", "v2e"] = Field(default="noisy", description="of the DVS pixel")
+
+
+@dataclass(frozen=True)
+class Eye:
+    """One eye: its picture, and where the camera looks at it.
+
+    Attributes:
+        picture: [1024, 1024] 0..255, the front of the eyeball, pupil in the middle.
+        centre_mm: (x, y) of the pupil in the camera's view.
+    """
+
+    picture: Image
+    centre_mm: tuple[float, float]
+
+
+def draw_eye(rng: np.random.Generator) -> Eye:
+    """An eye that nobody has seen."""
+    half = _MM_ACROSS / 2
+    axis = np.linspace(-half, half, _TEXTURE, dtype=np.float32)
+    x, y = np.meshgrid(axis, axis)
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    pupil, limbus = rng.uniform(1.2, 2.4), rng.uniform(5.4, 6.2)
+    sclera = rng.uniform(170, 225) + 10 * _clouds(rng, 5)
+    picture = np.asarray(sclera, np.float32) + _vessels(rng, radius, angle, limbus)
+    iris = rng.uniform(60, 140) * (1 + rng.uniform(0.15, 0.5) * _fibres(rng, radius, angle) + 0.1 * _clouds(rng, 40))
+    picture = _blend(picture, np.asarray(iris, np.float32), limbus - radius, rng.uniform(0.15, 0.5))
+    dark = np.full_like(picture, rng.uniform(12, 35))
+    wobble = 1 + 0.02 * np.cos(3 * angle + rng.uniform(0, 6))
+    picture = _blend(picture, dark, pupil * wobble - radius, rng.uniform(0.05, 0.15))
+    bright = picture * rng.uniform(0.7, 1.15)
+    return Eye(np.clip(bright, 1, 255).astype(np.float32), (rng.uniform(-0.6, 0.6), rng.uniform(-0.6, 0.6)))
+
+
+def record(eye: Eye, amplitude_deg: float, plan: EyePlan, rng: np.random.Generator) -> Events:
+    """Events of one microsaccade, times from 0."""
+    direction, moving = rng.uniform(0, 2 * math.pi), rng.uniform(*plan.movement_us) * 1e-6
+    whole = rng.uniform(*plan.recording_us) * 1e-6
+    onset = rng.uniform(0, max(whole - moving, 0) * 0.6)
+    turn = rng.uniform(0.35, 0.65)
+    config = PRESETS[plan.preset].model_copy(update={"seed": int(rng.integers(0, 2**62))})
+    emulator, parts = Emulator(config, plan.size, plan.size), []
+    step, still, shown = 1 / _RENDER_HZ, -1.0, _view(eye, plan, 0.0, direction)
+    for k in range(int(whole * _RENDER_HZ) + 1):
+        at = amplitude_deg * _out_and_back((k * step - onset) / moving, turn)
+        if at != still:
+            still, shown = at, _view(eye, plan, at, direction)
+        parts.append(emulator.feed(shown, k * step))
+    return packets.join([part for part in parts if len(part[0])])
+
+
+def recordings(eyes: int, per_class: int, plan: EyePlan, seed: int) -> tuple[list[Recording], list[int], list[int]]:
+    """(recordings, class of each, eye of each): ``per_class`` of each amplitude and eye."""
+    made: list[Recording] = []
+    classes: list[int] = []
+    owners: list[int] = []
+    for number in range(eyes):
+        eye = draw_eye(np.random.default_rng([seed, number]))
+        for label, amplitude in enumerate(AMPLITUDES_DEG):
+            for k in range(per_class):
+                events = record(eye, amplitude, plan, np.random.default_rng([seed, number, label, k]))
+                made.append(Recording(f"{amplitude}/{number}-{k}", events, plan.size, plan.size))
+                classes.append(label)
+                owners.append(number)
+    return made, classes, owners
+
+
+def _out_and_back(phase: float, turn: float) -> float:
+    """0 to 1 and back: a smooth ramp out until ``turn``, and one back."""
+    if not 0 < phase < 1:
+        return 0.0
+    part = phase / turn if phase < turn else (1 - phase) / (1 - turn)
+    return part**3 * (10 - 15 * part + 6 * part * part)
+
+
+def _view(eye: Eye, plan: EyePlan, turned_deg: float, direction: float) -> Image:
+    """What the camera sees of the eyeball turned by an angle along a direction, orthographically."""
+    axis = (np.arange(plan.size, dtype=np.float32) - (plan.size - 1) / 2) / np.float32(plan.px_per_mm)
+    x, y = np.meshgrid(axis - eye.centre_mm[0], axis - eye.centre_mm[1])
+    depth = np.sqrt(np.maximum(_EYEBALL_MM**2 - x * x - y * y, 0))
+    angle = math.radians(turned_deg)
+    along = x * math.cos(direction) + y * math.sin(direction)
+    across = -x * math.sin(direction) + y * math.cos(direction)
+    before = along * math.cos(angle) - depth * math.sin(angle)  # where it was before it turned
+    scale = _TEXTURE / _MM_ACROSS
+    u = (before * math.cos(direction) - across * math.sin(direction)) * scale + _TEXTURE / 2
+    v = (before * math.sin(direction) + across * math.cos(direction)) * scale + _TEXTURE / 2
+    return cv2.remap(
+        eye.picture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )  # fmt: skip
+
+
+def _clouds(rng: np.random.Generator, cells: int) -> Any:
+    """Smooth noise of about unit deviation."""
+    coarse = rng.normal(size=(cells, cells)).astype(np.float32)
+    return cv2.resize(coarse, (_TEXTURE, _TEXTURE), interpolation=cv2.INTER_CUBIC)
+
+
+def _fibres(rng: np.random.Generator, radius: Any, angle: Any) -> Any:
+    """Radial fibres: noise that is fine around the pupil and long outwards."""
+    coarse = rng.normal(size=(6, int(rng.integers(60, 160)))).astype(np.float32)
+    coarse = np.concatenate([coarse, coarse[:, :1]], axis=1)
+    rows = np.clip(radius / 6.5 * 5, 0, 4.99).astype(np.float32)
+    columns = ((angle + math.pi) / (2 * math.pi) * (coarse.shape[1] - 1)).astype(np.float32)
+    return cv2.remap(coarse, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+
+
+def _vessels(rng: np.random.Generator, radius: Any, angle: Any, limbus: float) -> Any:
+    """Darker lines in the sclera."""
+    total = np.zeros_like(radius)
+    for _ in range(int(rng.integers(4, 12))):
+        at = rng.uniform(-math.pi, math.pi) + 0.1 * np.sin(radius * rng.uniform(1, 4))
+        apart = np.abs(np.angle(np.exp(1j * (angle - at)))) * radius
+        total -= rng.uniform(10, 40) * np.exp(-((apart / rng.uniform(0.04, 0.1)) ** 2)) * (radius > limbus)
+    return total
+
+
+def _blend(outside: Any, inside: Any, depth: Any, softness_mm: float) -> Any:
+    """``inside`` where ``depth`` (mm) is above 0, with a soft edge."""
+    share = 1 / (1 + np.exp(np.clip(-depth / (softness_mm / 4), -60, 60)))
+    return (outside * (1 - share) + inside * share).astype(np.float32)

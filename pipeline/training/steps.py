@@ -1,0 +1,181 @@
+"""The steps q of a Delta network, as coarse as its answers allow: coarser levels change less often.
+
+The network is run on real input twice, with floats and with levels. A frame agrees where both give the same
+label, or, of a network of one output, where the output differs by less than the allowed share of its range.
+First all steps grow together as long as enough frames agree, then each by itself, from the layer whose
+changes cost most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from kernels import synapses
+from kernels._lanes import padded
+from kernels.columns import F32
+from kernels.delta import ADDITIONS, SENT
+from kernels.synapses import scatter
+from pipeline.models.bundle import Tensors
+from pipeline.models.delta import DeltaCard, DeltaLayerCard, DeltaNetwork, DeltaRun, connection
+from pipeline.models.spiking import Side, grid
+
+Frames = Sequence[F32]
+"""Input levels [neuron] in the order (y, x, channel), one after the other in time."""
+Progress = Callable[[float, str], None]
+
+_GROWTH = 1.5
+
+
+def calibrate(
+    card: DeltaCard, tensors: Tensors, frames: Frames, loss: float, progress: Progress
+) -> DeltaCard:
+    """The card with steps chosen on ``frames``, and what that gained.
+
+    Args:
+        card: of the network, whatever its steps.
+        tensors: its weights.
+        frames: real input, in order of time; the second half checks what the first half decided.
+        loss: share of the frames whose answer may change.
+        progress: told how far it is.
+    """
+    half = max(1, len(frames) // 2)
+    fit, check = frames[:half], frames[half:] or frames
+    answers, ranges = floats(card, tensors, fit)
+    fine = _with(card, [max(r, 1e-6) / one.top for r, one in zip(ranges, card.layers, strict=True)])
+    best, factor = fine, 1.0
+    for i in range(24):
+        factor *= _GROWTH
+        trial = _scaled(fine, [factor] * len(card.layers))
+        if 1 - _agreement(trial, tensors, fit, answers)[0] > loss:
+            break
+        best = trial
+        progress(0.5 * (i + 1) / 24, f"all steps x {factor:.0f}")
+    spent = _agreement(best, tensors, fit, answers)[1]
+    order = np.argsort([-one for one in spent])
+    for done, layer in enumerate(order):
+        for _ in range(6):
+            factors = [_GROWTH if i == layer else 1.0 for i in range(len(card.layers))]
+            trial = _scaled(best, factors)
+            if 1 - _agreement(trial, tensors, fit, answers)[0] > loss:
+                break
+            best = trial
+        progress(0.5 + 0.5 * (done + 1) / len(order), f"layer {card.layers[layer].name}")
+    checked, _ = floats(card, tensors, check)
+    agreement, additions = _agreement(best, tensors, check, checked)
+    _, before = _agreement(fine, tensors, check, checked)
+    return best.model_copy(
+        update={
+            "calibration": {
+                "frames": len(frames),
+                "allowed_loss": loss,
+                "agreement_on_second_half": round(agreement, 4),
+                "additions_a_frame": round(sum(additions) / len(check)),
+                "additions_a_frame_finest": round(sum(before) / len(check)),
+                "dense_macs_a_frame": dense_macs(best, tensors),
+            }
+        }
+    )
+
+
+def floats(card: DeltaCard, tensors: Tensors, frames: Frames) -> tuple[F32, list[float]]:
+    """(answers [frame, output] of the network in floats, the largest magnitude of each layer's outputs)."""
+    layers = _float_layers(card, tensors)
+    ranges = [0.0] * len(card.layers)
+    answers: list[F32] = []
+    for frame in frames:
+        values = frame * np.float32(card.input_step)
+        for i, (one, run) in enumerate(zip(card.layers, layers, strict=True)):
+            values = run(values)
+            if one.relu:
+                values = np.maximum(values, 0)
+            ranges[i] = max(ranges[i], float(np.abs(values).max(initial=0)))
+        answers.append(values)
+    return np.array(answers, np.float32), ranges
+
+
+def dense_macs(card: DeltaCard, tensors: Tensors) -> int:
+    """Multiplications of a frame if nothing were skipped; pooling by its additions."""
+    total = 0
+    sides = [card.input, *(one.shape for one in card.layers)]
+    for source, one in zip(sides, card.layers, strict=False):
+        outputs = int(np.prod(one.shape))
+        if one.op == "dense":
+            total += outputs * int(np.prod(source))
+        elif one.op == "conv2d":
+            total += outputs * int(np.prod(tensors[f"{one.name}/weight"].shape[1:]))
+        elif one.op == "average_pool":
+            total += outputs * one.size[0] * one.size[1]
+    return total
+
+
+def _float_layers(card: DeltaCard, tensors: Tensors) -> list[Callable[[F32], F32]]:
+    sides = [card.input, *(one.shape for one in card.layers)]
+    return [_float_layer(one, source, tensors) for source, one in zip(sides, card.layers, strict=False)]
+
+
+def _float_layer(card: DeltaLayerCard, source: Side, tensors: Tensors) -> Callable[[F32], F32]:
+    if card.op == "max_pool":
+        return lambda values: _highest(values, card, source)
+    made = connection(card, source, tensors)
+    target = grid(card.shape)
+    laid = synapses.synapses([made], target)
+    lanes = padded(target.channels)
+    bias = np.zeros(lanes, np.float32)
+    bias[: target.channels] = tensors.get(f"{card.name}/bias", 0.0)
+    share = np.float32(1 / (card.size[0] * card.size[1]) if card.op == "average_pool" else 1.0)
+    none = np.zeros(1, np.uint64)
+
+    def run(values: F32) -> F32:
+        z = np.tile(bias, target.sites)
+        index = np.flatnonzero(values).astype(np.int32)
+        scatter(
+            index, values[index] * share, 0, len(index), 0, laid.geometry, laid.table, laid.reach, laid.width, lanes,
+            False, z, none, np.zeros(1, np.int64),
+        )  # fmt: skip
+        return np.ascontiguousarray(z.reshape(-1, lanes)[:, : target.channels]).reshape(-1)
+
+    return run
+
+
+def _highest(values: F32, card: DeltaLayerCard, source: Side) -> F32:
+    channels, height, width = source
+    image = np.full((height + 2 * card.pad[0], width + 2 * card.pad[1], channels), -np.inf, np.float32)
+    image[card.pad[0] : card.pad[0] + height, card.pad[1] : card.pad[1] + width] = values.reshape(
+        height, width, channels
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(image, card.size, axis=(0, 1))
+    return windows[:: card.stride[0], :: card.stride[1]].max(axis=(3, 4)).reshape(-1)
+
+
+def _agreement(card: DeltaCard, tensors: Tensors, frames: Frames, answers: F32) -> tuple[float, list[int]]:
+    """(share of the frames that agree, additions of each layer)."""
+    run = DeltaRun(DeltaNetwork.of(card.model_dump(), tensors, ""))
+    found = np.array([run.step(frame) for frame in frames])
+    if answers.shape[1] > 1 and len(card.labels) > 1 and answers.shape[1] == len(card.labels):
+        agree = found.argmax(axis=1) == answers.argmax(axis=1)
+    else:
+        spread = float(answers.max() - answers.min()) or 1.0
+        agree = np.sqrt(((found - answers) ** 2).mean(axis=1)) < 0.02 * spread
+    return float(agree.mean()), [int(state.counts[ADDITIONS]) for state in run.states]
+
+
+def sparsity(run: DeltaRun, card: DeltaCard) -> list[float]:
+    """Of each layer, the share of its neurons that sent no change in a step."""
+    sizes = [int(np.prod(one.shape)) for one in card.layers]
+    return [
+        1 - int(state.counts[SENT]) / (size * max(run.steps, 1))
+        for state, size in zip(run.states, sizes, strict=True)
+    ]
+
+
+def _with(card: DeltaCard, steps: Sequence[float]) -> DeltaCard:
+    layers = tuple(
+        one.model_copy(update={"step": float(step)}) for one, step in zip(card.layers, steps, strict=True)
+    )
+    return card.model_copy(update={"layers": layers})
+
+
+def _scaled(card: DeltaCard, factors: Sequence[float]) -> DeltaCard:
+    return _with(card, [one.step * factor for one, factor in zip(card.layers, factors, strict=True)])
