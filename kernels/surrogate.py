@@ -96,6 +96,12 @@ def fire(
     )  # fmt: skip
 
 
+def rectify(x: F32, s: F32, psi: F32) -> None:
+    """What neurons without memory send, max(x, 0), and its derivative; all of one shape, the last two overwritten."""
+    np.maximum(x, 0, out=s)
+    np.greater(x, 0, out=psi, casting="unsafe")
+
+
 def weight_gradient(below: F32, error: F32, layer: Synapses, slope: F32) -> None:
     """Adds the gradient by the weights.
 

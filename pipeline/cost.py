@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from kernels import delta
 from kernels.neurons import ADDITIONS, EVENTS, SPIKES, UPDATES
+from pipeline.models.delta import DeltaNetwork, DeltaRun
 from pipeline.models.spiking import INPUT, LayerCard, Run, SpikingNetwork
 
 FLOAT_ADD_PJ, FLOAT_MULTIPLY_PJ = 0.9, 3.7
@@ -124,3 +126,58 @@ def _graded_input(network: SpikingNetwork, layer: LayerCard) -> bool:
         if neuron.sends_potential or neuron.model == "linear" or neuron.many:
             return True
     return False
+
+
+def of_delta(network: DeltaNetwork) -> dict[str, Any]:
+    """What is known of a Delta network before anything runs."""
+    card = network.card
+    weights = [tensor for name, tensor in network.tensors.items() if name.endswith("/weight")]
+    bits = int(np.ceil(np.log2(card.weight_top + 1))) + 1
+    macs = delta_macs(network)
+    tops = [card.input_top, *(one.top for one in card.layers)]
+    level_bits = [int(np.ceil(np.log2(top + 1))) for top in tops]
+    return {
+        "parameters": sum(int(np.size(tensor)) for tensor in network.tensors.values()),
+        "footprint_bytes": sum(int(np.asarray(tensor).nbytes) for tensor in network.tensors.values()),
+        "state_bytes": sum(array.nbytes for state in DeltaRun(network).states for array in state),
+        "connection_sparsity": round(
+            sum(int(np.size(one) - np.count_nonzero(one)) for one in weights)
+            / max(1, sum(int(np.size(one)) for one in weights)), 4,
+        ),
+        "neurons": sum(int(np.prod(one.shape)) for one in card.layers),
+        "dense_macs_a_step": sum(macs),
+        "bit_budget": bits * max(level_bits[:-1]),
+        "synaptic_cost_a_step": sum(n * bits * read for n, read in zip(macs, level_bits, strict=False)),
+    }  # fmt: skip
+
+
+def of_delta_run(network: DeltaNetwork, run: DeltaRun) -> dict[str, Any]:
+    """What a stream through a Delta network has cost so far."""
+    additions = sum(int(state.counts[delta.ADDITIONS]) for state in run.states)
+    updates = sum(int(state.counts[delta.UPDATES]) for state in run.states)
+    sent = sum(int(state.counts[delta.SENT]) for state in run.states[:-1])
+    sizes = sum(int(np.prod(one.shape)) for one in network.card.layers[:-1]) * run.steps
+    dense = sum(delta_macs(network)) * run.steps
+    energy = (additions + updates) * (INTEGER_ADD_PJ + INTEGER_MULTIPLY_PJ)
+    return {
+        "steps": run.steps, "effective_macs": additions, "effective_acs": 0, "synops": additions,
+        "neuron_updates": updates, "changes_sent": sent, "dense_macs": dense,
+        "activation_sparsity": round(1 - sent / sizes, 4) if sizes else None,
+        "operation_sparsity": round(1 - additions / dense, 4) if dense else None,
+        "energy_uj": round(energy * 1e-6, 6), "energy_source": SOURCE,
+    }  # fmt: skip
+
+
+def delta_macs(network: DeltaNetwork) -> list[int]:
+    """Of each layer, multiplications of a step if nothing were skipped."""
+    sides = [network.card.input, *(one.shape for one in network.card.layers)]
+    macs: list[int] = []
+    for source, one in zip(sides, network.card.layers, strict=False):
+        outputs = int(np.prod(one.shape))
+        if one.op == "dense":
+            macs.append(outputs * int(np.prod(source)))
+        elif one.op == "conv2d":
+            macs.append(outputs * int(np.prod(network.tensors[f"{one.name}/weight"].shape[1:])))
+        else:
+            macs.append(outputs * one.size[0] * one.size[1] if one.op == "average_pool" else 0)
+    return macs

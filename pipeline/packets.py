@@ -125,3 +125,13 @@ def cut(columns: Events, start: int, stop: int) -> Events:
     """Rows ``start`` to ``stop``, as views."""
     t, x, y, p = columns
     return t[start:stop], x[start:stop], y[start:stop], p[start:stop]
+
+
+def decisions(rows: list[tuple[Any, ...]]) -> Columns:
+    """Columns of decisions from (t, from_us, label, flags, confidence, events, steps)."""
+    table = list(zip(*rows, strict=True)) if rows else [()] * 7
+    names = ("t", "from_us", "label", "flags", "confidence", "events", "steps")
+    return {
+        name: np.array(column, DTYPES["decisions"][name])
+        for name, column in zip(names, table, strict=True)
+    }  # fmt: skip

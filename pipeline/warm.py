@@ -9,7 +9,7 @@ from typing import Any
 import numba.core.event as numba_event
 import numpy as np
 
-from kernels import coincidence, decode, events, history, motifs
+from kernels import coincidence, decode, delta, encoding, events, history, motifs, neurons, synapses
 from kernels._sums import WIDTHS
 from pipeline.engine import Engine
 from pipeline.graph import Graph
@@ -55,7 +55,7 @@ def warm(progress: Callable[[float], None] = lambda _: None) -> None:
     """Run every kernel once on a little recording, with the very types that streams use."""
     jobs: list[Callable[[], None]] = [
         _warm_emulator, _warm_decoders, *(_warmer(spec) for spec in _SPECS),
-        *(partial(_warm_detectors, width) for width in WIDTHS),
+        *(partial(_warm_detectors, width) for width in WIDTHS), _warm_networks,
     ]  # fmt: skip
     for i, job in enumerate(jobs):
         job()
@@ -94,6 +94,40 @@ def _warm_detectors(lanes: int) -> None:
         synapses = coincidence.synapses(np.ones((classes, 40, 2), np.float32), bias, push)
         arrivals = coincidence.new_arrivals(synapses)
         coincidence.advance(t, x.astype(np.int64), arrivals, synapses, 1000, 2**20)
+
+
+def _warm_networks() -> None:
+    """Spiking and Delta layers of every kind, and both ways to cut time into steps."""
+    t, x, y, p = _little_recording()
+    source = synapses.Shape(30, 40, 2)
+    encoder = encoding.new_encoder(source.size)
+    encoding.by_count(t[:40], x[:40], y[:40], p[:40], encoder, 40, 2, 1, 30)
+    encoding.close(encoder, 1)
+    encoding.forget(encoder)
+    spikes = encoding.by_time(t, x, y, p, encoder, 40, 2, 1, 1000, 30).spikes
+    weight = np.ones((3, 2, 3, 3), np.float32)
+    target = synapses.Shape(28, 38, 3)
+    connection = synapses.convolution(weight, source)
+    for model in ("linear", "lif", "cuba"):
+        made = neurons.neurons(model, 3, reset="hard", decay=0.5)
+        layer = neurons.Layer(synapses.synapses([connection], target), made)
+        neurons.advance(layer, neurons.new_state(layer), spikes)
+    two = [(0, spikes), (source.size, spikes)]
+    own = np.ones((source.sites, source.channels))
+    late = synapses.one_to_one(source, own.astype(np.float32), own.astype(np.int16))
+    both = neurons.Layer(
+        synapses.synapses([late, synapses.one_to_one(source)], source), neurons.neurons("alif", 2)
+    )
+    neurons.advance(both, neurons.new_state(both), synapses.merged(two))
+    lanes = np.zeros(8, np.float32)
+    changing = delta.Layer(synapses.synapses([connection], target), lanes, lanes + 1, 0.0, 255.0)
+    state = delta.new_state(changing)
+    delta.accumulate(
+        changing, state, delta.changes(np.ones(source.size, np.float32), np.zeros(source.size, np.float32))
+    )
+    moved = delta.advance(changing, state, spikes)
+    pool = delta.MaxPool(target, synapses.Shape(14, 19, 3), (2, 2), (2, 2))
+    delta.advance_pool(pool, delta.new_pool_state(pool), moved)
 
 
 def _warm_emulator() -> None:

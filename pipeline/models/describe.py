@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import cost
+from pipeline.models.delta import DeltaNetwork
 from pipeline.models.registry import Model
 from pipeline.models.spiking import SpikingNetwork
 
@@ -16,6 +17,8 @@ def describe(model: Model) -> dict[str, Any]:
     common = {**model.card.model_dump(mode="json"), "digest": model.digest}
     if isinstance(model, SpikingNetwork):
         return {**common, "costs": cost.of_network(model)}
+    if isinstance(model, DeltaNetwork):
+        return {**common, "costs": cost.of_delta(model)}
     weight = model.weight
     return {
         **common, "shape": list(weight.shape), "weights": int(weight.size),
@@ -30,6 +33,8 @@ def text(model: Model) -> str:
     lines = [f"{seen['name']} {seen['version']}: {seen['kind']} of {len(model.card.labels)} classes"]
     if isinstance(model, SpikingNetwork):
         lines += _network_lines(model, seen["costs"])
+    elif isinstance(model, DeltaNetwork):
+        lines += _delta_lines(model, seen["costs"])
     else:
         lines += [
             f"weights      {seen['weights']:,} ({seen['weights_not_zero']:,} not zero), {seen['bytes']:,} bytes",
@@ -77,6 +82,20 @@ def _network_lines(network: SpikingNetwork, costs: dict[str, Any]) -> list[str]:
             if "accuracy_early" in told else f"confidence   {_short(told)}"
         )  # fmt: skip
     return lines
+
+
+def _delta_lines(network: DeltaNetwork, costs: dict[str, Any]) -> list[str]:
+    card = network.card
+    lines = [
+        f"input        {' x '.join(map(str, card.input))}, steps of {card.input_step:g} up to {card.input_top}",
+        *(f"  {one.name:10} {_side(one.shape)} {one.op}{', ReLU' if one.relu else ''}, q = {one.step:.4g}"
+          for one in card.layers),
+        f"parameters   {costs['parameters']:,}, {costs['footprint_bytes']:,} bytes; "
+        f"{costs['state_bytes']:,} bytes of state a stream",
+        f"dense MACs   {costs['dense_macs_a_step']:,} a step",
+        f"bit budget   {costs['bit_budget']:,} (bits of a weight x bits of a level)",
+    ]  # fmt: skip
+    return [*lines, f"calibrated   {_short(card.calibration) or 'not yet'}"]
 
 
 def _side(shape: tuple[int, int, int]) -> str:

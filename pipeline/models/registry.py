@@ -13,20 +13,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.models import bundle, nir_export, nir_graph, spiking
+from pipeline.models import bundle, delta, nir_export, nir_graph, onnx_graph, spiking
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError
+from pipeline.models.delta import DeltaNetwork
 from pipeline.models.motif_bank import MotifBank
 from pipeline.models.profiles import Reading
 from pipeline.models.spiking import Encoding, SpikingNetwork
 
 ZOO = Path(__file__).parent / "zoo"
 Bank = MotifBank | AddressBank
-Model = Bank | SpikingNetwork
-_KINDS: dict[str, type[MotifBank] | type[AddressBank] | type[SpikingNetwork]] = {
+Model = Bank | SpikingNetwork | DeltaNetwork
+_KINDS: dict[str, type[MotifBank] | type[AddressBank] | type[SpikingNetwork] | type[DeltaNetwork]] = {
     "motif_bank": MotifBank,
     "address_bank": AddressBank,
     "spiking_network": SpikingNetwork,
+    "delta_network": DeltaNetwork,
 }
 
 
@@ -97,6 +99,18 @@ def load_network(name: str) -> SpikingNetwork:
     )
 
 
+def load_delta(name: str) -> DeltaNetwork:
+    """The Delta network of this name.
+
+    Raises:
+        ModelError: there is none, or it is another kind of model.
+    """
+    model = load(name)
+    if isinstance(model, DeltaNetwork):
+        return model
+    raise ModelError(f"{name} is a {model.card.kind}, not a Delta network; allowed are {_of(DeltaNetwork)}")
+
+
 def read(folder: Path) -> Model:
     """The model in a folder.
 
@@ -136,11 +150,14 @@ def install(
         ModelError: it is none, or its name is one of the zoo's.
     """
     with TemporaryDirectory() as scratch:
-        if source.suffix == ".nir":
+        if source.suffix in {".nir", ".onnx"}:
             folder = Path(scratch)
-            _translate(source, folder, name or _as_name(source.stem), reading or {}, encoding)
+            translate = _from_nir if source.suffix == ".nir" else _from_onnx
+            translate(source, folder, name or _as_name(source.stem), reading or {}, encoding)
         elif name or reading or encoding:
-            raise ModelError(f"{source.name}: a bundle says itself what it is; options are for .nir files")
+            raise ModelError(
+                f"{source.name}: a bundle says itself what it is; options are for .nir and .onnx files"
+            )
         else:
             folder = source if source.is_dir() else _unpacked(source, Path(scratch))
         bank = read(folder)
@@ -184,11 +201,32 @@ def remove(name: str) -> None:
     shutil.rmtree(folder_of(name), ignore_errors=True)
 
 
-def _translate(
+def _from_onnx(
+    source: Path, folder: Path, name: str, reading: dict[str, Any], encoding: dict[str, Any] | None
+) -> None:
+    """An .onnx file as a bundle; its steps are all alike until they are calibrated."""
+    unknown = sorted(set(reading) - {"step", "input_step"})
+    if unknown:
+        raise ModelError(
+            f"{source.name}: {', '.join(unknown)}: of .nir files; allowed are step and input_step"
+        )
+    try:
+        given = None if encoding is None else _encoding(encoding)
+        card, tensors = onnx_graph.read(
+            source, name, float(reading.get("step", 0.1)), given, float(reading.get("input_step", 1.0))
+        )
+    except ValidationError as problems:
+        first = problems.errors()[0]
+        raise ModelError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from problems
+    delta.save(folder, card, tensors)
+
+
+def _from_nir(
     source: Path, folder: Path, name: str, reading: dict[str, Any], encoding: dict[str, Any] | None
 ) -> None:
     """A .nir file as a bundle."""
     try:
+        reading = {key: value for key, value in reading.items() if key not in {"step", "input_step"}}
         how = Reading.model_validate(reading)
         given = None if encoding is None else _encoding(encoding)
         card, tensors = nir_graph.read(source, how, name, given)

@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from pipeline.errors import UserError
+from pipeline.models.delta import DeltaNetwork
 from pipeline.models.registry import Model
 from pipeline.models.spiking import SpikingNetwork
 from pipeline.sinks import kernels, networks
@@ -29,4 +30,4 @@ def write_drawing(path: Path, model: Model) -> None:
 
 def draw(model: Model) -> Figure:
     """What it looks for, and how good it is."""
-    return networks.draw(model) if isinstance(model, SpikingNetwork) else kernels.draw(model)
+    return networks.draw(model) if isinstance(model, SpikingNetwork | DeltaNetwork) else kernels.draw(model)

@@ -8,13 +8,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.models.delta import DeltaNetwork
 from pipeline.models.spiking import SpikingNetwork
 from pipeline.sinks.style import INK, OFF, ON, SOFT
 
+Network = SpikingNetwork | DeltaNetwork
 _MOST_KERNELS = 64
 
 
-def draw(network: SpikingNetwork) -> Figure:
+def draw(network: Network) -> Figure:
     """One row of panels: what there is of kernels, confusion and curves."""
     panels = [panel for panel in (_kernels, _confusion, _early) if panel(network, None)]
     figure = Figure((max(1, len(panels)) * 4.2, 3.9), layout="constrained")
@@ -28,10 +30,11 @@ def draw(network: SpikingNetwork) -> Figure:
     return figure
 
 
-def _kernels(network: SpikingNetwork, axes: Axes | None) -> bool:
+def _kernels(network: Network, axes: Axes | None) -> bool:
     """The kernels of the first layer, ON minus OFF."""
     first = network.card.layers[0]
-    weight = network.tensors.get(f"{first.name}/0/weight")
+    name = f"{first.name}/0/weight" if isinstance(network, SpikingNetwork) else f"{first.name}/weight"
+    weight = network.tensors.get(name)
     if weight is None or weight.ndim != 4 or max(weight.shape[2:]) < 2:
         return False
     if axes is None:
@@ -49,7 +52,7 @@ def _kernels(network: SpikingNetwork, axes: Axes | None) -> bool:
     return True
 
 
-def _confusion(network: SpikingNetwork, axes: Axes | None) -> bool:
+def _confusion(network: Network, axes: Axes | None) -> bool:
     """Truth down, answers across, each row as shares."""
     matrix = network.card.accuracy.get("confusion")
     if not matrix:
@@ -71,9 +74,10 @@ def _confusion(network: SpikingNetwork, axes: Axes | None) -> bool:
     return True
 
 
-def _early(network: SpikingNetwork, axes: Axes | None) -> bool:
+def _early(network: Network, axes: Axes | None) -> bool:
     """Accuracy by how much of a recording was looked at: always so much, or as confidence decides."""
-    by_step, curve = network.card.accuracy.get("by_step"), network.card.confidence.get("curve")
+    told = network.card.confidence if isinstance(network, SpikingNetwork) else {}
+    by_step, curve = network.card.accuracy.get("by_step"), told.get("curve")
     if not by_step:
         return False
     if axes is None:
@@ -83,9 +87,8 @@ def _early(network: SpikingNetwork, axes: Axes | None) -> bool:
     if curve:
         _, accuracy, looked = np.array(curve).T
         axes.plot(100 * looked, 100 * accuracy, color=ON, lw=1.4, label="as confidence decides")
-        chosen = network.card.confidence
-        at = 100 * chosen["share_of_steps"], 100 * chosen["accuracy_early"]
-        axes.plot(*at, marker="D", color=OFF, ls="", label=f"confidence {chosen['threshold']}")
+        at = 100 * told["share_of_steps"], 100 * told["accuracy_early"]
+        axes.plot(*at, marker="D", color=OFF, ls="", label=f"confidence {told['threshold']}")
     axes.set(xlabel="of the recording [%]", ylabel="right [%]", title="how early it is right")
     axes.legend(frameon=False, loc="lower right", fontsize=8)
     return True

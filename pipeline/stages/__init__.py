@@ -9,6 +9,7 @@ from pydantic import Field
 from pipeline.stage import StageConfig
 from pipeline.stages.background_activity import BackgroundActivity
 from pipeline.stages.crop import Crop
+from pipeline.stages.delta_network import DeltaNetworkStage
 from pipeline.stages.downsample import Downsample
 from pipeline.stages.global_motion import GlobalMotion
 from pipeline.stages.looming import Looming
@@ -20,7 +21,7 @@ from pipeline.stages.spiking_classifier import SpikingClassifier
 
 AnyStage = Annotated[
     Crop | Downsample | Refractory | BackgroundActivity
-    | Motif | MotionEnergy | MotionField | GlobalMotion | Looming | SpikingClassifier,
+    | Motif | MotionEnergy | MotionField | GlobalMotion | Looming | SpikingClassifier | DeltaNetworkStage,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
@@ -28,6 +29,6 @@ KINDS: dict[str, type[StageConfig]] = {
     config.model_fields["kind"].default: config
     for config in (
         Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionEnergy, MotionField, GlobalMotion, Looming,
-        SpikingClassifier,
+        SpikingClassifier, DeltaNetworkStage,
     )
 }  # fmt: skip

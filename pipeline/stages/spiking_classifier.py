@@ -14,7 +14,7 @@ from pipeline import cost
 from pipeline.models import confidence, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.spiking import Encoding, Run, SpikingNetwork, dense
-from pipeline.packets import EARLY, Columns, Kind, Packet
+from pipeline.packets import EARLY, Columns, Kind, Packet, decisions
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
 _FAR = 2**60
@@ -263,7 +263,7 @@ class _ClassifierStage(Stage):
     def _packets(self, rows: list[tuple[Any, ...]], watermark_us: int) -> list[Packet]:
         out: list[Packet] = []
         if "" in self._wanted:
-            out.append(Packet("decisions", _decisions([row[1:] for row in rows if row[0]]), watermark_us))
+            out.append(Packet("decisions", decisions([row[1:] for row in rows if row[0]]), watermark_us))
         if "evidence" in self._wanted:
             scores = [row for row in rows if not row[0]]
             zero = np.zeros(len(scores), np.uint16)
@@ -274,13 +274,3 @@ class _ClassifierStage(Stage):
             }  # fmt: skip
             out.append(Packet("evidence", columns, watermark_us, port="evidence"))
         return out
-
-
-def _decisions(rows: list[tuple[Any, ...]]) -> Columns:
-    table = list(zip(*rows, strict=True)) if rows else [()] * 7
-    return {
-        "t": np.array(table[0], np.int64), "from_us": np.array(table[1], np.int64),
-        "label": np.array(table[2], np.uint16), "flags": np.array(table[3], np.uint16),
-        "confidence": np.array(table[4], np.float32), "events": np.array(table[5], np.uint32),
-        "steps": np.array(table[6], np.uint32),
-    }  # fmt: skip

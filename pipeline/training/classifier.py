@@ -25,20 +25,24 @@ from kernels._lanes import padded
 from kernels.columns import F32
 from kernels.synapses import Shape, Spikes
 from pipeline.errors import UserError
-from pipeline.models import confidence, spiking
-from pipeline.models.bundle import MotifLabel
+from pipeline.models import confidence, delta, spiking
+from pipeline.models.bundle import MotifLabel, Tensors
+from pipeline.models.delta import DeltaCard, DeltaNetwork, DeltaRun
 from pipeline.models.spiking import Encoding, Run, SpikingCard, SpikingNetwork, dense
 from pipeline.packets import Events
-from pipeline.training import labelled, tess
+from pipeline.training import labelled, steps, tess
 from pipeline.training.augment import Augment, augmented
 from pipeline.training.labelled import Recording
 from pipeline.training.motif import CannotResume
 from pipeline.training.spiking import Activity, LayerPlan, NeuronPlan, SpikingLearner
 from pipeline.training.tess import TessPlan
 
+INPUT_STEP = 0.25
+"""What an event adds to the input of a Delta network."""
 _SHARDS = 4
 """Parts of a batch, whatever the number of threads: sums come in this order."""
 
+Network = SpikingNetwork | DeltaNetwork
 Progress = Callable[[float, str], None]
 """Called with the share that is done, and how it goes."""
 
@@ -66,6 +70,12 @@ class ClassifierTraining(BaseModel):
     tess: TessPlan = TessPlan()
     backward_steps: int | None = Field(
         default=None, ge=1, description="only so many steps, drawn anew, carry the gradient (SLTT-K)"
+    )
+    window_steps: int = Field(
+        default=3, ge=1, description="of a Delta network: steps that its input is about"
+    )
+    loss_by_steps: float = Field(
+        default=0.01, ge=0, le=1, description="of a Delta network: accuracy that coarser steps may cost"
     )
     epochs: int = Field(default=120, ge=1)
     batch: int = Field(default=32, ge=_SHARDS, multiple_of=_SHARDS)
@@ -128,7 +138,7 @@ class Data:
 
 def train(
     config: ClassifierTraining, out: Path, progress: Progress, threads: int | None = None
-) -> SpikingCard:
+) -> SpikingCard | DeltaCard:
     """Train a classifier, test it on recordings it never saw, and write its bundle to ``out``.
 
     A run that was interrupted is found by its checkpoints in ``out`` and goes on.
@@ -143,11 +153,16 @@ def train(
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         make = _crossed if config.folds else _held_out
         learner, chosen, sums, truth, what = make(config, data, out, progress, pool)
-    card = _card(config, chosen, data, learner, _accuracy(sums, truth, data.labels, what))
-    card = card.model_copy(update={"confidence": confidence.calibrated(sums[1], truth[1])})
-    layers, tensors = learner.exported()
-    del layers
-    spiking.save(out, card, tensors)
+    accuracy = _accuracy(sums, truth, data.labels, what)
+    card: SpikingCard | DeltaCard
+    if chosen.neuron.kind == "relu":
+        everything = np.arange(len(data.recordings))
+        card, tensors = _delta(config, chosen, data, learner, everything, accuracy)
+        delta.save(out, card, tensors)
+    else:
+        told = confidence.calibrated(sums[1], truth[1])
+        card = _card(config, chosen, data, learner, accuracy).model_copy(update={"confidence": told})
+        spiking.save(out, card, learner.exported()[1])
     for checkpoint in out.glob("*.checkpoint.npz"):
         checkpoint.unlink()
     return card
@@ -167,7 +182,7 @@ def _held_out(
     calibration = np.flatnonzero(part == 1)
     chosen = _tuned(config, data, learned, out, progress, pool, "")
     learner = fit(chosen, data, learned, out / "fit.checkpoint.npz", progress, pool)
-    network = _network(chosen, data, learner)
+    network = _network(chosen, data, learner, learned)
     tested = np.flatnonzero(part == 0)
     sums = tuple(
         outputs(network, [data.recordings[i] for i in which], pool) for which in (tested, calibration)
@@ -199,7 +214,7 @@ def _crossed(
         chosen = _tuned(config, data, learned, out, told, pool, f"fold{fold}-")
         learner = fit(chosen, data, learned, kept, told, pool)
         votes.append(chosen.model_dump_json())
-        part = outputs(_network(chosen, data, learner), [data.recordings[i] for i in tested], pool)
+        part = outputs(_network(chosen, data, learner, learned), [data.recordings[i] for i in tested], pool)
         sums[tested, : part.shape[1]] = part
         sums[tested, part.shape[1] :] = part[:, -1:]
     final = ClassifierTraining.model_validate_json(max(sorted(set(votes)), key=votes.count))
@@ -235,7 +250,7 @@ def _tuned(
             progress(0.5 * (i + share) / len(config.tune), f"candidate {i + 1}: {text}")
 
         learner = fit(quick, data, inner, kept, told, pool)
-        sums = outputs(_network(quick, data, learner), [data.recordings[j] for j in held], pool)
+        sums = outputs(_network(quick, data, learner, inner), [data.recordings[j] for j in held], pool)
         accuracy = float((sums[:, -1].argmax(axis=1) == data.truth[held]).mean())
         if accuracy > right:
             best, right = candidate, accuracy
@@ -271,7 +286,7 @@ def fit(
     return learner
 
 
-def outputs(network: SpikingNetwork, recordings: Sequence[Recording], pool: ThreadPoolExecutor) -> F32:
+def outputs(network: Network, recordings: Sequence[Recording], pool: ThreadPoolExecutor) -> F32:
     """S of each recording, [recording, step, class], by the kernels that run on streams."""
     return np.array(list(pool.map(partial(_sums, network), [one.events for one in recordings])), np.float32)
 
@@ -297,9 +312,15 @@ def _exactly(spikes: Spikes, steps: int) -> Spikes:
     return Spikes(offsets, spikes.index[: offsets[-1]], spikes.value[: offsets[-1]])
 
 
-def _sums(network: SpikingNetwork, events: Events) -> F32:
+def _sums(network: Network, events: Events) -> F32:
     if network.card.encoding is None:
         raise TooFew("the network does not say how events become its input")
+    if isinstance(network, DeltaNetwork):
+        spikes = encoded(events, network.card.encoding)
+        counts = dense(spikes, int(np.prod(network.card.input)))
+        window, run = int(network.card.provenance["config"]["window_steps"]), DeltaRun(network)
+        answers = [run.step(one) for one in windowed(counts, window, network.card.input_top)]
+        return np.cumsum(answers, axis=0, dtype=np.float32)
     sent = Run(network).advance(encoded(events, network.card.encoding))[network.output]
     return dense(sent, len(network.card.labels))
 
@@ -368,18 +389,25 @@ def _frames(config: ClassifierTraining, data: Data, which: NDArray[np.int64], ep
     how = config.encoding(data.width, data.height)
     sites, lanes = data.width * data.height, padded(how.polarities)
     out = np.zeros((config.steps, len(which), sites, lanes), np.float32)
-    plain = config.augment == Augment()
+    plain, relu = config.augment == Augment(), config.neuron.kind == "relu"
     for k, i in enumerate(which):
         events = data.recordings[i].events
         if not plain:
             rng = np.random.default_rng([config.seed, epoch, int(i), 11])
             events = augmented(events, data.width, data.height, config.augment, rng)
         values = dense(encoded(events, how), sites * how.polarities)
+        if relu:
+            values = windowed(values, config.window_steps, how.most) * np.float32(INPUT_STEP)
         out[:, k, :, : how.polarities] = values.reshape(config.steps, sites, how.polarities)
     return out
 
 
-def _network(config: ClassifierTraining, data: Data, learner: SpikingLearner) -> SpikingNetwork:
+def _network(
+    config: ClassifierTraining, data: Data, learner: SpikingLearner, learned: NDArray[np.int64]
+) -> Network:
+    if config.neuron.kind == "relu":
+        card, tensors = _delta(config, config, data, learner, learned, {})
+        return DeltaNetwork.of(card.model_dump(), tensors, "")
     _, tensors = learner.exported()
     return SpikingNetwork.of(_card(config, config, data, learner, {}).model_dump(), tensors, "")
 
@@ -400,6 +428,38 @@ def _card(
         },
         licence="weights belong to whoever owns the recordings",
     )  # fmt: skip
+
+
+def _delta(
+    config: ClassifierTraining, chosen: ClassifierTraining, data: Data, learner: SpikingLearner,
+    learned: NDArray[np.int64], accuracy: dict[str, Any],
+) -> tuple[DeltaCard, Tensors]:  # fmt: skip
+    """A Delta network, its steps calibrated on some of the recordings that it learned from."""
+    layers, tensors = learner.exported_delta()
+    plain = _card(config, chosen, data, learner, accuracy)
+    how = chosen.encoding(data.width, data.height)
+    card = DeltaCard(
+        **{name: getattr(plain, name) for name in ("name", "version", "labels", "accuracy", "provenance", "licence")},
+        input=(how.polarities, data.height, data.width), input_step=INPUT_STEP, input_top=how.most, layers=layers,
+        encoding=how,
+    )  # fmt: skip
+    frames: list[F32] = []
+    truth: list[int] = []
+    for i in learned[:: max(1, len(learned) // 40)]:
+        counts = dense(encoded(data.recordings[i].events, how), int(np.prod(card.input)))
+        frames += list(windowed(counts, chosen.window_steps, how.most))
+        truth += [int(data.truth[i])] * len(counts)
+    card = steps.calibrate(
+        card, tensors, frames, chosen.loss_by_steps, lambda _share, _text: None, np.array(truth)
+    )
+    return card, tensors
+
+
+def windowed(counts: F32, window: int, most: int) -> F32:
+    """Sums over the last ``window`` steps of [step, input], at most ``most``: a Delta network's input."""
+    total = np.cumsum(counts, axis=0)
+    total[window:] -= total[:-window].copy()
+    return np.minimum(total, np.float32(most)).astype(np.float32)
 
 
 def _accuracy(

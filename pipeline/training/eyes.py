@@ -41,8 +41,12 @@ class EyePlan(BaseModel):
 
     size: int = Field(default=128, ge=16, le=512, description="side of the sensor, pixels")
     px_per_mm: float = Field(default=28.0, gt=0, description="of the camera, at the front of the eye")
-    movement_us: tuple[int, int] = Field(default=(2500, 22_500), description="out and back, shortest and longest")
-    recording_us: tuple[int, int] = Field(default=(30_000, 50_000), description="with the stillness around it")
+    movement_us: tuple[int, int] = Field(
+        default=(2500, 22_500), description="out and back, shortest and longest"
+    )
+    recording_us: tuple[int, int] = Field(
+        default=(30_000, 50_000), description="with the stillness around it"
+    )
     preset: Literal["ideal", "clean", "noisy", "v2e"] = Field(default="noisy", description="of the DVS pixel")
 
 
@@ -68,7 +72,9 @@ def draw_eye(rng: np.random.Generator) -> Eye:
     pupil, limbus = rng.uniform(1.2, 2.4), rng.uniform(5.4, 6.2)
     sclera = rng.uniform(170, 225) + 10 * _clouds(rng, 5)
     picture = np.asarray(sclera, np.float32) + _vessels(rng, radius, angle, limbus)
-    iris = rng.uniform(60, 140) * (1 + rng.uniform(0.15, 0.5) * _fibres(rng, radius, angle) + 0.1 * _clouds(rng, 40))
+    iris = rng.uniform(60, 140) * (
+        1 + rng.uniform(0.15, 0.5) * _fibres(rng, radius, angle) + 0.1 * _clouds(rng, 40)
+    )
     picture = _blend(picture, np.asarray(iris, np.float32), limbus - radius, rng.uniform(0.15, 0.5))
     dark = np.full_like(picture, rng.uniform(12, 35))
     wobble = 1 + 0.02 * np.cos(3 * angle + rng.uniform(0, 6))
@@ -94,7 +100,9 @@ def record(eye: Eye, amplitude_deg: float, plan: EyePlan, rng: np.random.Generat
     return packets.join([part for part in parts if len(part[0])])
 
 
-def recordings(eyes: int, per_class: int, plan: EyePlan, seed: int) -> tuple[list[Recording], list[int], list[int]]:
+def recordings(
+    eyes: int, per_class: int, plan: EyePlan, seed: int
+) -> tuple[list[Recording], list[int], list[int]]:
     """(recordings, class of each, eye of each): ``per_class`` of each amplitude and eye."""
     made: list[Recording] = []
     classes: list[int] = []
@@ -130,9 +138,10 @@ def _view(eye: Eye, plan: EyePlan, turned_deg: float, direction: float) -> Image
     scale = _TEXTURE / _MM_ACROSS
     u = (before * math.cos(direction) - across * math.sin(direction)) * scale + _TEXTURE / 2
     v = (before * math.sin(direction) + across * math.cos(direction)) * scale + _TEXTURE / 2
-    return cv2.remap(
+    seen: Any = cv2.remap(
         eye.picture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
     )  # fmt: skip
+    return seen
 
 
 def _clouds(rng: np.random.Generator, cells: int) -> Any:

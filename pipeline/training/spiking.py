@@ -19,6 +19,7 @@ from kernels._lanes import padded
 from kernels.columns import F32
 from kernels.synapses import Shape, Synapses
 from pipeline.models.bundle import Tensors
+from pipeline.models.delta import DeltaLayerCard
 from pipeline.models.spiking import INPUT, ConnectionCard, LayerCard, NeuronCard, Side
 
 Rows = NDArray[np.int64]
@@ -39,6 +40,9 @@ class NeuronPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["lif", "relu"] = Field(
+        default="lif", description="spiking, or rectified and without memory, for a Delta network"
+    )
     decay: float = Field(default=0.5, ge=0, le=1, description="of a potential, a step")
     threshold: float = Field(default=1.0, gt=0)
     hard: bool = Field(default=True, description="a spike sets the potential to 0, otherwise it subtracts")
@@ -120,7 +124,10 @@ class SpikingLearner:
         last = len(self.layers) - 1
         for k, layer in enumerate(self.layers):
             surrogate.charge(below, layer.synapses, layer.table, layer.bias, activity.x[k])
-            if k < last:
+            if k < last and neuron.kind == "relu":
+                surrogate.rectify(activity.x[k], activity.s[k], activity.psi[k])
+                below = activity.s[k]
+            elif k < last:
                 surrogate.fire(
                     activity.x[k], activity.u[k], neuron.decay, neuron.threshold, neuron.hard, kind,
                     activity.s[k], activity.psi[k],
@@ -207,6 +214,24 @@ class SpikingLearner:
             cards.append(LayerCard(name=name, shape=shape, inputs=(connection,), neuron=self._card(last)))
             source = name
         return tuple(cards), tensors
+
+    def exported_delta(self) -> tuple[tuple[DeltaLayerCard, ...], Tensors]:
+        """The layers of a Delta network, its steps not yet chosen, and their tensors."""
+        spiking, tensors = self.exported()
+        cards: list[DeltaLayerCard] = []
+        own: Tensors = {}
+        for card in spiking:
+            one = card.inputs[0]
+            last = card is spiking[-1]
+            own[f"{card.name}/weight"] = tensors[f"{card.name}/0/weight"]
+            own[f"{card.name}/bias"] = tensors[f"{card.name}/constant"]
+            op = "dense" if one.op == "dense" else "conv2d"
+            cards.append(
+                DeltaLayerCard(
+                    name=card.name, op=op, shape=card.shape, stride=one.stride, pad=one.pad, relu=not last
+                )
+            )
+        return tuple(cards), own
 
     def _coefficients(self, last: bool) -> Tensors:
         neuron = self.neuron

@@ -1,22 +1,25 @@
 """The steps q of a Delta network, as coarse as its answers allow: coarser levels change less often.
 
 The network is run on real input twice, with floats and with levels. A frame agrees where both give the same
-label, or, of a network of one output, where the output differs by less than the allowed share of its range.
+label, or, of a network of one output, where the output differs by less than a fiftieth of its range.
 First all steps grow together as long as enough frames agree, then each by itself, from the layer whose
 changes cost most.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels import synapses
 from kernels._lanes import padded
 from kernels.columns import F32
 from kernels.delta import ADDITIONS, SENT
 from kernels.synapses import scatter
+from pipeline import cost
 from pipeline.models.bundle import Tensors
 from pipeline.models.delta import DeltaCard, DeltaLayerCard, DeltaNetwork, DeltaRun, connection
 from pipeline.models.spiking import Side, grid
@@ -26,54 +29,60 @@ Frames = Sequence[F32]
 Progress = Callable[[float, str], None]
 
 _GROWTH = 1.5
+_FINEST = 64
+"""Levels of the range that a layer's outputs have, at first."""
 
 
 def calibrate(
-    card: DeltaCard, tensors: Tensors, frames: Frames, loss: float, progress: Progress
-) -> DeltaCard:
+    card: DeltaCard, tensors: Tensors, frames: Frames, loss: float, progress: Progress,
+    truth: NDArray[np.int64] | None = None,
+) -> DeltaCard:  # fmt: skip
     """The card with steps chosen on ``frames``, and what that gained.
 
     Args:
         card: of the network, whatever its steps.
         tensors: its weights.
         frames: real input, in order of time; the second half checks what the first half decided.
-        loss: share of the frames whose answer may change.
+        loss: share of the frames whose answer may change; with ``truth``, how much accuracy may be lost.
         progress: told how far it is.
+        truth: the class of each frame, where it is known.
     """
     half = max(1, len(frames) // 2)
     fit, check = frames[:half], frames[half:] or frames
     answers, ranges = floats(card, tensors, fit)
-    fine = _with(card, [max(r, 1e-6) / one.top for r, one in zip(ranges, card.layers, strict=True)])
+    right = _Right(answers, None if truth is None else truth[:half])
+    fine = _with(card, [max(r, 1e-6) / _FINEST for r in ranges], ranges)
     best, factor = fine, 1.0
     for i in range(24):
         factor *= _GROWTH
-        trial = _scaled(fine, [factor] * len(card.layers))
-        if 1 - _agreement(trial, tensors, fit, answers)[0] > loss:
+        trial = _scaled(fine, [factor] * len(card.layers), ranges)
+        if right.lost(_run(trial, tensors, fit)[0]) > loss:
             break
         best = trial
         progress(0.5 * (i + 1) / 24, f"all steps x {factor:.0f}")
-    spent = _agreement(best, tensors, fit, answers)[1]
+    spent = _run(best, tensors, fit)[1]
     order = np.argsort([-one for one in spent])
     for done, layer in enumerate(order):
         for _ in range(6):
             factors = [_GROWTH if i == layer else 1.0 for i in range(len(card.layers))]
-            trial = _scaled(best, factors)
-            if 1 - _agreement(trial, tensors, fit, answers)[0] > loss:
+            trial = _scaled(best, factors, ranges)
+            if right.lost(_run(trial, tensors, fit)[0]) > loss:
                 break
             best = trial
         progress(0.5 + 0.5 * (done + 1) / len(order), f"layer {card.layers[layer].name}")
     checked, _ = floats(card, tensors, check)
-    agreement, additions = _agreement(best, tensors, check, checked)
-    _, before = _agreement(fine, tensors, check, checked)
+    found, additions = _run(best, tensors, check)
+    lost = _Right(checked, None if truth is None else truth[half:]).lost(found)
+    _, before = _run(fine, tensors, check)
     return best.model_copy(
         update={
             "calibration": {
                 "frames": len(frames),
                 "allowed_loss": loss,
-                "agreement_on_second_half": round(agreement, 4),
+                "lost_on_second_half": round(lost, 4),
                 "additions_a_frame": round(sum(additions) / len(check)),
                 "additions_a_frame_finest": round(sum(before) / len(check)),
-                "dense_macs_a_frame": dense_macs(best, tensors),
+                "dense_macs_a_frame": sum(cost.delta_macs(DeltaNetwork.of(best.model_dump(), tensors, ""))),
             }
         }
     )
@@ -93,21 +102,6 @@ def floats(card: DeltaCard, tensors: Tensors, frames: Frames) -> tuple[F32, list
             ranges[i] = max(ranges[i], float(np.abs(values).max(initial=0)))
         answers.append(values)
     return np.array(answers, np.float32), ranges
-
-
-def dense_macs(card: DeltaCard, tensors: Tensors) -> int:
-    """Multiplications of a frame if nothing were skipped; pooling by its additions."""
-    total = 0
-    sides = [card.input, *(one.shape for one in card.layers)]
-    for source, one in zip(sides, card.layers, strict=False):
-        outputs = int(np.prod(one.shape))
-        if one.op == "dense":
-            total += outputs * int(np.prod(source))
-        elif one.op == "conv2d":
-            total += outputs * int(np.prod(tensors[f"{one.name}/weight"].shape[1:]))
-        elif one.op == "average_pool":
-            total += outputs * one.size[0] * one.size[1]
-    return total
 
 
 def _float_layers(card: DeltaCard, tensors: Tensors) -> list[Callable[[F32], F32]]:
@@ -149,16 +143,29 @@ def _highest(values: F32, card: DeltaLayerCard, source: Side) -> F32:
     return windows[:: card.stride[0], :: card.stride[1]].max(axis=(3, 4)).reshape(-1)
 
 
-def _agreement(card: DeltaCard, tensors: Tensors, frames: Frames, answers: F32) -> tuple[float, list[int]]:
-    """(share of the frames that agree, additions of each layer)."""
+class _Right:
+    """How much worse answers are than those of floats."""
+
+    def __init__(self, answers: F32, truth: NDArray[np.int64] | None) -> None:
+        self._answers, self._truth = answers, truth
+
+    def lost(self, found: F32) -> float:
+        """Share of the frames that changed, or of the accuracy that is gone."""
+        answers = self._answers
+        if answers.shape[1] == 1:
+            spread = float(answers.max() - answers.min()) or 1.0
+            return float((np.abs(found - answers) > 0.02 * spread).mean())
+        if self._truth is None:
+            return float((found.argmax(axis=1) != answers.argmax(axis=1)).mean())
+        before, after = (float((one.argmax(axis=1) == self._truth).mean()) for one in (answers, found))
+        return before - after
+
+
+def _run(card: DeltaCard, tensors: Tensors, frames: Frames) -> tuple[F32, list[int]]:
+    """(answers [frame, output], additions of each layer)."""
     run = DeltaRun(DeltaNetwork.of(card.model_dump(), tensors, ""))
     found = np.array([run.step(frame) for frame in frames])
-    if answers.shape[1] > 1 and len(card.labels) > 1 and answers.shape[1] == len(card.labels):
-        agree = found.argmax(axis=1) == answers.argmax(axis=1)
-    else:
-        spread = float(answers.max() - answers.min()) or 1.0
-        agree = np.sqrt(((found - answers) ** 2).mean(axis=1)) < 0.02 * spread
-    return float(agree.mean()), [int(state.counts[ADDITIONS]) for state in run.states]
+    return found, [int(state.counts[ADDITIONS]) for state in run.states]
 
 
 def sparsity(run: DeltaRun, card: DeltaCard) -> list[float]:
@@ -170,12 +177,15 @@ def sparsity(run: DeltaRun, card: DeltaCard) -> list[float]:
     ]
 
 
-def _with(card: DeltaCard, steps: Sequence[float]) -> DeltaCard:
+def _with(card: DeltaCard, steps: Sequence[float], ranges: Sequence[float]) -> DeltaCard:
+    """Steps, and as many levels as outputs need: the fewer there are, the finer weights may be."""
     layers = tuple(
-        one.model_copy(update={"step": float(step)}) for one, step in zip(card.layers, steps, strict=True)
+        one.model_copy(update={"step": float(step), "top": min(max(math.ceil(1.25 * reach / step), 1), 255)})
+        for one, step, reach in zip(card.layers, steps, ranges, strict=True)
     )
     return card.model_copy(update={"layers": layers})
 
 
-def _scaled(card: DeltaCard, factors: Sequence[float]) -> DeltaCard:
-    return _with(card, [one.step * factor for one, factor in zip(card.layers, factors, strict=True)])
+def _scaled(card: DeltaCard, factors: Sequence[float], ranges: Sequence[float]) -> DeltaCard:
+    steps = [one.step * factor for one, factor in zip(card.layers, factors, strict=True)]
+    return _with(card, steps, ranges)

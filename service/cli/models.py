@@ -65,7 +65,8 @@ def show(
 @app.command(name="import")
 def import_(
     source: Annotated[
-        Path, typer.Argument(help="A bundle, a folder or a .zip; or a .nir file.", show_default=False)
+        Path,
+        typer.Argument(help="A bundle, a folder or a .zip; or a .nir or .onnx file.", show_default=False),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the model; default: the file's.")] = None,
     framework: Annotated[
@@ -85,12 +86,15 @@ def import_(
     step_us: Annotated[int | None, typer.Option(help="A step is a span of so many us.")] = None,
     step_events: Annotated[int | None, typer.Option(help="Or so many events.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of a recording or a window.")] = None,
+    step: Annotated[float | None, typer.Option(help="Of an .onnx network: q of all layers.")] = None,
+    input_step: Annotated[float | None, typer.Option(help="Of an .onnx network: q of its input.")] = None,
     most: Annotated[int, typer.Option(help="Events of a pixel that count in a step.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Put a bundle, or a network of another framework, among your models."""
     stated = {
         "source": framework, "dt": dt, "method": method, "reset": reset, "threshold": threshold, "floor": floor,
+        "step": step, "input_step": input_step,
         "normalised": None if normalised else False,
     }  # fmt: skip
     encoding = {

@@ -127,7 +127,7 @@ def classifier(
     with progress(f"training {config.name}", quiet=as_json) as advance:
         card = classifier_training.train(config, out_dir, advance, threads)
     if as_json:
-        out.print(json.dumps({**card.accuracy, "confidence": card.confidence}), markup=False)
+        out.print(json.dumps(card.model_dump(mode="json", exclude={"layers", "labels"})), markup=False)
     else:
         note(f"{out_dir}:")
         out.print(describe.text(registry.read(out_dir)), markup=False)

@@ -25,7 +25,7 @@ from service.routes.state import Service
 router = APIRouter(prefix="/v1/models", tags=["models"])
 ModelName = Annotated[str, UrlPath(pattern=bundle.NAME, description="name of the model")]
 
-_SUFFIXES = (".zip", ".nir")
+_SUFFIXES = (".zip", ".nir", ".onnx")
 _MOST_BYTES = 2**29
 _SECONDS, _MEMORY_BYTES = 120, 4 * 2**30
 _OPTIONS = {
@@ -40,6 +40,8 @@ _OPTIONS = {
     "step_us": "a step is a span of so many us",
     "step_events": "or so many events",
     "steps": "steps of a recording or a window",
+    "step": "of an .onnx network: q of all layers",
+    "input_step": "of an .onnx network: q of its input",
     "most": "events of a pixel that count in a step",
 }
 _BODY: dict[str, Any] = {
@@ -47,7 +49,7 @@ _BODY: dict[str, Any] = {
         "required": True,
         "content": {"multipart/form-data": {"schema": {
             "type": "object", "required": ["file"], "properties": {
-                "file": {"type": "string", "format": "binary", "description": "a bundle as .zip, or a .nir graph"},
+                "file": {"type": "string", "format": "binary", "description": "a bundle (.zip), .nir or .onnx"},
                 **{name: {"type": "string", "description": text} for name, text in _OPTIONS.items()},
             },
         }}},
@@ -102,7 +104,8 @@ async def import_model(request: Request, response: Response, service: Service) -
             raise Problem(422, f"unknown field: allowed are file, {', '.join(_OPTIONS)}")
         if taken.path is None or taken.path.suffix not in _SUFFIXES:
             raise Problem(
-                415, "a model is a .zip of a bundle or a .nir graph; nothing that could run code is opened"
+                415,
+                "a model is a .zip of a bundle, a .nir or an .onnx file; nothing that could run code is opened",
             )
         model = await _imported(taken)
     finally:
@@ -135,7 +138,7 @@ def _described(name: str) -> dict[str, Any]:
 
 async def _imported(taken: upload.Upload) -> dict[str, Any]:
     options = (
-        {"name": Path(taken.name).stem, **taken.fields} if taken.path and taken.path.suffix == ".nir" else {}
+        {"name": Path(taken.name).stem, **taken.fields} if taken.path and taken.path.suffix != ".zip" else {}
     )
     arguments = [
         f"--{name.replace('_', '-')}={text}" for name, text in {**options, **taken.fields}.items() if text

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from pipeline.models import motif_bank, registry, spiking
+from pipeline.models import delta, motif_bank, registry, spiking
 from pipeline.models.address_bank import AddressCard
 from pipeline.models.bundle import MotifLabel
+from pipeline.models.delta import DeltaCard, DeltaLayerCard
 from pipeline.models.motif_bank import MotifCard
 from pipeline.models.spiking import ConnectionCard, Encoding, LayerCard, NeuronCard, SpikingCard
 
@@ -69,6 +70,35 @@ _network("timed", step_us=1500, steps=6)
 _network("counted", step_events=20, steps=4, most=3)
 _network("firing", step_us=1000, steps=9, potential=False)
 
+
+def _delta(name, channels, **more):
+    """A little Delta network of random weights."""
+    rng = np.random.default_rng(len(name))
+    width, height = SENSOR
+    layers = (
+        DeltaLayerCard(name="a", op="conv2d", shape=(6, height // 2, width // 2), stride=(2, 2), pad=(1, 1), relu=True, step=0.2),
+        DeltaLayerCard(name="b", op="max_pool", shape=(6, height // 4, width // 4), size=(2, 2), stride=(2, 2)),
+        DeltaLayerCard(name="c", op="dense", shape=(5, 1, 1)),
+    )  # fmt: skip
+    tensors = {
+        "a/weight": rng.normal(0, 0.4, (6, channels, 3, 3)), "a/bias": rng.normal(0, 0.1, 6),
+        "c/weight": rng.normal(0, 0.2, (5, 6 * (height // 4) * (width // 4))),
+    }  # fmt: skip
+    delta.save(
+        registry.own() / name,
+        DeltaCard(
+            name=name, version="1", labels=tuple(MotifLabel(name=f"class {i}") for i in range(5)),
+            input=(channels, height, width), input_top=6, layers=layers,
+            encoding=Encoding(width=width, height=height, most=3, **more),
+        ),
+        {key: value.astype(np.float32) for key, value in tensors.items()},
+    )  # fmt: skip
+
+
+_delta("changes", 2, step_us=1500)
+_delta("grid-of-changes", 6, step_us=1500)
+_delta("counted-changes", 2, step_events=15)
+
 MOTIF = {"id": "motion", "kind": "motif", "model": "motif8"}
 
 FIELD = [
@@ -101,6 +131,19 @@ EXAMPLES = {
             {"kind": "global_motion", "tile": 7, "min_tiles": 3, "min_spread": 0.0},
             {"kind": "looming", "contact_within_us": 1_000_000_000, "min_confidence": 0.0, "windows": 1},
         ]
+    ],
+    "delta_network": [
+        [{"kind": "delta_network", "model": "changes"}],
+        [{"kind": "delta_network", "model": "changes", "window_steps": 4, "every_steps": 3}],
+        [
+            {
+                "kind": "delta_network",
+                "model": "grid-of-changes",
+                "representation": "voxel_grid",
+                "window_steps": 3,
+            }
+        ],
+        [{"kind": "delta_network", "model": "counted-changes", "window_steps": 2}],
     ],
     "spiking_classifier": [
         [{"kind": "spiking_classifier", "model": "timed"}],

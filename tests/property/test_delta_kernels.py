@@ -65,17 +65,21 @@ def test_changes_add_up_to_the_dense_network_however_it_is_cut(seed, relu, chann
 
 
 @settings(max_examples=30)
-@given(st.integers(0, 2**32), st.sampled_from([(2, 2), (3, 3)]), st.sampled_from([(1, 1), (2, 2)]), st.booleans())
+@given(
+    st.integers(0, 2**32), st.sampled_from([(2, 2), (3, 3)]), st.sampled_from([(1, 1), (2, 2)]), st.booleans()
+)
 def test_pooled_changes_add_up_to_the_pooled_levels(seed, size, stride, padding):
     rng = np.random.default_rng(seed)
     source, pad = Shape(7, 6, 3), (1, 1) if padding and size == (3, 3) else (0, 0)
     shape = tuple(
-        (side + 2 * p - k) // s + 1
-        for side, p, k, s in zip((7, 6), pad, size, stride, strict=True)
+        (side + 2 * p - k) // s + 1 for side, p, k, s in zip((7, 6), pad, size, stride, strict=True)
     )
     pool = delta.MaxPool(source, Shape(*shape, 3), size, stride, pad)
     levels, moves = slowly(rng, 10, source.size, 0.2)
-    found = np.cumsum(as_dense(delta.advance_pool(pool, delta.new_pool_state(pool), as_spikes(moves)), pool.target.size), axis=0)
+    found = np.cumsum(
+        as_dense(delta.advance_pool(pool, delta.new_pool_state(pool), as_spikes(moves)), pool.target.size),
+        axis=0,
+    )
     for row, given_ in zip(found, levels, strict=True):
         expected = naive.max_pool(image(given_, source), size, stride, pad, shape)
         np.testing.assert_array_equal(image(row, pool.target), expected)

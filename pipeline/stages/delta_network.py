@@ -1,0 +1,204 @@
+"""``delta_network``: an ordinary network that computes only what changed since the step before."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from kernels import delta, encoding
+from kernels.columns import F32
+from kernels.encoding import Encoded
+from pipeline import cost
+from pipeline.models import confidence, registry
+from pipeline.models.bundle import ModelError
+from pipeline.models.delta import DeltaNetwork, DeltaRun
+from pipeline.models.spiking import Encoding, dense
+from pipeline.packets import Columns, Kind, Packet, decisions
+from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+
+
+class DeltaNetworkStage(StageConfig):
+    """A decision after every n-th step; port ``evidence``: the answers of each step.
+
+    What comes in is the number of events per pixel and polarity over the last ``window_steps`` steps, or, as a
+    voxel grid, each of those steps in channels of its own: (oldest OFF, oldest ON, ... newest ON). The answers
+    equal those of the whole quantised network evaluated anew in every step, bit for bit; see :mod:`kernels.delta`.
+    """
+
+    sends: ClassVar[dict[str, Kind]] = {"": "decisions", "evidence": "evidence"}
+
+    kind: Literal["delta_network"] = "delta_network"
+    model: str = Field(description="name of a Delta network")
+    representation: Literal["histogram", "voxel_grid"] = "histogram"
+    window_steps: int = Field(default=1, ge=1, le=4096, description="steps that the input is about")
+    every_steps: int = Field(default=1, ge=1, le=1_000_000, description="steps from one decision to the next")
+
+    def build(self, context: Context) -> Stage:
+        """See :class:`pipeline.stage.StageConfig`."""
+        network = self._network()
+        how = network.card.encoding
+        if how is None:
+            raise Misfit("model", f"{self.model} does not say how events become its input")
+        if context.upstream.width > how.width or context.upstream.height > how.height:
+            raise Misfit(
+                "model",
+                f"{self.model} looks at {how.width}x{how.height} pixels, and the events come from "
+                f"{context.upstream.width}x{context.upstream.height}; crop or downsample them",
+            )
+        channels = how.polarities * (self.window_steps if self.representation == "voxel_grid" else 1)
+        if network.card.input != (channels, how.height, how.width):
+            raise Misfit(
+                "representation",
+                f"gives {channels} x {how.height} x {how.width}, and {self.model} reads "
+                f"{' x '.join(map(str, network.card.input))} (channels, rows, columns)",
+            )
+        outputs = int(np.prod(network.card.layers[-1].shape))
+        if outputs != len(network.card.labels):
+            raise Misfit("model", f"{self.model} answers with a map of {outputs} values, not with a label")
+        return _DeltaStage(self, context, network, how)
+
+    def model_digests(self) -> tuple[str, ...]:
+        """See :class:`pipeline.stage.StageConfig`."""
+        return (self._network().digest,)
+
+    def _network(self) -> DeltaNetwork:
+        try:
+            return registry.load_delta(self.model)
+        except ModelError as problem:
+            raise Misfit("model", str(problem)) from problem
+
+
+class _DeltaStage(Stage):
+    def __init__(
+        self, config: DeltaNetworkStage, context: Context, network: DeltaNetwork, how: Encoding
+    ) -> None:
+        port = (context.upstream.width, context.upstream.height, network.card.labels)
+        super().__init__(main=Port("decisions", *port), evidence=Port("evidence", *port))
+        self._config, self._wanted, self._network, self._how = config, context.wanted, network, how
+        self._run = DeltaRun(network)
+        inputs = how.width * how.height * how.polarities
+        self._encoder = encoding.new_encoder(inputs)
+        self._past = np.zeros((config.window_steps, inputs), np.float32)
+        self._events = np.zeros(config.window_steps, np.int64)
+        self._levels = np.zeros(np.prod(network.card.input), np.float32)
+        # Steps done, end of the last step, last event, how far time has come, end of the step before the last.
+        self._state = np.zeros(5, np.int64)
+        self._classes = len(network.card.labels)
+
+    def work(self, packet: Packet) -> list[Packet]:
+        c, step_us = packet.columns, self._how.step_us
+        if len(c["t"]):
+            self._state[2] = c["t"][-1]
+        self._state[3] = max(self._state[3], packet.watermark_us)
+        until = packet.watermark_us // step_us if step_us else 0
+        return self._go(
+            self._encode(packet, until), (until + 1) * step_us if step_us else packet.watermark_us
+        )
+
+    def flush(self) -> list[Packet]:
+        step_us, empty = self._how.step_us, np.empty(0, np.int64)
+        if step_us:
+            last = int(self._encoder.open[0])
+            until = max(last, int(self._state[2]) // step_us + 1) if last != encoding.NO_STEP else 0
+            none = empty.astype(np.uint16)
+            columns = {"t": empty, "x": none, "y": none, "p": none.astype(np.bool_)}
+            steps = self._encode(Packet("events", columns, 0), until)
+        else:
+            held = int(self._encoder.open[1])
+            rest = encoding.close(self._encoder, self._how.most)
+            steps = Encoded(rest, self._state[[3]], np.array([held], np.int64))
+            if not held:
+                return []
+        return self._go(steps, int(self._state[3]) + 1)
+
+    def reset(self, packet: Packet) -> None:
+        self._run.forget()
+        encoding.forget(self._encoder)
+        for array in (self._past, self._events, self._levels, self._state):
+            array[:] = 0
+
+    def snapshot(self) -> Arrays:
+        encoder = {f"encoder_{name}": array.copy() for name, array in self._encoder._asdict().items()}
+        run = {f"run/{name}": array for name, array in self._run.snapshot().items()}
+        return {
+            **encoder, **run, "past": self._past.copy(), "events": self._events.copy(),
+            "levels": self._levels.copy(), "state": self._state.copy(),
+        }  # fmt: skip
+
+    def restore(self, arrays: Arrays) -> None:
+        for name, array in self._encoder._asdict().items():
+            array[:] = arrays[f"encoder_{name}"]
+        self._run.restore({name[4:]: array for name, array in arrays.items() if name.startswith("run/")})
+        self._past[:], self._events[:] = arrays["past"], arrays["events"]
+        self._levels[:], self._state[:] = arrays["levels"], arrays["state"]
+
+    def activity(self) -> dict[str, Any]:
+        """See :meth:`pipeline.stage.Stage.activity`."""
+        return cost.of_delta_run(self._network, self._run)
+
+    def _encode(self, packet: Packet, until: int) -> Encoded:
+        c, how = packet.columns, self._how
+        columns = c["t"], c["x"], c["y"], c["p"]
+        if how.step_us:
+            return encoding.by_time(
+                *columns, self._encoder, how.width, how.polarities, how.most, how.step_us, until
+            )
+        return encoding.by_count(
+            *columns, self._encoder, how.width, how.polarities, how.most, how.step_events or 1
+        )
+
+    def _go(self, steps: Encoded, watermark_us: int) -> list[Packet]:
+        """Answers after each step."""
+        window, every = self._config.window_steps, self._config.every_steps
+        counts = dense(steps.spikes, self._past.shape[1])
+        scores: list[F32] = []
+        decided: list[tuple[Any, ...]] = []
+        for k in range(len(steps.end)):
+            slot = int(self._state[0]) % window
+            self._past[slot], self._events[slot] = counts[k], steps.events[k]
+            levels = self._input(slot)
+            answers = self._run.advance(delta.changes(levels, self._levels))[0]
+            self._levels = levels
+            self._state[4] = self._state[1]
+            self._state[:2] = self._state[0] + 1, steps.end[k]
+            scores.append(answers)
+            if self._state[0] % every == 0:
+                share = confidence.certainties(answers, 1.0)
+                label = int(share.argmax())
+                decided.append((
+                    int(steps.end[k]), self._from(steps, k), label, 0, float(share[label]),
+                    int(self._events.sum()), int(min(self._state[0], window)),
+                ))  # fmt: skip
+        return self._packets(steps.end, scores, decided, watermark_us)
+
+    def _input(self, slot: int) -> F32:
+        """The levels of the input, newest step in ``slot``."""
+        card, how = self._network.card, self._how
+        if self._config.representation == "voxel_grid":
+            order = (np.arange(len(self._past)) + slot + 1) % len(self._past)
+            stacked = self._past[order].reshape(len(order), -1, how.polarities).transpose(1, 0, 2)
+            return np.minimum(np.ascontiguousarray(stacked).reshape(-1), np.float32(card.input_top))
+        return np.minimum(self._past.sum(axis=0), np.float32(card.input_top))
+
+    def _from(self, steps: Encoded, k: int) -> int:
+        """When what the input is about began; of steps of events, when the newest of them did."""
+        if self._how.step_us:
+            return int(steps.end[k]) - self._how.step_us * int(min(self._state[0], self._config.window_steps))
+        return int(self._state[4])
+
+    def _packets(
+        self, end: Any, scores: list[F32], decided: list[tuple[Any, ...]], watermark_us: int
+    ) -> list[Packet]:
+        out: list[Packet] = []
+        if "" in self._wanted:
+            out.append(Packet("decisions", decisions(decided), watermark_us))
+        if "evidence" in self._wanted:
+            zero = np.zeros(len(scores), np.uint16)
+            columns: Columns = {
+                "t": np.asarray(end, np.int64), "x": zero, "y": zero, "flags": zero,
+                "evidence": np.array(scores, np.float32).reshape(-1, self._classes),
+            }  # fmt: skip
+            out.append(Packet("evidence", columns, watermark_us, port="evidence"))
+        return out
