@@ -8,6 +8,7 @@ from pydantic import Field
 
 from pipeline.stage import StageConfig
 from pipeline.stages.background_activity import BackgroundActivity
+from pipeline.stages.complexity import Complexity
 from pipeline.stages.crop import Crop
 from pipeline.stages.delta_network import DeltaNetworkStage
 from pipeline.stages.downsample import Downsample
@@ -17,11 +18,13 @@ from pipeline.stages.motif import Motif
 from pipeline.stages.motion_energy import MotionEnergy
 from pipeline.stages.motion_field import MotionField
 from pipeline.stages.refractory import Refractory
+from pipeline.stages.reservoir import Reservoir
 from pipeline.stages.spiking_classifier import SpikingClassifier
 
 AnyStage = Annotated[
     Crop | Downsample | Refractory | BackgroundActivity
-    | Motif | MotionEnergy | MotionField | GlobalMotion | Looming | SpikingClassifier | DeltaNetworkStage,
+    | Motif | MotionEnergy | MotionField | GlobalMotion | Looming
+    | SpikingClassifier | DeltaNetworkStage | Reservoir | Complexity,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
@@ -29,6 +32,6 @@ KINDS: dict[str, type[StageConfig]] = {
     config.model_fields["kind"].default: config
     for config in (
         Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionEnergy, MotionField, GlobalMotion, Looming,
-        SpikingClassifier, DeltaNetworkStage,
+        SpikingClassifier, DeltaNetworkStage, Reservoir, Complexity,
     )
 }  # fmt: skip

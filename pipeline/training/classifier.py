@@ -12,9 +12,10 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,13 @@ from pipeline.errors import UserError
 from pipeline.models import confidence, delta, spiking
 from pipeline.models.bundle import MotifLabel, Tensors
 from pipeline.models.delta import DeltaCard, DeltaNetwork, DeltaRun
-from pipeline.models.spiking import Encoding, Run, SpikingCard, SpikingNetwork, dense
+from pipeline.models.spiking import Encoding, LayerCard, Run, SpikingCard, SpikingNetwork, dense
 from pipeline.packets import Events
-from pipeline.training import labelled, steps, tess
+from pipeline.training import labelled, shallow, steps, tess
 from pipeline.training.augment import Augment, augmented
 from pipeline.training.labelled import Recording
 from pipeline.training.motif import CannotResume
+from pipeline.training.shallow import ReservoirPlan, StdpPlan
 from pipeline.training.spiking import Activity, LayerPlan, NeuronPlan, SpikingLearner
 from pipeline.training.tess import TessPlan
 
@@ -64,9 +66,12 @@ class ClassifierTraining(BaseModel):
     )  # fmt: skip
     neuron: NeuronPlan = NeuronPlan()
     augment: Augment = Augment()
-    method: Literal["sltt", "tess"] = Field(
-        default="sltt", description="the spatial gradient of each step, or local traces (TESS)"
+    method: Literal["sltt", "tess", "reservoir", "stdp"] = Field(
+        default="sltt",
+        description="the spatial gradient of each step, local traces, a reservoir that is read, or symmetric STDP",
     )
+    reservoir: ReservoirPlan = ReservoirPlan()
+    stdp: StdpPlan = StdpPlan()
     tess: TessPlan = TessPlan()
     backward_steps: int | None = Field(
         default=None, ge=1, description="only so many steps, drawn anew, carry the gradient (SLTT-K)"
@@ -115,6 +120,34 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What differs from the defaults."""
 
 
+_METHODS = {
+    "sltt": "SLTT, Meng et al., ICCV 2023: the loss of each step, its gradient through the layers only",
+    "tess": "TESS, Apolinario & Roy, 2025: local traces and a fixed projection on the classes",
+    "reservoir": "a reservoir that balances itself, its spike counts read by ridge regression",
+    "stdp": "symmetric STDP with a teacher, Hao et al., 2018",
+}
+
+
+class Trained(Protocol):
+    """What a method makes: layers and tensors of a spiking network."""
+
+    def exported(self) -> tuple[tuple[LayerCard, ...], Tensors]:
+        """The layers of a bundle, and their tensors."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shallow:
+    """What was learned without a gradient."""
+
+    layers: tuple[LayerCard, ...]
+    tensors: Tensors
+
+    def exported(self) -> tuple[tuple[LayerCard, ...], Tensors]:
+        """See :class:`Trained`."""
+        return self.layers, self.tensors
+
+
 class TooFew(UserError):
     """There is too little to learn from."""
 
@@ -155,7 +188,7 @@ def train(
         learner, chosen, sums, truth, what = make(config, data, out, progress, pool)
     accuracy = _accuracy(sums, truth, data.labels, what)
     card: SpikingCard | DeltaCard
-    if chosen.neuron.kind == "relu":
+    if chosen.neuron.kind == "relu" and isinstance(learner, SpikingLearner):
         everything = np.arange(len(data.recordings))
         card, tensors = _delta(config, chosen, data, learner, everything, accuracy)
         delta.save(out, card, tensors)
@@ -168,7 +201,7 @@ def train(
     return card
 
 
-_Made = tuple[SpikingLearner, ClassifierTraining, tuple[Any, Any], tuple[Any, Any], str]
+_Made = tuple[Trained, ClassifierTraining, tuple[Any, Any], tuple[Any, Any], str]
 """(network, its configuration, sums of test and calibration, their classes, what was tested)."""
 
 
@@ -260,8 +293,10 @@ def _tuned(
 def fit(
     config: ClassifierTraining, data: Data, learned: NDArray[np.int64], checkpoint: Path, progress: Progress,
     pool: ThreadPoolExecutor,
-) -> SpikingLearner:  # fmt: skip
+) -> Trained:  # fmt: skip
     """A network that learned from some of the recordings; goes on from ``checkpoint`` where there is one."""
+    if config.method in {"reservoir", "stdp"}:
+        return _shallow(config, data, learned, progress)
     shape = Shape(data.height, data.width, config.polarities)
     learner = SpikingLearner(shape, config.layers, len(data.labels), config.neuron, config.seed)
     seen = config.model_dump_json(exclude={"recordings", "name"}) + str(learned.tolist())
@@ -284,6 +319,20 @@ def fit(
         if (epoch + 1) % 5 == 0 or epoch + 1 == config.epochs:
             _save(checkpoint, learner, seen, epoch + 1)
     return learner
+
+
+def _shallow(
+    config: ClassifierTraining, data: Data, learned: NDArray[np.int64], progress: Progress
+) -> Shallow:
+    how = config.encoding(data.width, data.height)
+    spikes = [encoded(data.recordings[i].events, how) for i in learned]
+    shape = (config.polarities, data.height, data.width)
+    truth, classes = data.truth[learned], len(data.labels)
+    if config.method == "reservoir":
+        made = shallow.with_reservoir(spikes, truth, shape, classes, config.reservoir, config.seed, progress)
+    else:
+        made = shallow.with_stdp(spikes, truth, shape, classes, config.stdp, config.seed, progress)
+    return Shallow(*made)
 
 
 def outputs(network: Network, recordings: Sequence[Recording], pool: ThreadPoolExecutor) -> F32:
@@ -402,10 +451,8 @@ def _frames(config: ClassifierTraining, data: Data, which: NDArray[np.int64], ep
     return out
 
 
-def _network(
-    config: ClassifierTraining, data: Data, learner: SpikingLearner, learned: NDArray[np.int64]
-) -> Network:
-    if config.neuron.kind == "relu":
+def _network(config: ClassifierTraining, data: Data, learner: Trained, learned: NDArray[np.int64]) -> Network:
+    if config.neuron.kind == "relu" and isinstance(learner, SpikingLearner):
         card, tensors = _delta(config, config, data, learner, learned, {})
         return DeltaNetwork.of(card.model_dump(), tensors, "")
     _, tensors = learner.exported()
@@ -413,7 +460,7 @@ def _network(
 
 
 def _card(
-    config: ClassifierTraining, chosen: ClassifierTraining, data: Data, learner: SpikingLearner,
+    config: ClassifierTraining, chosen: ClassifierTraining, data: Data, learner: Trained,
     accuracy: dict[str, Any],
 ) -> SpikingCard:  # fmt: skip
     layers, _ = learner.exported()
@@ -424,7 +471,7 @@ def _card(
         provenance={
             "command": f"polychrony train classifier RECORDINGS --name {config.name}",
             "config": chosen.model_dump(mode="json", exclude={"recordings"}), "recordings": len(data.recordings),
-            "method": "SLTT, Meng et al., ICCV 2023: the loss of each step, its gradient through the layers only",
+            "method": _METHODS[chosen.method],
         },
         licence="weights belong to whoever owns the recordings",
     )  # fmt: skip

@@ -91,7 +91,7 @@ def classifier(
     ],
     preset: Annotated[str, typer.Option(help=f"One of {', '.join(classifier_training.PRESETS)}.")] = "plain",
     name: Annotated[str | None, typer.Option(help="Name of the model, instead of the preset's.")] = None,
-    method: Annotated[str | None, typer.Option(help="How it learns: sltt or tess.")] = None,
+    method: Annotated[str | None, typer.Option(help="How it learns: sltt, tess, reservoir or stdp.")] = None,
     step_us: Annotated[int | None, typer.Option(help="A step of the network is so many us.")] = None,
     step_events: Annotated[int | None, typer.Option(help="Or so many events.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of a recording that are looked at.")] = None,

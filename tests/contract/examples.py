@@ -132,6 +132,20 @@ EXAMPLES = {
             {"kind": "looming", "contact_within_us": 1_000_000_000, "min_confidence": 0.0, "windows": 1},
         ]
     ],
+    "complexity": [[{"kind": "complexity", "tile": 9, "bin_us": 700, "window_bins": 6}]],
+    "reservoir": [
+        [{"kind": "reservoir", "neurons": 20, "step_us": 900, "window_steps": 3, "gain": 8}],
+        [
+            {
+                "kind": "reservoir",
+                "neurons": 20,
+                "step_us": 900,
+                "window_steps": 3,
+                "astrocyte": True,
+                "balance": 0.1,
+            }
+        ],
+    ],
     "delta_network": [
         [{"kind": "delta_network", "model": "changes"}],
         [{"kind": "delta_network", "model": "changes", "window_steps": 4, "every_steps": 3}],
