@@ -51,8 +51,8 @@ _DECAY, _GAIN, _CONSTANT, _LEVEL, _RESET, _FLOOR, _SYN_DECAY, _SYN_GAIN, _BIAS, 
     12
 )
 
-EVENTS, ADDITIONS, UPDATES, SPIKES = range(4)
-"""What :attr:`State.counts` counts: spikes that arrived, weights added, neurons updated, spikes that left."""
+EVENTS, ADDITIONS, UPDATES, SPIKES, STEPS = range(5)
+"""What :attr:`State.counts` counts: spikes that arrived, weights added, neurons updated, spikes that left, steps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +142,7 @@ class State(NamedTuple):
         stamp: [site] the step that its state is of.
         before: what a layer that hears itself sent in the last step; so are ``before_value`` and ``before_count``.
         clock: [1] steps done.
-        counts: [4] int64, :data:`EVENTS` ... :data:`SPIKES`.
+        counts: [5] int64, :data:`EVENTS` ... :data:`STEPS`.
     """
 
     v: F32
@@ -192,7 +192,7 @@ def new_state(layer: Layer) -> State:
         np.zeros(shape if model == "alif" else none, np.float32), np.zeros((depth, *shape), np.float32),
         np.zeros((depth, words), np.uint64), np.zeros(words, np.uint64), np.zeros(sites, np.int64),
         np.zeros(1, np.int64), np.zeros(heard, np.int32), np.zeros(heard, np.float32), np.zeros(1, np.int64),
-        np.zeros(4, np.int64),
+        np.zeros(5, np.int64),
     )  # fmt: skip
     forget(layer, state)
     return state
@@ -287,6 +287,7 @@ def _advance(
             before[: before_count[0]] = out[out_offsets[k] : n]
             before_value[: before_count[0]] = out_value[out_offsets[k] : n]
         clock[0] = now + 1
+        counts[STEPS] += 1
         out_offsets[k + 1] = n
     return offsets.size - 1
 

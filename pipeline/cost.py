@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kernels import delta
-from kernels.neurons import ADDITIONS, EVENTS, SPIKES, UPDATES
+from kernels.neurons import ADDITIONS, EVENTS, SPIKES, STEPS, UPDATES
 from pipeline.models.delta import DeltaNetwork, DeltaRun
 from pipeline.models.spiking import INPUT, LayerCard, Run, SpikingNetwork
 
@@ -61,7 +61,7 @@ def of_network(network: SpikingNetwork) -> dict[str, Any]:
 
 def of_run(network: SpikingNetwork, run: Run) -> dict[str, Any]:
     """What a stream has cost so far."""
-    steps = max((int(state.clock[0]) for state in run.states.values()), default=0)
+    steps = max((int(state.counts[STEPS]) for state in run.states.values()), default=0)
     totals = {"synops": 0, "effective_acs": 0, "effective_macs": 0, "neuron_updates": 0, "spikes": 0}
     silent = spiking = 0
     for layer in network.card.layers:

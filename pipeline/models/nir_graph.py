@@ -337,6 +337,8 @@ class _Import:
                 for key in ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in")
                 if getattr(node, key, None) is not None
             }
+            for key, value in parameters.items():
+                _spread(value, flow, f"node {name}: {key}")
             values = coefficients(kind, parameters, self.how)
         return {key: _spread(value, flow, f"node {name}: {key}") for key, value in values.items()}
 
@@ -446,31 +448,31 @@ def _check_file(path: Path) -> None:
     """Refuse what is no plain HDF5 of numbers and text, before anything in it is decoded."""
     total = 0
 
-    def visit(name: str, link: Any) -> None:
-        nonlocal total
-        if not isinstance(link, h5py.HardLink):
-            raise ModelError(f"{path.name}: {name[:80]} is a link, and may not be")
+    # What a visitor returns ends the visit; an exception in one would not come through.
+    def visit(name: str, link: Any) -> str | None:
+        return None if isinstance(link, h5py.HardLink) else f"{name[:80]} is a link, and may not be"
 
-    def weigh(name: str, item: Any) -> None:
+    def weigh(name: str, item: Any) -> str | None:
         nonlocal total
-        if isinstance(item, h5py.Dataset):
-            text = h5py.check_string_dtype(item.dtype) is not None
-            if (item.dtype.kind not in "fiub" and not text) or item.is_virtual or item.external:
-                raise ModelError(f"{path.name}: {name[:80]} holds {item.dtype}; numbers and text are allowed")
-            total += item.size * item.dtype.itemsize
-            if total > _MAX_BYTES:
-                raise ModelError(f"{path.name}: more than {_MAX_BYTES} bytes")
+        if not isinstance(item, h5py.Dataset):
+            return None
+        text = h5py.check_string_dtype(item.dtype) is not None
+        if (item.dtype.kind not in "fiub" and not text) or item.is_virtual or item.external:
+            return f"{name[:80]} holds {item.dtype}; numbers and text are allowed"
+        total += item.size * item.dtype.itemsize
+        return f"more than {_MAX_BYTES} bytes" if total > _MAX_BYTES else None
 
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ModelError(f"{path.name}: larger than {_MAX_BYTES} bytes")
         with h5py.File(path, "r") as file:
-            file.visititems_links(visit)
-            file.visititems(weigh)
-    except ModelError:
-        raise
+            wrong = file.visititems_links(visit) or file.visititems(weigh)
     except (OSError, RuntimeError, KeyError, ValueError) as problem:
+        if isinstance(problem, ModelError):
+            raise
         raise ModelError(f"{path.name}: not a NIR file, which is HDF5") from problem
+    if wrong:
+        raise ModelError(f"{path.name}: {wrong}")
 
 
 def _plain(name: str) -> str:

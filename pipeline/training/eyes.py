@@ -91,12 +91,10 @@ def record(eye: Eye, amplitude_deg: float, plan: EyePlan, rng: np.random.Generat
     turn = rng.uniform(0.35, 0.65)
     config = PRESETS[plan.preset].model_copy(update={"seed": int(rng.integers(0, 2**62))})
     emulator, parts = Emulator(config, plan.size, plan.size), []
-    step, still, shown = 1 / _RENDER_HZ, -1.0, _view(eye, plan, 0.0, direction)
-    for k in range(int(whole * _RENDER_HZ) + 1):
-        at = amplitude_deg * _out_and_back((k * step - onset) / moving, turn)
-        if at != still:
-            still, shown = at, _view(eye, plan, at, direction)
-        parts.append(emulator.feed(shown, k * step))
+    rest = _view(eye, plan, 0.0, direction)
+    for t in _times(whole, onset, moving):
+        at = amplitude_deg * _out_and_back((t - onset) / moving, turn)
+        parts.append(emulator.feed(_view(eye, plan, at, direction) if at else rest, t))
     return packets.join([part for part in parts if len(part[0])])
 
 
@@ -116,6 +114,16 @@ def recordings(
                 classes.append(label)
                 owners.append(number)
     return made, classes, owners
+
+
+def _times(whole: float, onset: float, moving: float) -> list[float]:
+    """When it is rendered, s: at 10 kHz while the eye moves, at 1 kHz while nothing but noise happens."""
+    fine, coarse = 1 / _RENDER_HZ, 10 / _RENDER_HZ
+    times, t = [0.0], 0.0
+    while t < whole:
+        t = round(t + (fine if onset - coarse <= t <= onset + moving else coarse), 9)
+        times.append(t)
+    return times
 
 
 def _out_and_back(phase: float, turn: float) -> float:

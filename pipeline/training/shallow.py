@@ -28,15 +28,15 @@ class ReservoirPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    neurons: int = Field(default=600, ge=5, le=4096)
-    gain: float = Field(default=4.0, gt=0, description="of the input")
-    density: float = Field(default=0.1, gt=0, le=1, description="share of the others that a neuron hears")
-    decay: float = Field(default=0.8, ge=0, le=1)
+    neurons: int = Field(default=1000, ge=5, le=4096)
+    gain: float = Field(default=8.0, gt=0, description="of the input")
+    density: float = Field(default=0.03, gt=0, le=1, description="share of the others that a neuron hears")
+    decay: float = Field(default=0.5, ge=0, le=1)
     target: float = Field(default=0.08, gt=0, lt=1, description="spikes a step that balance aims at")
     balance: float = Field(default=0.02, ge=0, description="how fast inhibition moves")
     a_plus: float = Field(default=0.0, ge=0, description="how fast excitation learns, beside the astrocyte")
     passes: int = Field(default=1, ge=0, description="how often it hears all recordings before it is read")
-    ridge: float = Field(default=3.0, gt=0)
+    ridge: float = Field(default=10.0, gt=0)
 
 
 class StdpPlan(BaseModel):
@@ -44,10 +44,10 @@ class StdpPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    per_class: int = Field(default=10, ge=1, le=256)
+    per_class: int = Field(default=20, ge=1, le=256)
     passes: int = Field(default=3, ge=1)
     eta: float = Field(default=0.01, gt=0)
-    offset: float = Field(default=0.35, ge=0, description="traces below this count as silence")
+    offset: float = Field(default=0.05, ge=0, description="traces below this count as silence")
     trace_decay: float = Field(default=0.5, ge=0, lt=1)
 
 

@@ -234,7 +234,7 @@ def test_work_follows_the_spikes():
     assert state.counts[neurons.UPDATES] == 0
     one = Spikes(np.array([0, 1]), np.array([500], np.int32), np.ones(1, np.float32))
     neurons.advance(layer, state, one)
-    assert state.counts.tolist() == [1, 36, 36, 0]
+    assert state.counts.tolist() == [1, 36, 36, 0, 1001]
 
 
 @pytest.mark.parametrize("model", ["lif", "cuba", "alif"])
