@@ -229,8 +229,13 @@ def _advance(
                 changed = requantise(
                     sums, levels, site * lanes, multiplier, low, top, threshold, carry, change, lanes
                 )
-                if changed != 0:
-                    for c in range(channels):
+                for base in range(0, channels if changed != 0 else 0, 64):
+                    bits = np.uint64(changed)
+                    while bits != np.uint64(0):
+                        c = base + trailing_zeros(bits)
+                        bits &= bits - np.uint64(1)
+                        if c >= channels:
+                            break
                         if change[c] != 0:
                             out[n] = site * channels + c
                             out_value[n] = change[c]

@@ -13,7 +13,6 @@ import os
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import re
 import statistics
 import sys
 import time
@@ -33,6 +32,7 @@ from pipeline.spec import Sensor, validate
 from pipeline.training import evaluation, sources
 from pipeline.training.config import PRESETS
 from tests.benchmarks import contrast, trials
+from tests.benchmarks.pages import write
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("POLYCHRONY_DATA", ROOT / ".." / "shared" / "data")).resolve()
@@ -315,16 +315,9 @@ PARTS = {
 }  # fmt: skip
 
 
-def write(name, lines):
-    """Replace what stands between the part's markers."""
-    text = PAGE.read_text()
-    block = f"<!-- {name} -->\n\n" + "\n".join(lines).strip() + "\n\n<!-- end -->"
-    PAGE.write_text(re.sub(rf"<!-- {name} -->.*?<!-- end -->", lambda _: block, text, flags=re.DOTALL))
-
-
 if __name__ == "__main__":
     for part in [one for one in sys.argv[1:] if one in PARTS] or list(PARTS):
         made = PARTS[part]()
         print(f"## {part}\n", *made, sep="\n", flush=True)
         if "--write" in sys.argv:
-            write(part, made)
+            write("motifs.md", part, made)
