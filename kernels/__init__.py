@@ -20,5 +20,13 @@ an argument and a result. Kernels have plain twins in ``tests/reference/``.
     motion      evidence to a motion field, tile by tile
     global_motion  a motion field to one movement of the whole view
     learning    the regression that trains a bank
+    encoding    events to what arrives at a network in a step
+    synapses    weighted connections, and what a spike adds along them
+    neurons     layers of spiking neurons, updated where something happens
+    delta       layers that compute only what changed
+    surrogate   the spatial gradient that trains spiking layers
+    plasticity  symmetric STDP
+    reservoir   neurons that hear each other and balance themselves
+    complexity  Lempel-Ziv complexity of spike trains
     scan        textures that slide, and the retina that banks are trained with
 """

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from pipeline.models import bundle, delta, nir_export, nir_graph, onnx_graph, spiking
 from pipeline.models.address_bank import AddressBank
-from pipeline.models.bundle import ModelError
-from pipeline.models.delta import DeltaNetwork
+from pipeline.models.bundle import ModelError, Tensors
+from pipeline.models.delta import DeltaCard, DeltaNetwork
 from pipeline.models.motif_bank import MotifBank
 from pipeline.models.profiles import Reading
 from pipeline.models.spiking import Encoding, SpikingNetwork
@@ -188,6 +188,19 @@ def export(name: str, target: Path) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in (bundle.CARD, bundle.WEIGHTS):
             archive.write(folder / file, file)
+
+
+def replace(name: str, card: DeltaCard, tensors: Tensors) -> None:
+    """Another card for one of the user's Delta networks.
+
+    Raises:
+        ModelError: there is none of this name, or it is one of the zoo's.
+    """
+    if name in zoo():
+        raise ModelError(
+            f"{name}: models of the zoo stay as they are; export it, and import it under another name"
+        )
+    delta.save(folder_of(name), card, tensors)
 
 
 def remove(name: str) -> None:

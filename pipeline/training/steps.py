@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,13 @@ from kernels._lanes import padded
 from kernels.columns import F32
 from kernels.delta import ADDITIONS, SENT
 from kernels.synapses import scatter
-from pipeline import cost
-from pipeline.models.bundle import Tensors
+from pipeline import cost, packets
+from pipeline import frames as video
+from pipeline.models.bundle import ModelError, Tensors
 from pipeline.models.delta import DeltaCard, DeltaLayerCard, DeltaNetwork, DeltaRun, connection
-from pipeline.models.spiking import Side, grid
+from pipeline.models.inputs import encoded
+from pipeline.models.spiking import Side, dense, grid
+from pipeline.sources import open_source
 
 Frames = Sequence[F32]
 """Input levels [neuron] in the order (y, x, channel), one after the other in time."""
@@ -86,6 +90,28 @@ def calibrate(
             }
         }
     )
+
+
+def inputs(source: Path, card: DeltaCard, most: int) -> list[F32]:
+    """Input levels of up to ``most`` steps of a recording, or of frames of a video where the network reads those.
+
+    Raises:
+        SourceError: it cannot be read.
+        ModelError: the network cannot read it.
+    """
+    how = card.encoding
+    if how is None:
+        return list(video.levels(source, card, most))
+    opened = open_source(source)
+    sensor = opened.info.sensor
+    if (sensor.width, sensor.height) != (how.width, how.height):
+        raise ModelError(f"{source.name}: {sensor}, and {card.name} reads {how.width}x{how.height}")
+    columns = packets.join([reading.events for reading in opened.batches()])
+    if card.input[0] != how.polarities:
+        raise ModelError(f"{card.name} reads a voxel grid; calibrate it on histograms of as many channels")
+    spikes = encoded(columns, how.model_copy(update={"steps": most}))
+    counts = dense(spikes, int(np.prod(card.input)))
+    return [np.minimum(one, np.float32(card.input_top)) for one in counts]
 
 
 def floats(card: DeltaCard, tensors: Tensors, frames: Frames) -> tuple[F32, list[float]]:

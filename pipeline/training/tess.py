@@ -32,7 +32,7 @@ class TessPlan(BaseModel):
         default=1.0, description="weight of what arrived before a potential was near its threshold"
     )
     post: float = Field(default=0.0, description="weight of what arrives after the neuron sent a spike")
-    trace_decay: float = Field(default=0.5, ge=0, lt=1, description="of both traces, a step")
+    trace_decay: float = Field(default=0.2, ge=0, lt=1, description="of both traces, a step")
 
 
 class Traces:
@@ -54,7 +54,7 @@ def projections(learner: SpikingLearner, seed: int) -> list[F32]:
         _, sites, lanes = layer.shape(1)
         signs = rng.choice([-1.0, 1.0], (sites, lanes, learner.classes)).astype(np.float32)
         signs[:, layer.target.channels :] = 0
-        made.append(signs * np.float32(2 / np.sqrt(layer.target.size)))
+        made.append(signs * np.float32(8 / np.sqrt(layer.target.size)))
     return made
 
 

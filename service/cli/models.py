@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from pipeline import frames
 from pipeline.models import registry
 from pipeline.models.describe import describe, text
 from pipeline.models.profiles import SOURCES
 from pipeline.sinks.models import write_drawing
-from service.cli.console import note, out, print_json, table
+from pipeline.training import steps as calibration
+from service.cli.console import note, out, print_json, progress, table
 from service.cli.options import AsJson
 
 app = typer.Typer(help="List, show, import and export models.", no_args_is_help=True, rich_markup_mode=None)
@@ -112,6 +114,51 @@ def import_(
         print_json(describe(model))
     else:
         note(f"{model.card.name}: in {registry.own()}")
+
+
+@app.command()
+def run(
+    name: ModelName,
+    video: Annotated[Path, typer.Argument(help="A video.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Run a Delta network straight on a video's frames."""
+    said, spent = frames.answers(video, registry.load_delta(name))
+    if as_json:
+        print_json({"frames": said, "costs": spent})
+        return
+    for row in said:
+        out.print(
+            f"{row['frame']:6d}  {row.get('label', row['answers'][:4])}  {row.get('confidence', '')}",
+            markup=False,
+        )
+    note(
+        f"{spent['operation_sparsity']:.1%} of the operations and {spent['activation_sparsity']:.1%} of the "
+        "activations were skipped"
+    )
+
+
+@app.command()
+def calibrate(
+    name: ModelName,
+    source: Annotated[
+        Path,
+        typer.Argument(help="A recording, or, of a network that reads frames, a video.", show_default=False),
+    ],
+    loss: Annotated[float, typer.Option(min=0, max=1, help="Share of the answers that may change.")] = 0.01,
+    most: Annotated[int, typer.Option(min=2, help="Steps or frames that are looked at.")] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the steps of one of your Delta networks on real input: as coarse as answers allow."""
+    network = registry.load_delta(name)
+    given = calibration.inputs(source, network.card, most)
+    with progress(f"calibrating {name}", quiet=as_json) as advance:
+        card = calibration.calibrate(network.card, network.tensors, given, loss, advance)
+    registry.replace(name, card, network.tensors)
+    if as_json:
+        print_json(describe(registry.load(name)))
+    else:
+        out.print(text(registry.load(name)), markup=False)
 
 
 @app.command()

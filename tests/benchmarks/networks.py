@@ -18,7 +18,8 @@ from pipeline import cost
 from pipeline.models import registry
 from pipeline.models.bundle import MotifLabel
 from pipeline.models.delta import DeltaCard, DeltaLayerCard, DeltaNetwork, DeltaRun
-from pipeline.models.spiking import sparse
+from pipeline.models.inputs import encoded, windowed
+from pipeline.models.spiking import Run, dense, sparse
 from pipeline.training import classifier, steps
 from pipeline.training.classifier import PRESETS, ClassifierTraining
 from tests.benchmarks.pages import write
@@ -205,11 +206,11 @@ def _early(card):
 def _spent(model, config, archive):
     data = classifier.Data(archive)
     some = [data.recordings[i] for i in range(0, len(data.recordings), 50)]
-    spikes = [classifier.encoded(one.events, model.card.encoding) for one in some]
+    spikes = [encoded(one.events, model.card.encoding) for one in some]
     if isinstance(model, DeltaNetwork):
         counts = [
-            classifier.windowed(
-                classifier.dense(one, int(np.prod(model.card.input))),
+            windowed(
+                dense(one, int(np.prod(model.card.input))),
                 config.window_steps,
                 model.card.input_top,
             )
@@ -226,7 +227,7 @@ def _spent(model, config, archive):
         go()
         spent = cost.of_delta_run(model, run)
     else:
-        run = classifier.Run(model)
+        run = Run(model)
 
         def go():
             for one in spikes:

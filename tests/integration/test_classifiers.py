@@ -11,6 +11,7 @@ from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.models import confidence, registry
 from pipeline.models.delta import DeltaNetwork
+from pipeline.models.inputs import encoded
 from pipeline.models.spiking import Run, dense
 from pipeline.packets import EARLY
 from pipeline.spec import Sensor, validate
@@ -203,7 +204,7 @@ def test_what_a_run_costs_is_counted(lines):
 def test_synops_are_the_fan_out_of_what_arrived(lines):
     network = registry.load_network(lines)
     run = Run(network)
-    spikes = classifier.encoded(recording(np.random.default_rng(8), "down"), network.card.encoding)
+    spikes = encoded(recording(np.random.default_rng(8), "down"), network.card.encoding)
     sent = run.advance(spikes)
     second = network.card.layers[1]
     arrived = len(sent[network.card.layers[0].name].index)

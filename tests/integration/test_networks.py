@@ -464,6 +464,33 @@ def test_networks_are_imported_shown_and_exported(tmp_path):
     assert "the network reads 2 x 6 x 8" in refused.stderr
 
 
+def test_a_delta_network_runs_on_a_video_and_is_calibrated_on_it(tmp_path, video_of):
+    own = {"POLYCHRONY_MODELS": str(tmp_path / "own")}
+    rng = np.random.default_rng(11)
+    arrays = {"w1": rng.normal(0, 0.3, (4, 1, 3, 3)), "w2": rng.normal(0, 0.1, (3, 4 * 24 * 32))}
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1, 1, 1, 1], kernel_shape=[3, 3]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Flatten", ["b"], ["c"]),
+        helper.make_node("Gemm", ["c", "w2"], ["y"], transB=1),
+    ]
+    net = onnx_file(tmp_path / "net.onnx", nodes, arrays, (1, 24, 32), 3)
+    picture = rng.integers(0, 255, (24, 32, 3)).astype(np.uint8)
+    video = video_of(tmp_path / "v.mp4", [np.roll(picture, i // 3, axis=1) for i in range(20)])
+    answer("models", "import", net, "--step", "0.02", "--input-step", "0.004", **own)
+    said = json.loads(answer("models", "run", "net", video, "--json", **own))
+    assert len(said["frames"]) == 20
+    assert 0 < said["costs"]["operation_sparsity"] < 1
+    chosen = json.loads(answer("models", "calibrate", "net", video, "--loss", "0.1", "--json", **own))
+    assert chosen["calibration"]["frames"] == 20
+    again = json.loads(answer("models", "run", "net", video, "--json", **own))
+    labels = [[frame["label"] for frame in one["frames"]] for one in (said, again)]
+    assert np.mean(np.array(labels[0]) == np.array(labels[1])) > 0.6
+    refused = polychrony("models", "run", "net", net, **own)
+    assert refused.returncode == 1
+    assert "not a video" in refused.stderr
+
+
 def test_models_over_rest(client, tmp_path):
     url = str(client.url)
     listed = httpx.get(f"{url}/v1/models").json()
