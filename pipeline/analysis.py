@@ -30,12 +30,20 @@ from pipeline.packets import Events
 from pipeline.rows import unpack
 from pipeline.sinks.recordings import CannotWrite
 from pipeline.sinks.report import write_report
-from pipeline.sinks.statistics import DetectionStatistics, EventStatistics, FieldStatistics, MotionStatistics
+from pipeline.sinks.statistics import (
+    DecisionStatistics,
+    DetectionStatistics,
+    EventStatistics,
+    FieldStatistics,
+    MotionStatistics,
+)
 from pipeline.sinks.tables import JsonTable, ParquetTable, as_columns, events_port
 from pipeline.sources.base import Source
 from pipeline.spec import PipelineSpec
+from pipeline.stages.delta_network import DeltaNetworkStage
 from pipeline.stages.motif import Motif
 from pipeline.stages.motion_field import MotionField
+from pipeline.stages.spiking_classifier import SpikingClassifier
 
 Progress = Callable[[float, int, dict[str, int]], None]
 """Called with (fraction done, events so far, rows so far per output)."""
@@ -84,11 +92,14 @@ def _analyze_into(
             progress(step.done, writers.events.events, engine.rows)
     seconds = time.perf_counter() - started
     summary = _summary(source, spec, name, selection, engine, writers, seconds)
-    banks = {
-        config.id: registry.load_bank(config.model) for config in spec.stages if isinstance(config, Motif)
+    models = {
+        config.id: registry.load(config.model)
+        for config in spec.stages
+        if isinstance(config, Motif | SpikingClassifier | DeltaNetworkStage)
     }
     write_report(
-        folder / "report.html", summary, writers.events, writers.detections, writers.fields, writers.motions, banks
+        folder / "report.html", summary, writers.events, writers.detections, writers.fields, writers.motions,
+        writers.decisions, models,
     )  # fmt: skip
     summary["artifacts"] = sorted([*(path.name for path in folder.iterdir()), "summary.json"])
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -106,6 +117,7 @@ class _Writers:
         self.detections: dict[str, DetectionStatistics] = {}
         self.fields: dict[str, FieldStatistics] = {}
         self.motions: dict[str, MotionStatistics] = {}
+        self.decisions: dict[str, DecisionStatistics] = {}
         self._ports = engine.graph.outputs
         self._tables: dict[str, list[ParquetTable | JsonTable]] = {}
         self._event_table = files.enter_context(ParquetTable(folder / "events.parquet", events_port(sensor)))
@@ -118,6 +130,8 @@ class _Writers:
                 self.detections[name] = DetectionStatistics(port)
             elif port.kind == "field":
                 self.fields[name] = FieldStatistics(port, *_tile_and_window(spec, name))
+            elif port.kind == "decisions":
+                self.decisions[name] = DecisionStatistics(port)
             elif port.kind == "motion":
                 self.motions[name] = MotionStatistics(port, _window_us(spec))
 
@@ -135,6 +149,8 @@ class _Writers:
                 self.fields[result.output].add(columns)
             elif len(result.rows) and result.output in self.motions:
                 self.motions[result.output].add(columns)
+            elif len(result.rows) and result.output in self.decisions:
+                self.decisions[result.output].add(columns)
 
 
 def _summary(
@@ -159,11 +175,14 @@ def _summary(
         "repaired": dict(info.repaired),
         "labels": {
             name: {label.name: int(n) for label, n in zip(found.port.labels, found.by_label, strict=True)}
-            for name, found in writers.detections.items()
+            for name, found in {**writers.detections, **writers.decisions}.items()
         },
+        "costs": engine.graph.activity(),
         "flags": {
             name: found.flags
-            for name, found in {**writers.detections, **writers.fields, **writers.motions}.items()
+            for name, found in {
+                **writers.detections, **writers.fields, **writers.motions, **writers.decisions
+            }.items()
         },
         "seconds": round(seconds, 3),
         "events_per_second": round(seen.events / max(seconds, 1e-9)),

@@ -14,9 +14,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.models.registry import Bank
-from pipeline.sinks import kernels
+from pipeline.models.delta import DeltaNetwork
+from pipeline.models.registry import Bank, Model
+from pipeline.models.spiking import SpikingNetwork
+from pipeline.packets import EARLY
+from pipeline.sinks import kernels, networks
 from pipeline.sinks.statistics import (
+    DecisionStatistics,
     DetectionStatistics,
     EventStatistics,
     FieldStatistics,
@@ -38,7 +42,7 @@ class Plot:
 def write_report(
     path: Path, summary: dict[str, Any], events: EventStatistics,
     detections: dict[str, DetectionStatistics], fields: dict[str, FieldStatistics],
-    motions: dict[str, MotionStatistics], banks: dict[str, Bank],
+    motions: dict[str, MotionStatistics], decisions: dict[str, DecisionStatistics], models: dict[str, Model],
 ) -> None:  # fmt: skip
     """Draw the plots and write the page."""
     with mpl.rc_context(STYLE):
@@ -53,7 +57,8 @@ def write_report(
                 else [_mean_motion(name, field, events), _field_over_time(name, field, events)]
             )
         plots += [_whole_view(name, motion, events) for name, motion in motions.items() if motion.rows]
-        plots += [plot for name, bank in banks.items() for plot in _bank(name, bank)]
+        plots += [_decisions(name, made, events) for name, made in decisions.items() if made.rows]
+        plots += [plot for name, model in models.items() for plot in _model(name, model)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -153,6 +158,32 @@ def _whole_view(name: str, motion: MotionStatistics, events: EventStatistics) ->
     lower.set(xlabel="time since the first event [s]", ylabel="zoom [1/s], rotation [rad/s]")
     note = "One movement of the whole view; zoom above 0: it grows, rotation above 0: it turns clockwise."
     return Plot(f"The whole view: {name}", note, _svg(figure))
+
+
+def _decisions(name: str, made: DecisionStatistics, events: EventStatistics) -> Plot:
+    """Each decision from when to when it is about, the surer the darker; early ones are framed."""
+    figure = Figure((9, 1.2 + 0.22 * len(made.by_label)), layout="constrained")
+    axes = figure.subplots()
+    start, end = _seconds(made.first("from_us"), events), _seconds(made.first("t"), events)
+    sure, early = made.first("confidence"), made.first("flags") & EARLY > 0
+    colours: Any = mpl.colormaps["Blues"](0.15 + 0.85 * np.clip(sure, 0, 1))
+    axes.barh(
+        made.first("label"), np.maximum(end - start, 1e-6), left=start, height=0.8, color=colours,
+        edgecolor=[INK if one else SOFT for one in early], linewidth=0.6,
+    )  # fmt: skip
+    names = [label.name for label in made.port.labels]
+    axes.set(xlabel="time since the first event [s]", yticks=range(len(names)), yticklabels=names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    note = f"{made.rows:,} decisions; the surer the darker, framed where it came early."
+    return Plot(f"Decisions: {name}", note, _svg(figure))
+
+
+def _model(name: str, model: Model) -> list[Plot]:
+    """What a model looks for, and how good it is."""
+    if isinstance(model, SpikingNetwork | DeltaNetwork):
+        note = f"Model {model.card.name} {model.card.version}. {model.card.accuracy.get('what', '')}"
+        return [Plot(f"The network of {name}", note, _svg(networks.draw(model)))]
+    return _bank(name, model)
 
 
 def _bank(name: str, bank: Bank) -> list[Plot]:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.packets import AFTER_GAP, UNRELIABLE, WARM_UP, Columns, Events
+from pipeline.packets import AFTER_GAP, EARLY, UNRELIABLE, WARM_UP, Columns, Events
 from pipeline.spec import Sensor
 from pipeline.stage import Port
 
-FLAG_NAMES = {WARM_UP: "warm_up", AFTER_GAP: "after_gap", UNRELIABLE: "unreliable"}
+FLAG_NAMES = {WARM_UP: "warm_up", AFTER_GAP: "after_gap", UNRELIABLE: "unreliable", EARLY: "early"}
 
 
 class Timeline:
@@ -178,6 +178,37 @@ class MotionStatistics:
             self.mean.add(columns["t"] - 1, (np.full(len(weight), i),), amount)
         self.rows += len(weight)
         count_flags(self.flags, columns["flags"])
+
+
+class DecisionStatistics:
+    """Decisions by label, and the first of them one by one."""
+
+    KEPT = 5000
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.by_label = np.zeros(max(1, len(port.labels)), np.int64)
+        self.flags = dict.fromkeys(FLAG_NAMES.values(), 0)
+        self._parts: list[Columns] = []
+        self._kept = 0
+
+    @property
+    def rows(self) -> int:
+        """How many there were."""
+        return int(self.by_label.sum())
+
+    def first(self, name: str) -> NDArray[Any]:
+        """A column of the first :attr:`KEPT`."""
+        return np.concatenate([part[name] for part in self._parts])
+
+    def add(self, columns: Columns) -> None:
+        """Take in rows."""
+        self.by_label += np.bincount(columns["label"].astype(np.int64), minlength=len(self.by_label))
+        count_flags(self.flags, columns["flags"])
+        room = self.KEPT - self._kept
+        if room > 0:
+            self._parts.append({name: column[:room] for name, column in columns.items()})
+            self._kept += min(room, len(columns["t"]))
 
 
 @dataclass

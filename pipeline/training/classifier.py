@@ -220,7 +220,7 @@ def _card(
         input=(config.polarities, data.height, data.width), layers=layers,
         encoding=chosen.encoding(data.width, data.height), accuracy=accuracy,
         provenance={
-            "command": f"polychrony train classifier RECORDINGS --name {config.name}",
+            "command": f"polychrony train classifier {Path(config.recordings).name} {_options(config)}",
             "config": chosen.model_dump(mode="json", exclude={"recordings"}), "recordings": len(data.recordings),
             "method": _METHODS[chosen.method],
         },
@@ -251,6 +251,17 @@ def _delta(
         card, tensors, frames, chosen.loss_by_steps, lambda _share, _text: None, np.array(truth)
     )
     return card, tensors
+
+
+def _options(config: ClassifierTraining) -> str:
+    """The preset that the training came from, or its name."""
+    for name, changes in PRESETS.items():
+        if (
+            changes
+            and ClassifierTraining.model_validate({**changes, "recordings": config.recordings}) == config
+        ):
+            return f"--preset {name}"
+    return f"--name {config.name}"
 
 
 def _accuracy(
