@@ -1,11 +1,14 @@
 """Microsaccades of a rendered eye, as a DVS sees them: the stand-in for a data set that cannot be had.
 
-Seven classes, amplitudes of 0.5 to 2 degrees in steps of 0.25; out and back along one direction. An eyeball
-(radius 12 mm) with a pupil, an iris of random fibres and a sclera with vessels turns before a camera; it is
-rendered at 10 kHz and seen through our DVS pixel. Direction, speed, onset, length of the recording, the eye and the
-light are drawn anew each time, and none of them from the amplitude, so that neither the number of events nor
-the duration gives it away. After Shariff et al., "Benchmarking microsaccade recognition with event
-cameras", BMVC 2025; half-width, texture and timing are ours.
+Seven classes, amplitudes of 0.5 to 2 degrees in steps of 0.25: out along one direction, a moment there, and back.
+An eyeball (radius 12 mm) with a pupil, an iris of random fibres and a sclera with vessels turns before a camera that
+looks at the pupil; it is rendered at 10 kHz and seen through our DVS pixel. Direction, speed,
+onset, length of the recording, the eye and the light are drawn anew each time, and none of them from the
+amplitude, so that neither the number of events nor the duration gives it away.
+
+After Shariff et al., "Benchmarking microsaccade recognition with event cameras", BMVC 2025; texture, view and
+timing are ours. Their movements of 0.25 to 2.25 ms leave nothing behind a photoreceptor of 30 Hz, whatever the
+amplitude, and are faster than eyes: ours take 10 to 30 ms each way.
 """
 
 from __future__ import annotations
@@ -39,8 +42,12 @@ class EyePlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(default=128, ge=16, le=512, description="side of the sensor, pixels")
-    px_per_mm: float = Field(default=28.0, gt=0, description="of the camera, at the front of the eye")
+    size: int = Field(default=128, ge=16, le=512, description="side of the region that is looked at, pixels")
+    px_per_mm: float = Field(
+        default=40.0,
+        gt=0,
+        description="of the camera: the iris is 470 pixels across, as on an HD sensor near the eye",
+    )
     movement_us: tuple[int, int] = Field(
         default=(2500, 22_500), description="out and back, shortest and longest"
     )
@@ -69,18 +76,19 @@ def draw_eye(rng: np.random.Generator) -> Eye:
     axis = np.linspace(-half, half, _TEXTURE, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    pupil, limbus = rng.uniform(1.2, 2.4), rng.uniform(5.4, 6.2)
+    pupil, limbus = rng.uniform(1.0, 1.45), rng.uniform(5.4, 6.2)  # small, as it is in bright light
     sclera = rng.uniform(170, 225) + 10 * _clouds(rng, 5)
     picture = np.asarray(sclera, np.float32) + _vessels(rng, radius, angle, limbus)
-    iris = rng.uniform(60, 140) * (
+    iris = rng.uniform(110, 190) * (
         1 + rng.uniform(0.15, 0.5) * _fibres(rng, radius, angle) + 0.1 * _clouds(rng, 40)
     )
     picture = _blend(picture, np.asarray(iris, np.float32), limbus - radius, rng.uniform(0.15, 0.5))
-    dark = np.full_like(picture, rng.uniform(12, 35))
+    dark = np.full_like(picture, rng.uniform(6, 25))
     wobble = 1 + 0.02 * np.cos(3 * angle + rng.uniform(0, 6))
     picture = _blend(picture, dark, pupil * wobble - radius, rng.uniform(0.05, 0.15))
-    bright = picture * rng.uniform(0.7, 1.15)
-    return Eye(np.clip(bright, 1, 255).astype(np.float32), (rng.uniform(-0.6, 0.6), rng.uniform(-0.6, 0.6)))
+    bright = picture * rng.uniform(0.8, 1.15)
+    centre = (rng.uniform(-0.1, 0.1), rng.uniform(-0.1, 0.1))
+    return Eye(np.clip(bright, 1, 255).astype(np.float32), centre)
 
 
 def record(eye: Eye, amplitude_deg: float, plan: EyePlan, rng: np.random.Generator) -> Events:
@@ -88,12 +96,12 @@ def record(eye: Eye, amplitude_deg: float, plan: EyePlan, rng: np.random.Generat
     direction, moving = rng.uniform(0, 2 * math.pi), rng.uniform(*plan.movement_us) * 1e-6
     whole = rng.uniform(*plan.recording_us) * 1e-6
     onset = rng.uniform(0, max(whole - moving, 0) * 0.6)
-    turn = rng.uniform(0.35, 0.65)
+    ramps = rng.uniform(0.25, 0.35, 2)  # the share of it that goes out, and that comes back
     config = PRESETS[plan.preset].model_copy(update={"seed": int(rng.integers(0, 2**62))})
     emulator, parts = Emulator(config, plan.size, plan.size), []
     rest = _view(eye, plan, 0.0, direction)
     for t in _times(whole, onset, moving):
-        at = amplitude_deg * _out_and_back((t - onset) / moving, turn)
+        at = amplitude_deg * _out_and_back((t - onset) / moving, *ramps)
         parts.append(emulator.feed(_view(eye, plan, at, direction) if at else rest, t))
     return packets.join([part for part in parts if len(part[0])])
 
@@ -126,11 +134,11 @@ def _times(whole: float, onset: float, moving: float) -> list[float]:
     return times
 
 
-def _out_and_back(phase: float, turn: float) -> float:
-    """0 to 1 and back: a smooth ramp out until ``turn``, and one back."""
+def _out_and_back(phase: float, out: float, back: float) -> float:
+    """0 to 1 in the first ``out`` of the movement, and to 0 in its last ``back``, as smooth as can be."""
     if not 0 < phase < 1:
         return 0.0
-    part = phase / turn if phase < turn else (1 - phase) / (1 - turn)
+    part = min(phase / out, (1 - phase) / back, 1.0)
     return part**3 * (10 - 15 * part + 6 * part * part)
 
 
