@@ -14,6 +14,8 @@ amplitude, and are faster than eyes: ours take 10 to 30 ms each way.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,21 +109,27 @@ def record(eye: Eye, amplitude_deg: float, plan: EyePlan, rng: np.random.Generat
 
 
 def recordings(
-    eyes: int, per_class: int, plan: EyePlan, seed: int
-) -> tuple[list[Recording], list[int], list[int]]:
-    """(recordings, class of each, eye of each): ``per_class`` of each amplitude and eye."""
-    made: list[Recording] = []
-    classes: list[int] = []
-    owners: list[int] = []
-    for number in range(eyes):
+    eyes: int, per_class: int, plan: EyePlan, seed: int, threads: int = 1,
+    progress: Callable[[float, str], None] = lambda _share, _text: None,
+) -> tuple[list[Recording], list[str]]:  # fmt: skip
+    """(recordings, the amplitude of each): ``per_class`` of each amplitude and eye; an eye is a group."""
+
+    def of_eye(number: int) -> list[Recording]:
         eye = draw_eye(np.random.default_rng([seed, number]))
-        for label, amplitude in enumerate(AMPLITUDES_DEG):
-            for k in range(per_class):
-                events = record(eye, amplitude, plan, np.random.default_rng([seed, number, label, k]))
-                made.append(Recording(f"{amplitude}/{number}-{k}", events, plan.size, plan.size))
-                classes.append(label)
-                owners.append(number)
-    return made, classes, owners
+        return [
+            Recording(
+                f"{amplitude:g}", record(eye, amplitude, plan, np.random.default_rng([seed, number, label, k])),
+                plan.size, plan.size, number,
+            )
+            for label, amplitude in enumerate(AMPLITUDES_DEG) for k in range(per_class)
+        ]  # fmt: skip
+
+    made: list[Recording] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for number, some in enumerate(pool.map(of_eye, range(eyes))):
+            made += some
+            progress((number + 1) / eyes, f"eye {number + 1} of {eyes}")
+    return made, [one.name for one in made]
 
 
 def _times(whole: float, onset: float, moving: float) -> list[float]:

@@ -49,8 +49,12 @@ class Data:
         counts = np.bincount(self.truth, minlength=len(self.labels))
         if len(self.labels) < 2 or counts.min() < 3:
             raise TooFew(f"{path}: needs at least two labels, and three recordings of each")
-        self.number = np.concatenate([np.arange(n) for n in counts])
-        """Place among the recordings of its label."""
+        groups = [one.group for one in self.recordings]
+        if None in groups:
+            self.number = np.concatenate([np.arange(n) for n in counts])
+        else:
+            self.number = np.unique(np.array(groups, np.int64), return_inverse=True)[1]
+        """Place among the recordings of its label, or of its group among the groups: what splits go by."""
 
 
 def fit(

@@ -1,7 +1,7 @@
 """The user's labelled recordings: a folder a label; each fifth of a label is held out, each fifth validates.
 
 Many small ones may lie in one .npz: columns ``t`` (us), ``x``, ``y``, ``p`` of all of them, ``offsets`` (recording
-i is [offsets[i]:offsets[i + 1]]) and ``label``.
+i is [offsets[i]:offsets[i + 1]]) and ``label``; and ``group``, where some belong together, as those of one person.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ class Recording:
         events: columns, times from 0.
         width: of the sensor.
         height: of the sensor.
+        group: recordings of one group, such as of one person, are learned from or tested on together.
     """
 
     name: str
     events: Events
     width: int
     height: int
+    group: int | None = None
 
 
 def by_label(folder: Path) -> dict[str, dict[str, list[Recording]]]:
@@ -92,12 +94,14 @@ def _archive(path: Path) -> tuple[tuple[str, ...], list[Recording], list[int]]:
                 raise NoRecordings(f"{path.name}: unpacks to more than {_MAX_BYTES} bytes")
         with np.load(path, allow_pickle=False) as saved:
             t, x, y, p, offsets, label = (saved[name] for name in ("t", "x", "y", "p", "offsets", "label"))
+            group = saved.get("group")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
         raise NoRecordings(
             f"{path.name}: needs a folder, or an .npz of t, x, y, p, offsets and label"
         ) from problem
     n = len(t)
     whole = len(x) == len(y) == len(p) == n and len(label) == len(offsets) - 1
+    whole &= group is None or len(group) == len(label)
     if not whole or n == 0 or offsets[0] != 0 or offsets[-1] != n or (np.diff(offsets) <= 0).any():
         raise NoRecordings(f"{path.name}: t, x, y, p, offsets and label do not fit each other")
     names = sorted({str(one) for one in label.tolist()}, key=lambda name: (len(name), name))
@@ -112,8 +116,22 @@ def _archive(path: Path) -> tuple[tuple[str, ...], list[Recording], list[int]]:
         columns = (
             times - times[0], x[a:b].astype(np.uint16), y[a:b].astype(np.uint16), p[a:b].astype(np.bool_)
         )  # fmt: skip
-        recordings.append(Recording(f"{label[i]}/{i}", columns, width, height))
+        owner = None if group is None else int(group[i])
+        recordings.append(Recording(f"{label[i]}/{i}", columns, width, height, owner))
     return tuple(names), recordings, [names.index(str(label[i])) for i in order]
+
+
+def write(path: Path, recordings: list[Recording], labels: list[str]) -> None:
+    """Recordings as such an .npz."""
+    t, x, y, p = packets.join([one.events for one in recordings])
+    sizes = [len(one.events[0]) for one in recordings]
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+    groups = [one.group for one in recordings if one.group is not None]
+    more = {"group": np.array(groups, np.int64)} if len(groups) == len(recordings) else {}
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file, allow_pickle=False, t=t, x=x, y=y, p=p, offsets=offsets, label=np.array(labels), **more
+        )
 
 
 def _read(path: Path, name: str) -> Recording:

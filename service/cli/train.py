@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -13,10 +14,13 @@ from pipeline.models import describe, registry
 from pipeline.models.motif_bank import BankCard
 from pipeline.training import addresses as address_training
 from pipeline.training import classifier as classifier_training
+from pipeline.training import eyes as eye_training
+from pipeline.training import labelled
 from pipeline.training import motif as motif_training
 from pipeline.training.addresses import AddressTraining
 from pipeline.training.classifier import ClassifierTraining
 from pipeline.training.config import PRESETS, MotifTraining, MotionKind
+from pipeline.training.eyes import EyePlan
 from service.cli.console import note, out, progress
 from service.cli.options import AsJson
 
@@ -131,6 +135,25 @@ def classifier(
     else:
         note(f"{out_dir}:")
         out.print(describe.text(registry.read(out_dir)), markup=False)
+
+
+@app.command(name="eyes")
+def eyes_(
+    target: Annotated[Path, typer.Argument(help="The .npz to write.", show_default=False)],
+    eyes: Annotated[int, typer.Option(min=1, help="Eyes, each drawn anew.")] = 160,
+    per_class: Annotated[int, typer.Option(min=1, help="Recordings of each amplitude and eye.")] = 4,
+    preset: Annotated[str, typer.Option(help="Of the DVS pixel: ideal, clean, noisy or v2e.")] = "noisy",
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, max=256, help="Default: one a core.")] = None,
+) -> None:
+    """Render microsaccades of seven amplitudes, as labelled recordings to train a classifier on."""
+    plan = _validated(EyePlan, {"preset": preset})
+    with progress("rendering eyes") as advance:
+        made, labels = eye_training.recordings(
+            eyes, per_class, plan, seed, threads or os.cpu_count() or 1, advance
+        )
+    labelled.write(target, made, labels)
+    note(f"{target}: {len(made)} recordings of {eyes} eyes")
 
 
 @app.command()

@@ -274,7 +274,7 @@ def read_request(folder: Path) -> StreamRequest:
 
 def _describe(feed: Feed) -> dict[str, Any]:
     return {
-        "index": feed.index, "id": feed.name, "type": TYPES[feed.port.kind],
+        "index": feed.index, "id": feed.name, "type": TYPES.get(feed.port.kind),
         "columns": [[*entry] for entry in feed.dtype.descr],
         "first_row": feed.oldest, "next_row": feed.head.next_row,
         "kind": feed.port.kind, "width": feed.port.width, "height": feed.port.height,
@@ -283,4 +283,4 @@ def _describe(feed: Feed) -> dict[str, Any]:
 
 
 TYPES = {"detections": 16, "events": 17, "field": 18, "evidence": 19, "triggers": 21, "motion": 22}
-"""The wire's frame type per kind of rows."""
+"""The wire's frame type per kind of rows; decisions go as text."""

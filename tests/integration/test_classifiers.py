@@ -253,11 +253,10 @@ def test_microsaccades_are_drawn_anew_and_do_not_count_themselves_out():
     plan = eyes.EyePlan(
         size=32, px_per_mm=7.0, movement_us=(4000, 8000), recording_us=(10_000, 14_000), preset="clean"
     )
-    made, classes, owners = eyes.recordings(2, 1, plan, seed=3)
-    again, _, _ = eyes.recordings(2, 1, plan, seed=3)
-    assert len(made) == 14
-    assert sorted(set(classes)) == list(range(7))
-    assert owners == [0] * 7 + [1] * 7
+    made, labels = eyes.recordings(2, 1, plan, seed=3, threads=2)
+    again, _ = eyes.recordings(2, 1, plan, seed=3)
+    assert labels == [f"{a:g}" for a in eyes.AMPLITUDES_DEG] * 2
+    assert [one.group for one in made] == [0] * 7 + [1] * 7
     for one, other in zip(made, again, strict=True):
         for a, b in zip(one.events, other.events, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -282,3 +281,48 @@ def test_the_command_line_trains_shows_and_streams(archive, tmp_path):
     assert bad.returncode == 2
     described = json.loads(answer("models", "show", "cli", "--json", **own))
     assert described["costs"]["footprint_bytes"] > 0
+
+
+def test_the_zoo_knows_real_recordings(data_dir):
+    """N-MNIST as it comes from the file, whole and early; the network learned from these very recordings."""
+    data = classifier.Data(data_dir / "labelled" / "nmnist_train1k.npz")
+    network = registry.load_network("nmnist")
+    assert network.card.accuracy["class"] >= 0.95
+    assert network.card.confidence["share_of_steps"] <= 0.6
+    spec = validate(
+        {
+            "stages": [
+                {
+                    "id": "digit",
+                    "kind": "spiking_classifier",
+                    "model": "nmnist",
+                    "decide": "recording",
+                    "stop": {},
+                }
+            ]
+        }
+    )
+    some = range(0, len(data.recordings), 10)
+    right, looked = 0, []
+    for i in some:
+        run = Engine(Graph(spec, Sensor(width=34, height=34)))
+        row = decisions(run, data.recordings[i].events)[0]
+        right += row["label"] == data.truth[i]
+        looked.append(int(row["steps"]))
+    assert right / len(some) > 0.94
+    assert np.mean(looked) < 0.6 * network.card.encoding.steps
+
+
+def test_decisions_come_out_of_the_real_service(client, data_dir):
+    data = classifier.Data(data_dir / "labelled" / "nmnist_train1k.npz")
+    right = 0
+    for i in (5, 205, 405, 605, 805):
+        stream = client.stream("digits", sensor=(34, 34))
+        stream.send(*data.recordings[i].events)
+        stream.end()
+        digit = stream.rows("digit")
+        assert len(digit["label"]) == 1
+        right += int(digit["label"][0]) == data.truth[i]
+        costs = client.http.get(f"/v1/streams/{stream.id}/stats").json()["costs"]["digit"]
+        assert costs["synops"] > 0
+    assert right >= 4

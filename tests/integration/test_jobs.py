@@ -98,7 +98,7 @@ def test_a_bad_upload_fails_with_one_clear_line(client, tmp_path, name, content,
         (
             "motions",
             {},
-            "no pipeline is named 'motions': allowed are denoise, egomotion, motion, motion36, view",
+            "no pipeline is named 'motions': allowed are denoise, digits, egomotion, motion, motion36, view",
         ),
         ("motion", {"threshold": 99}, "threshold: Input should be less than or equal to 10"),
         ("motion", {"colour": "red"}, "colour: Extra inputs are not permitted; fields are file, pipeline"),

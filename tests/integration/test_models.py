@@ -20,7 +20,7 @@ def bundle_of(folder, name="mine", **changes):
 
 
 def test_the_zoo_is_exact_and_says_how_good_it_is():
-    assert registry.zoo() == ["motif36", "motif8"]
+    assert registry.zoo() == ["motif36", "motif8", "nmnist"]
     for name, least in (("motif36", 0.97), ("motif8", 0.84)):
         bank = registry.load(name)
         assert np.array_equal(bank.weight, np.rint(bank.weight))
@@ -38,7 +38,7 @@ def test_the_zoo_is_exact_and_says_how_good_it_is():
 
 def test_models_are_listed_shown_and_drawn(tmp_path):
     listed = json.loads(answer("models", "list", "--json"))
-    assert {"motif36", "motif8"} <= {model["name"] for model in listed["models"]}
+    assert {"motif36", "motif8", "nmnist"} <= {model["name"] for model in listed["models"]}
     shown = json.loads(answer("models", "show", "motif36", "--json"))
     assert shown["shape"] == [36, 2, 21, 17, 17]
     assert "436,968" in answer("models", "show", "motif36")

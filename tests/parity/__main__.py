@@ -35,7 +35,7 @@ def environment(framework):
         print(f"making {folder} ...", flush=True)
         venv.create(folder, with_pip=True, clear=True)
         pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, "torch", "numpy", *PINS[framework]], check=True)
+        subprocess.run([*pip, "torch", "numpy", "h5py", "nir", "nirtorch", *PINS[framework]], check=True)
         subprocess.run([*pip, "--no-deps", *LAST], check=True)
         (folder / ".done").touch()
     return python

@@ -23,7 +23,7 @@ WRONG = [
     ({"stages": [MOTION, {"id": "f", "kind": "motion_field"}]}, "stages[1].input", "allowed are motion.evidence"),
     ({"stages": [MOTION], "outputs": ["motion.scores"]}, "outputs[0]", "no port 'scores'; allowed are motion, evidence"),
     ({"stages": [CLEAN], "outputs": ["clean", "clean"]}, "outputs[1]", "named twice"),
-    ({"stages": [{**MOTION, "model": "motif9000"}]}, "stages[0].model", "no model is named 'motif9000': allowed are motif36, motif8"),
+    ({"stages": [{**MOTION, "model": "motif9000"}]}, "stages[0].model", "no model is named 'motif9000': allowed are motif36, motif8, nmnist"),
     ({"stages": [{"id": "c", "kind": "crop", "x": 60, "y": 0, "width": 10, "height": 10}]}, "stages[0].width", "exceeds the sensor's 64"),
     ({"stages": [{"id": "c", "kind": "crop", "x": 0, "y": 0, "width": 8, "height": 8}, MOTION]}, "stages[1].model", "looks at 13x13 pixels"),
     ({"stages": [CLEAN], "sensor": {"width": 10, "height": 10}}, "sensor", "says 10x10, but the source is 64x48"),
@@ -73,6 +73,6 @@ def test_outputs_default_to_the_leaves_and_only_what_is_read_is_built():
 
 def test_a_name_that_is_neither_preset_nor_file_is_refused(tmp_path):
     with pytest.raises(
-        SpecError, match=r"neither a file nor a preset \(denoise, egomotion, motion, motion36, view\)"
+        SpecError, match=r"neither a file nor a preset \(denoise, digits, egomotion, motion, motion36, view\)"
     ):
         load(str(tmp_path / "none.yaml"))
