@@ -174,7 +174,9 @@ def _decisions(name: str, made: DecisionStatistics, events: EventStatistics) -> 
     names = [label.name for label in made.port.labels]
     axes.set(xlabel="time since the first event [s]", yticks=range(len(names)), yticklabels=names)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    note = f"{made.rows:,} decisions; the surer the darker, framed where it came early."
+    axes.set_xlim(0, max(events.duration_us * 1e-6, float(end.max())))
+    many = "" if made.rows == 1 else "s"
+    note = f"{made.rows:,} decision{many}; the surer the darker, framed where it came early."
     return Plot(f"Decisions: {name}", note, _svg(figure))
 
 

@@ -48,7 +48,7 @@ class EyePlan(BaseModel):
     px_per_mm: float = Field(
         default=40.0,
         gt=0,
-        description="of the camera: the iris is 470 pixels across, as on an HD sensor near the eye",
+        description="of the camera: the iris is 600 pixels across, as on an HD sensor near the eye",
     )
     movement_us: tuple[int, int] = Field(
         default=(2500, 22_500), description="out and back, shortest and longest"
@@ -78,7 +78,7 @@ def draw_eye(rng: np.random.Generator) -> Eye:
     axis = np.linspace(-half, half, _TEXTURE, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    pupil, limbus = rng.uniform(1.0, 1.45), rng.uniform(5.4, 6.2)  # small, as it is in bright light
+    pupil, limbus = rng.uniform(1.0, 1.15), rng.uniform(5.4, 6.2)  # small, as it is in bright light
     sclera = rng.uniform(170, 225) + 10 * _clouds(rng, 5)
     picture = np.asarray(sclera, np.float32) + _vessels(rng, radius, angle, limbus)
     iris = rng.uniform(110, 190) * (
@@ -87,9 +87,9 @@ def draw_eye(rng: np.random.Generator) -> Eye:
     picture = _blend(picture, np.asarray(iris, np.float32), limbus - radius, rng.uniform(0.15, 0.5))
     dark = np.full_like(picture, rng.uniform(6, 25))
     wobble = 1 + 0.02 * np.cos(3 * angle + rng.uniform(0, 6))
-    picture = _blend(picture, dark, pupil * wobble - radius, rng.uniform(0.05, 0.15))
+    picture = _blend(picture, dark, pupil * wobble - radius, rng.uniform(0.02, 0.06))
     bright = picture * rng.uniform(0.8, 1.15)
-    centre = (rng.uniform(-0.1, 0.1), rng.uniform(-0.1, 0.1))
+    centre = (rng.uniform(-0.08, 0.08), rng.uniform(-0.08, 0.08))
     return Eye(np.clip(bright, 1, 255).astype(np.float32), centre)
 
 

@@ -74,6 +74,14 @@ class ClassifierTraining(BaseModel):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "plain": {},
+    "microsaccade": {
+        "name": "microsaccade", "step_us": 160_000, "steps": 1, "most": 4, "epochs": 24, "rate": 3e-3,
+        "layers": [
+            {"channels": 24, "size": 7, "stride": 2}, {"channels": 48, "size": 5, "stride": 2},
+            {"channels": 64, "size": 3, "stride": 2}, {"channels": 96, "size": 3, "stride": 2},
+        ],
+        "augment": {"shift_px": 4.0, "turn_deg": 180.0, "mirror": True, "delay_us": 0},
+    },
     "nmnist": {
         "name": "nmnist", "epochs": 150, "folds": 5,
         "augment": {"shift_px": 2.0, "turn_deg": 10.0, "zoom": 0.1, "shear": 0.15, "delay_us": 40_000},
