@@ -104,7 +104,7 @@ def _archive(path: Path) -> tuple[tuple[str, ...], list[Recording], list[int]]:
     whole &= group is None or len(group) == len(label)
     if not whole or n == 0 or offsets[0] != 0 or offsets[-1] != n or (np.diff(offsets) <= 0).any():
         raise NoRecordings(f"{path.name}: t, x, y, p, offsets and label do not fit each other")
-    names = sorted({str(one) for one in label.tolist()}, key=lambda name: (len(name), name))
+    names = sorted({str(one) for one in label.tolist()}, key=_by_number)
     width, height = int(x.max()) + 1, int(y.max()) + 1
     order = sorted(range(len(label)), key=lambda i: (names.index(str(label[i])), i))
     recordings: list[Recording] = []
@@ -119,6 +119,14 @@ def _archive(path: Path) -> tuple[tuple[str, ...], list[Recording], list[int]]:
         owner = None if group is None else int(group[i])
         recordings.append(Recording(f"{label[i]}/{i}", columns, width, height, owner))
     return tuple(names), recordings, [names.index(str(label[i])) for i in order]
+
+
+def _by_number(name: str) -> tuple[float, str]:
+    """Labels that are numbers in their order, others behind them in the alphabet's."""
+    try:
+        return float(name), name
+    except ValueError:
+        return float("inf"), name
 
 
 def write(path: Path, recordings: list[Recording], labels: list[str]) -> None:

@@ -326,3 +326,25 @@ def test_decisions_come_out_of_the_real_service(client, data_dir):
         costs = client.http.get(f"/v1/streams/{stream.id}/stats").json()["costs"]["digit"]
         assert costs["synops"] > 0
     assert right >= 4
+
+
+def test_recordings_of_one_group_are_learned_from_or_tested_on_together(tmp_path):
+    answer(
+        "train",
+        "eyes",
+        tmp_path / "eyes.npz",
+        "--eyes",
+        10,
+        "--per-class",
+        1,
+        "--preset",
+        "clean",
+        "--threads",
+        2,
+    )
+    data = classifier.Data(tmp_path / "eyes.npz")
+    assert data.labels == ("0.5", "0.75", "1", "1.25", "1.5", "1.75", "2")
+    assert len(data.recordings) == 70
+    owners = np.array([one.group for one in data.recordings])
+    for owner in range(10):
+        assert len(set(data.number[owners == owner])) == 1

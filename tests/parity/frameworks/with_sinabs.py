@@ -46,7 +46,7 @@ def networks():
         "conv", (2, 34, 34),
         [nn.Conv2d(2, 16, 3, padding=1), lif(), nn.Conv2d(16, 32, 3, padding=1), lif(), nn.Flatten(),
          nn.Linear(32 * 34 * 34, 10), lif()],
-        {}, 15.0,
+        {}, 13.5,
     )  # fmt: skip
     yield (
         "pooled", (2, 16, 16),

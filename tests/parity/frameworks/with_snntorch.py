@@ -42,7 +42,7 @@ def networks():
         "conv", (2, 34, 34),
         [nn.Conv2d(2, 16, 3, padding=1), leaky(), nn.Conv2d(16, 32, 3, padding=1), leaky(), nn.Flatten(),
          nn.Linear(32 * 34 * 34, 10), leaky()],
-        {}, 1.8,
+        {}, 1.5,
     )  # fmt: skip
     yield (
         "strided", (2, 17, 15),

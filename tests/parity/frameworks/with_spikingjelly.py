@@ -51,7 +51,7 @@ def networks():
         "conv", (2, 34, 34),
         [layer.Conv2d(2, 16, 3, padding=1), lif(), layer.Conv2d(16, 32, 3, padding=1), lif(), layer.Flatten(),
          layer.Linear(32 * 34 * 34, 10), lif()],
-        9.0,
+        7.0,
     )  # fmt: skip
     yield (
         "pooled", (2, 16, 16),
