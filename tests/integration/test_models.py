@@ -20,7 +20,7 @@ def bundle_of(folder, name="mine", **changes):
 
 
 def test_the_zoo_is_exact_and_says_how_good_it_is():
-    assert registry.zoo() == ["motif36", "motif8", "nmnist"]
+    assert registry.zoo() == ["microsaccade", "motif36", "motif8", "nmnist"]
     for name, least in (("motif36", 0.97), ("motif8", 0.84)):
         bank = registry.load(name)
         assert np.array_equal(bank.weight, np.rint(bank.weight))
