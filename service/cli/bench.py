@@ -13,9 +13,9 @@ from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.packets import Events
 from pipeline.sources import SourceError
-from pipeline.spec import PipelineSpec, Sensor, load, presets
+from pipeline.spec import PipelineSpec, Sensor, SpecError, load, presets
 from pipeline.warm import warm
-from service.cli.console import out, print_json, progress, table
+from service.cli.console import note, out, print_json, progress, table
 from service.cli.options import AsJson, Inputs, takes_input
 
 _BATCH = 65_536
@@ -44,7 +44,12 @@ def bench(
     found: list[dict[str, Any]] = []
     with progress("measuring", quiet=as_json) as advance:
         for i, (name, spec) in enumerate(specs.items()):
-            found += _measure(name, spec, grid, recording, repeat)
+            try:
+                found += _measure(name, spec, grid, recording, repeat)
+            except SpecError as problem:
+                if pipeline:
+                    raise
+                note(f"{name} left out: {problem.problem}")
             advance((i + 1) / len(specs), name)
     if as_json:
         print_json({"events": len(recording[0]), "sensor": str(grid), "rows": found})

@@ -175,7 +175,7 @@ def small_network(rng, side):
 def variants():
     """N-MNIST: one split, four ways to compute it."""
     archive = DATA / "labelled" / "nmnist_train1k.npz"
-    base = {**PRESETS["nmnist"], "folds": 0, "tune": (), "recordings": str(archive), "epochs": 60}
+    base = {**PRESETS["nmnist"], "folds": 0, "tune": (), "recordings": str(archive), "epochs": 40}
     wide = [{"channels": 48, "size": 5, "stride": 2}, {"channels": 96, "size": 3, "stride": 2}]
     ways = {
         "spiking, 8 steps (SLTT)": {},
