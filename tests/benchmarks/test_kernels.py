@@ -56,7 +56,8 @@ def test_background_activity(benchmark, recording):
     rate(benchmark, len(t))
 
 
-@pytest.mark.parametrize("name", presets())
+# `digits` looks at 34x34 pixels, which this recording does not have.
+@pytest.mark.parametrize("name", [name for name in presets() if name != "digits"])
 def test_preset(benchmark, recording, name):
     columns, sensor = recording
 

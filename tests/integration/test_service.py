@@ -66,6 +66,7 @@ def test_pipelines_are_listed_and_validated(client):
     listed = client.request("GET", "/v1/pipelines").json()
     assert {preset["name"] for preset in listed["presets"]} == {
         "denoise",
+        "digits",
         "egomotion",
         "motion",
         "motion36",
@@ -74,7 +75,7 @@ def test_pipelines_are_listed_and_validated(client):
     assert "motif" in listed["kinds"]
     answer = client.request(
         "POST", "/v1/pipelines/validate",
-        json={"pipeline": listed["presets"][2]["pipeline"], "sensor": {"width": 64, "height": 48}},
+        json={"pipeline": listed["presets"][3]["pipeline"], "sensor": {"width": 64, "height": 48}},
     ).json()  # fmt: skip
     assert [output["name"] for output in answer["outputs"]] == ["motion", "field"]
     assert len(answer["outputs"][0]["labels"]) == 16
