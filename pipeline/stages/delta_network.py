@@ -14,7 +14,7 @@ from pipeline import cost
 from pipeline.models import confidence, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.delta import DeltaNetwork, DeltaRun
-from pipeline.models.spiking import Encoding, dense
+from pipeline.models.spiking import Encoding
 from pipeline.packets import Columns, Kind, Packet, decisions
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
@@ -46,6 +46,11 @@ class DeltaNetworkStage(StageConfig):
                 "model",
                 f"{self.model} looks at {how.width}x{how.height} pixels, and the events come from "
                 f"{context.upstream.width}x{context.upstream.height}; crop or downsample them",
+            )
+        if how.width * how.height * how.polarities * self.window_steps > 2**27:
+            raise Misfit(
+                "window_steps",
+                f"{self.window_steps} steps of {how.width}x{how.height} are more than {2**27} counts",
             )
         channels = how.polarities * (self.window_steps if self.representation == "voxel_grid" else 1)
         if network.card.input != (channels, how.height, how.width):
@@ -152,12 +157,16 @@ class _DeltaStage(Stage):
     def _go(self, steps: Encoded, watermark_us: int) -> list[Packet]:
         """Answers after each step."""
         window, every = self._config.window_steps, self._config.every_steps
-        counts = dense(steps.spikes, self._past.shape[1])
+        spikes = steps.spikes
         scores: list[F32] = []
         decided: list[tuple[Any, ...]] = []
         for k in range(len(steps.end)):
             slot = int(self._state[0]) % window
-            self._past[slot], self._events[slot] = counts[k], steps.events[k]
+            # Step by step: a long silence is many steps, and all of them at once would not fit into memory.
+            a, b = spikes.offsets[k], spikes.offsets[k + 1]
+            self._past[slot] = 0
+            self._past[slot, spikes.index[a:b]] = spikes.value[a:b]
+            self._events[slot] = steps.events[k]
             levels = self._input(slot)
             answers = self._run.advance(delta.changes(levels, self._levels))[0]
             self._levels = levels
