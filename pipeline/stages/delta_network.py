@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels import delta, encoding
+from kernels import delta
 from kernels.columns import F32
 from kernels.encoding import Encoded
 from pipeline import cost
@@ -17,6 +17,7 @@ from pipeline.models.delta import DeltaNetwork, DeltaRun
 from pipeline.models.spiking import Encoding
 from pipeline.packets import Columns, Kind, Packet, decisions
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.stages.stepping import Stepper, fitting
 
 
 class DeltaNetworkStage(StageConfig):
@@ -38,15 +39,7 @@ class DeltaNetworkStage(StageConfig):
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         network = self._network()
-        how = network.card.encoding
-        if how is None:
-            raise Misfit("model", f"{self.model} does not say how events become its input")
-        if context.upstream.width > how.width or context.upstream.height > how.height:
-            raise Misfit(
-                "model",
-                f"{self.model} looks at {how.width}x{how.height} pixels, and the events come from "
-                f"{context.upstream.width}x{context.upstream.height}; crop or downsample them",
-            )
+        how = fitting(network.card.encoding, context, self.model)
         if how.width * how.height * how.polarities * self.window_steps > 2**27:
             raise Misfit(
                 "window_steps",
@@ -84,57 +77,36 @@ class _DeltaStage(Stage):
         self._config, self._wanted, self._network, self._how = config, context.wanted, network, how
         self._run = DeltaRun(network)
         inputs = how.width * how.height * how.polarities
-        self._encoder = encoding.new_encoder(inputs)
+        self._stepper = Stepper(how)
         self._past = np.zeros((config.window_steps, inputs), np.float32)
         self._events = np.zeros(config.window_steps, np.int64)
         self._levels = np.zeros(np.prod(network.card.input), np.float32)
-        # Steps done, end of the last step, last event, how far time has come, end of the step before the last.
-        self._state = np.zeros(5, np.int64)
+        # Steps done, end of the last step, end of the step before it.
+        self._state = np.zeros(3, np.int64)
         self._classes = len(network.card.labels)
 
     def work(self, packet: Packet) -> list[Packet]:
-        c, step_us = packet.columns, self._how.step_us
-        if len(c["t"]):
-            self._state[2] = c["t"][-1]
-        self._state[3] = max(self._state[3], packet.watermark_us)
-        until = packet.watermark_us // step_us if step_us else 0
-        return self._go(
-            self._encode(packet, until), (until + 1) * step_us if step_us else packet.watermark_us
-        )
+        return self._go(*self._stepper.closed(packet))
 
     def flush(self) -> list[Packet]:
-        step_us, empty = self._how.step_us, np.empty(0, np.int64)
-        if step_us:
-            last = int(self._encoder.open[0])
-            until = max(last, int(self._state[2]) // step_us + 1) if last != encoding.NO_STEP else 0
-            none = empty.astype(np.uint16)
-            columns = {"t": empty, "x": none, "y": none, "p": none.astype(np.bool_)}
-            steps = self._encode(Packet("events", columns, 0), until)
-        else:
-            held = int(self._encoder.open[1])
-            rest = encoding.close(self._encoder, self._how.most)
-            steps = Encoded(rest, self._state[[3]], np.array([held], np.int64))
-            if not held:
-                return []
-        return self._go(steps, int(self._state[3]) + 1)
+        steps, now = self._stepper.rest()
+        return self._go(steps, now + 1)
 
     def reset(self, packet: Packet) -> None:
         self._run.forget()
-        encoding.forget(self._encoder)
+        self._stepper.forget()
         for array in (self._past, self._events, self._levels, self._state):
             array[:] = 0
 
     def snapshot(self) -> Arrays:
-        encoder = {f"encoder_{name}": array.copy() for name, array in self._encoder._asdict().items()}
         run = {f"run/{name}": array for name, array in self._run.snapshot().items()}
         return {
-            **encoder, **run, "past": self._past.copy(), "events": self._events.copy(),
+            **self._stepper.snapshot(), **run, "past": self._past.copy(), "events": self._events.copy(),
             "levels": self._levels.copy(), "state": self._state.copy(),
         }  # fmt: skip
 
     def restore(self, arrays: Arrays) -> None:
-        for name, array in self._encoder._asdict().items():
-            array[:] = arrays[f"encoder_{name}"]
+        self._stepper.restore(arrays)
         self._run.restore({name[4:]: array for name, array in arrays.items() if name.startswith("run/")})
         self._past[:], self._events[:] = arrays["past"], arrays["events"]
         self._levels[:], self._state[:] = arrays["levels"], arrays["state"]
@@ -142,17 +114,6 @@ class _DeltaStage(Stage):
     def activity(self) -> dict[str, Any]:
         """See :meth:`pipeline.stage.Stage.activity`."""
         return cost.of_delta_run(self._network, self._run)
-
-    def _encode(self, packet: Packet, until: int) -> Encoded:
-        c, how = packet.columns, self._how
-        columns = c["t"], c["x"], c["y"], c["p"]
-        if how.step_us:
-            return encoding.by_time(
-                *columns, self._encoder, how.width, how.polarities, how.most, how.step_us, until
-            )
-        return encoding.by_count(
-            *columns, self._encoder, how.width, how.polarities, how.most, how.step_events or 1
-        )
 
     def _go(self, steps: Encoded, watermark_us: int) -> list[Packet]:
         """Answers after each step."""
@@ -170,7 +131,7 @@ class _DeltaStage(Stage):
             levels = self._input(slot)
             answers = self._run.advance(delta.changes(levels, self._levels))[0]
             self._levels = levels
-            self._state[4] = self._state[1]
+            self._state[2] = self._state[1]
             self._state[:2] = self._state[0] + 1, steps.end[k]
             scores.append(answers)
             if self._state[0] % every == 0:
@@ -195,7 +156,7 @@ class _DeltaStage(Stage):
         """When what the input is about began; of steps of events, when the newest of them did."""
         if self._how.step_us:
             return int(steps.end[k]) - self._how.step_us * int(min(self._state[0], self._config.window_steps))
-        return int(self._state[4])
+        return int(self._state[2])
 
     def _packets(
         self, end: Any, scores: list[F32], decided: list[tuple[Any, ...]], watermark_us: int

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from kernels import encoding
 from kernels.columns import F32
 from kernels.encoding import Encoded
 from pipeline import cost
@@ -16,6 +15,7 @@ from pipeline.models.bundle import ModelError
 from pipeline.models.spiking import Encoding, Run, SpikingNetwork, dense
 from pipeline.packets import EARLY, Columns, Kind, Packet, decisions
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.stages.stepping import Stepper, fitting
 
 _FAR = 2**60
 
@@ -62,15 +62,7 @@ class SpikingClassifier(StageConfig):
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         network = self._network()
-        how = network.card.encoding
-        if how is None:
-            raise Misfit("model", f"{self.model} does not say how events become its input")
-        if context.upstream.width > how.width or context.upstream.height > how.height:
-            raise Misfit(
-                "model",
-                f"{self.model} looks at {how.width}x{how.height} pixels, and the events come from "
-                f"{context.upstream.width}x{context.upstream.height}; crop or downsample them",
-            )
+        how = fitting(network.card.encoding, context, self.model)
         potentials = network.card.layers[-1].neuron.sends_potential
         if self.readout == "potential" and not potentials:
             raise Misfit("readout", f"{self.model} sends spikes; allowed are spike_count and first_spike")
@@ -103,7 +95,7 @@ class _ClassifierStage(Stage):
         super().__init__(main=Port("decisions", *port), evidence=Port("evidence", *port))
         self._config, self._wanted, self._network, self._how = config, context.wanted, network, how
         self._run = Run(network)
-        self._encoder = encoding.new_encoder(how.width * how.height * how.polarities)
+        self._stepper = Stepper(how)
         self._classes = len(network.card.labels)
         self._window = config.window_steps or how.steps or (_FAR if config.decide == "recording" else 1)
         calibration = network.card.confidence
@@ -114,34 +106,18 @@ class _ClassifierStage(Stage):
         potentials = network.card.layers[-1].neuron.sends_potential
         self._readout = config.readout or ("potential" if potentials else "spike_count")
         self._scores = np.zeros(self._classes, np.float32)
-        # Steps and events of the window, where it began, whether it is over, end of the last step, last event,
-        # how far time has come.
-        self._state = np.zeros(7, np.int64)
+        # Steps and events of the window, where it began, whether it is over, end of the last step.
+        self._state = np.zeros(5, np.int64)
 
     def work(self, packet: Packet) -> list[Packet]:
-        c, step_us = packet.columns, self._how.step_us
-        if len(c["t"]):
-            self._state[5] = c["t"][-1]
-        self._state[6] = max(self._state[6], packet.watermark_us)
-        until = packet.watermark_us // step_us if step_us else 0
-        out = self._go(self._encode(packet, until))
-        # No later answer can come before the end of the step that is open.
-        return self._packets(out, (until + 1) * step_us if step_us else packet.watermark_us)
+        steps, watermark_us = self._stepper.closed(packet)
+        return self._packets(self._go(steps), watermark_us)
 
     def flush(self) -> list[Packet]:
-        step_us, empty = self._how.step_us, np.empty(0, np.int64)
-        none = empty.astype(np.uint16)
-        columns = {"t": empty, "x": none, "y": none, "p": none.astype(np.bool_)}
-        if step_us:
-            last = int(self._encoder.open[0])
-            until = max(last, int(self._state[5]) // step_us + 1) if last != encoding.NO_STEP else 0
-            rows = self._go(self._encode(Packet("events", columns, 0), until))
-        else:
-            held = int(self._encoder.open[1])
-            rest = encoding.close(self._encoder, self._how.most)
-            now = np.array([max(self._state[5], self._state[6])], np.int64)
-            rows = self._go(Encoded(rest, now, np.array([held], np.int64))) if held else []
-            self._state[4] = max(self._state[4], int(now[0]))
+        steps, now = self._stepper.rest()
+        rows = self._go(steps)
+        if not self._how.step_us:
+            self._state[4] = max(self._state[4], now)
         if self._state[0] and self._state[1] and not self._state[3]:
             rows.append(self._decided(early=False))
             self._begin()
@@ -149,35 +125,22 @@ class _ClassifierStage(Stage):
 
     def reset(self, packet: Packet) -> None:
         self._run.forget()
-        encoding.forget(self._encoder)
+        self._stepper.forget()
         self._scores[:] = 0
         self._state[:] = 0
 
     def snapshot(self) -> Arrays:
-        encoder = {f"encoder_{name}": array.copy() for name, array in self._encoder._asdict().items()}
         run = {f"run/{name}": array for name, array in self._run.snapshot().items()}
-        return {**encoder, **run, "scores": self._scores.copy(), "state": self._state.copy()}
+        return {**self._stepper.snapshot(), **run, "scores": self._scores.copy(), "state": self._state.copy()}
 
     def restore(self, arrays: Arrays) -> None:
-        for name, array in self._encoder._asdict().items():
-            array[:] = arrays[f"encoder_{name}"]
+        self._stepper.restore(arrays)
         self._run.restore({name[4:]: array for name, array in arrays.items() if name.startswith("run/")})
         self._scores[:], self._state[:] = arrays["scores"], arrays["state"]
 
     def activity(self) -> dict[str, Any]:
         """See :meth:`pipeline.stage.Stage.activity`."""
         return cost.of_run(self._network, self._run)
-
-    def _encode(self, packet: Packet, until: int) -> Encoded:
-        c, how = packet.columns, self._how
-        columns = c["t"], c["x"], c["y"], c["p"]
-        if how.step_us:
-            return encoding.by_time(
-                *columns, self._encoder, how.width, how.polarities, how.most, how.step_us, until
-            )
-        return encoding.by_count(
-            *columns, self._encoder, how.width, how.polarities, how.most, how.step_events or 1
-        )
 
     def _go(self, steps: Encoded) -> list[tuple[Any, ...]]:
         """Rows of what was decided in these steps, and of the evidence after each."""
