@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,28 @@ class Engine:
     def digests(self) -> dict[str, str]:
         """SHA-256 per output over its rows so far, in canonical order."""
         return {name: digest.hexdigest() for name, digest in self._digests.items()}
+
+    def snapshot(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """All that it knows, between two feeds: its clock, its stages, its rows and their digests."""
+        counts = [self._last_trigger_us, self.late_triggers, self.labels_learned, self.labels_unused,
+                  self.events, self.out_of_sensor]  # fmt: skip
+        own = {"counts": np.array(counts, np.int64), "rows": np.array(list(self.rows.values()), np.int64)}
+        stages = {f"stage.{name}": arrays for name, arrays in self.graph.snapshot().items()}
+        digests = {f"digest.{name}": digest.snapshot() for name, digest in self._digests.items()}
+        return {"engine": own, "clock": self.clock.snapshot(), **stages, **digests}
+
+    def restore(self, state: dict[str, dict[str, NDArray[Any]]]) -> None:
+        """Go on from a snapshot of an engine with the same graph."""
+        (
+            self._last_trigger_us, self.late_triggers, self.labels_learned, self.labels_unused,
+            self.events, self.out_of_sensor,
+        ) = (int(n) for n in state["engine"]["counts"])  # fmt: skip
+        self.rows = dict(zip(self.rows, (int(n) for n in state["engine"]["rows"]), strict=True))
+        self.clock.restore(state["clock"])
+        names = self.graph.stage_names
+        self.graph.restore({name: state.get(f"stage.{name}", {}) for name in names})
+        for name, digest in self._digests.items():
+            digest.restore(state[f"digest.{name}"])
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -78,6 +78,11 @@ class Graph:
         costs = {name: stage.activity() for name, stage in self._stages.items()}
         return {name: one for name, one in costs.items() if one}
 
+    @property
+    def stage_names(self) -> list[str]:
+        """Names of the stages that run."""
+        return list(self._stages)
+
     def snapshot(self) -> dict[str, Arrays]:
         """The state of every stage."""
         return {name: stage.snapshot() for name, stage in self._stages.items()}

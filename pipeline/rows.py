@@ -13,12 +13,12 @@ events        i64 t, u16 x, u16 y + 32768 p, u32 0                              
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.sha256 import Sha256
 from kernels.ties import tie_order
 from pipeline.packets import Columns, Kind
 from pipeline.stage import Port
@@ -90,7 +90,7 @@ class RowDigest:
 
     def __init__(self, port: Port) -> None:
         self._port = port
-        self._hash = hashlib.sha256()
+        self._hash = Sha256()
         self._waiting = np.zeros(0, layout(port))
 
     def add(self, rows: Rows) -> None:
@@ -107,6 +107,15 @@ class RowDigest:
         final = self._hash.copy()
         final.update(_canonical(self._waiting).tobytes())
         return final.hexdigest()
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """All that it knows."""
+        return {**self._hash.snapshot(), "waiting": np.frombuffer(self._waiting.tobytes(), np.uint8).copy()}
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go on from a snapshot."""
+        self._hash.restore(arrays)
+        self._waiting = np.frombuffer(arrays["waiting"].tobytes(), layout(self._port)).copy()
 
 
 def _canonical(rows: Rows) -> Rows:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,15 +77,25 @@ def presets() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
+def own_pipelines() -> Path:
+    """The folder of the user's pipelines; see :mod:`pipeline.library`."""
+    stated = os.environ.get("POLYCHRONY_PIPELINES")
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return Path(stated) if stated else data / "polychrony" / "pipelines"
+
+
 def preset(name: str) -> PipelineSpec:
-    """The pipeline of this name.
+    """The pipeline of this name: a preset, or the active version of one of the user's.
 
     Raises:
         SpecError: there is none.
     """
-    if name not in presets():
-        raise SpecError("", f"no pipeline is named {name!r}: allowed are {', '.join(presets())}")
-    return parse((PRESETS / f"{name}.yaml").read_text())
+    if name in presets():
+        return parse((PRESETS / f"{name}.yaml").read_text())
+    own = {path.parent.name: path for path in own_pipelines().glob("*/active")}
+    if name in own:
+        return parse((own[name].parent / f"{int(own[name].read_text())}.yaml").read_text())
+    raise SpecError("", f"no pipeline is named {name!r}: allowed are {', '.join([*presets(), *sorted(own)])}")
 
 
 def load(name_or_file: str) -> PipelineSpec:
@@ -93,7 +104,7 @@ def load(name_or_file: str) -> PipelineSpec:
     Raises:
         SpecError: neither exists, or it is wrong.
     """
-    if name_or_file in presets():
+    if name_or_file in presets() or (own_pipelines() / name_or_file / "active").is_file():
         return preset(name_or_file)
     path = Path(name_or_file)
     if not path.is_file():

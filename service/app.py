@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -11,14 +11,19 @@ import structlog
 from fastapi import FastAPI
 
 from pipeline.warm import on_compilation, warm
-from service import problems
+from service import figures, problems, tracing
 from service.guard import Guard
 from service.jobs import Jobs
-from service.routes import health, ingest, jobs, models, page, pipelines, results, streams
+from service.limiter import PerMinute
+from service.routes import health, ingest, jobs, models, page, pipelines, results, session, streams, uploads
 from service.routes.state import ServiceState
+from service.sessions import Sessions
 from service.settings import Settings
 from service.streams import Streams
-from service.telemetry import Family, Telemetry
+from service.telemetry import Telemetry
+from service.tokens import Tokens
+from service.uploads import Uploads
+from service.watch import watch
 
 _log = structlog.get_logger("service")
 
@@ -26,8 +31,12 @@ _log = structlog.get_logger("service")
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application."""
     telemetry = Telemetry()
-    service = ServiceState(settings, Streams(settings), Jobs(settings), telemetry)
-    telemetry.observe(lambda: _figures(service))
+    tokens = Tokens(settings.data_dir, settings.token)
+    service = ServiceState(
+        settings, Streams(settings), Jobs(settings), Uploads(settings), tokens,
+        Sessions(tokens, settings.session_s), PerMinute(settings.failures_per_minute), telemetry,
+    )  # fmt: skip
+    telemetry.observe(lambda: figures.look(service))
     app = FastAPI(
         title="Polychrony", version=version("polychrony"), lifespan=_lifespan, redoc_url=None, docs_url=None,
         openapi_url="/v1/openapi.json",
@@ -35,11 +44,14 @@ def create_app(settings: Settings) -> FastAPI:
         "Live streams go over WebSocket: see docs/protocol.md.",
     )  # fmt: skip
     app.state.service = service
-    for module in (streams, jobs, pipelines, models, health, ingest, results, page):
+    for module in (streams, jobs, uploads, pipelines, models, session, health, ingest, results, page):
         app.include_router(module.router)
     app.mount("/static", page.static)
     problems.install(app)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(
+        Guard, settings=settings, tokens=tokens, sessions=service.sessions, failures=service.failures
+    )
+    tracing.install(app, settings)
     return app
 
 
@@ -48,15 +60,17 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     service: ServiceState = app.state.service
     service.settings.data_dir.mkdir(parents=True, exist_ok=True)
     on_compilation(lambda _: service.telemetry.compilations.inc())
+    service.uploads.open()
     await service.jobs.open()
     service.streams.open()
-    service.not_ready.discard("store")
-    warming = asyncio.create_task(_warm(service))
+    service.not_ready.pop("store", None)
+    tasks = [asyncio.create_task(_warm(service)), asyncio.create_task(watch(service))]
     try:
         yield
     finally:
         service.draining = True
-        warming.cancel()
+        for task in tasks:
+            task.cancel()
         await service.streams.close()
         await service.jobs.close()
 
@@ -65,21 +79,9 @@ async def _warm(service: ServiceState) -> None:
     """Compile or load every kernel before the first event needs it."""
     try:
         await asyncio.to_thread(warm)
-    except Exception:
+    except Exception as problem:
+        service.not_ready["kernels"] = f"cannot be prepared: {type(problem).__name__}"
         _log.exception("kernels cannot be prepared")
         return
-    service.not_ready.discard("kernels")
+    service.not_ready.pop("kernels", None)
     _log.info("ready")
-
-
-def _figures(service: ServiceState) -> Iterable[Family]:
-    yield "gauge", "streams", "Streams by state", {k: float(n) for k, n in service.streams.counts().items()}
-    totals: dict[str, float] = {"events": 0.0, "frames": 0.0}
-    dropped: dict[str, float] = {}
-    for stream in service.streams.all():
-        stats = stream.stats()
-        totals = {name: totals[name] + stats[name] for name in totals}
-        for reason, n in stats["dropped"].items():
-            dropped[reason] = dropped.get(reason, 0.0) + n
-    yield "gauge", "streams_taken_in", "What the streams that are kept have taken in", totals
-    yield "gauge", "streams_events_dropped", "Events that these streams dropped, by reason", dropped

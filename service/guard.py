@@ -1,72 +1,208 @@
-"""Who may speak to the service: Host, Origin and token, before anything else looks at a request.
+"""Who may speak to the service, and how much: before anything else looks at a request.
 
 Host is checked on everything, Origin on every unsafe method and every upgrade (a page of another site,
 or a name rebound to this address, must not reach a service that listens on loopback). A missing Origin
-is no browser and passes; ``null`` and another port are foreign.
+is no browser and passes; ``null`` and another port are foreign. Then the token and its scope, how often
+its bearer asked lately, and how large a body is and how slowly it comes. What changes anything, and what was
+refused for want of a right, leaves a line in the audit log, without query and without token.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
 
+import structlog
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from service.limiter import PerMinute
 from service.problems import Problem
+from service.sessions import COOKIE, Sessions
 from service.settings import Settings
+from service.tokens import Scope as Right
+from service.tokens import Token, TokenError, Tokens
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/", "/v1/session"})
 TOKEN_PROTOCOL = "polychrony.token."  # noqa: S105 - the name of a subprotocol
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_UPLOADS = re.compile(r"/v1/(jobs|models|uploads(/[0-9a-f]{32})?)$")
+_CORS = {
+    "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE, HEAD",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Tus-Resumable, Upload-Length, "
+    "Upload-Metadata, Upload-Offset",
+    "Access-Control-Max-Age": "600",
+}
+_EXPOSED = b"Location, Upload-Offset, Upload-Length, Upload-Expires, Tus-Resumable, ETag"
+_audit = structlog.get_logger("audit")
 
 
 class Guard:
     """ASGI middleware that refuses with an HTTP status, also before an upgrade."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self._app = app
-        self._hosts = {"localhost", settings.host} | set(settings.allowed_hosts)
-        self._token = settings.token
+    def __init__(
+        self, app: ASGIApp, settings: Settings, tokens: Tokens, sessions: Sessions, failures: PerMinute
+    ) -> None:
+        self._app, self._settings, self._tokens, self._sessions = app, settings, tokens, sessions
+        self._hosts = {"localhost", settings.host} | {host.lower() for host in settings.allowed_hosts}
+        self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
+        self._requests, self._failures = PerMinute(settings.requests_per_minute), failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        problem = self._refusal(HTTPConnection(scope), scope)
-        if problem is None:
-            await self._app(scope, receive, send)
-        else:
+        request = HTTPConnection(scope)
+        send = self._answering(request, scope, send)
+        try:
+            if self._is_preflight(request, scope):
+                await Response(status_code=204, headers=_CORS)(scope, receive, send)
+                return
+            self._check_host_and_origin(request, scope)
+            who = self._check_right(request, scope)
+            scope.setdefault("state", {})["token"] = who
+            if scope["type"] == "http":
+                receive = self._bounded(request, scope, receive)
+        except Problem as problem:
             await refuse(problem.response(), scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
-    def _refusal(self, request: HTTPConnection, scope: Scope) -> Problem | None:
+    def _check_host_and_origin(self, request: HTTPConnection, scope: Scope) -> None:
         host = request.headers.get("host", "")
         if _name(host) not in self._hosts and not _is_number(_name(host)):
-            return Problem(421, "this service is not known by the name in Host")
-        upgrade = scope["type"] == "websocket"
+            raise Problem(421, "this service is not known by the name in Host")
         origin = request.headers.get("origin")
-        if origin is not None and (upgrade or scope["method"] not in _SAFE):
-            scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
-            if origin.lower() != f"{scheme}://{host}".lower():
-                return Problem(403, "requests from pages of another origin are refused")
-        if self._token is not None and not self._known(request, scope, upgrade):
-            return Problem(401, "a token is needed", headers={"WWW-Authenticate": "Bearer"})
-        return None
+        if origin is None or (scope["type"] == "http" and scope["method"] in _SAFE):
+            return
+        scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
+        if origin.lower() not in {f"{scheme}://{host}".lower(), *self._origins}:
+            raise Problem(403, "requests from pages of another origin are refused")
 
-    def _known(self, request: HTTPConnection, scope: Scope, upgrade: bool) -> bool:
-        if not upgrade and (scope["path"] in OPEN_PATHS or scope["path"].startswith("/static/")):
-            return True
+    def _check_right(self, request: HTTPConnection, scope: Scope) -> str:
+        """Who asks, where that one may."""
+        address = scope["client"][0] if scope.get("client") else "local"
+        open_to_all = scope["type"] == "http" and (
+            scope["path"] in OPEN_PATHS or scope["path"].startswith("/static/")
+        )
+        try:
+            who, named = self._bearer(request, scope, address), "nobody"
+            demanded = self._tokens.demanded
+        except TokenError as problem:
+            raise Problem(503, "the file of tokens cannot be read") from problem
+        if scope["path"] not in {"/healthz", "/readyz"}:
+            key = who.id if who else address
+            if not self._requests.hit(key):
+                raise Problem(429, f"more than {self._settings.requests_per_minute} requests a minute",
+                              headers={"Retry-After": "60"})  # fmt: skip
+        if who is not None:
+            named = f"{who.name} ({who.id})"
+        if not demanded or open_to_all:
+            return named
+        if who is None:
+            raise Problem(401, "a token is needed", headers={"WWW-Authenticate": "Bearer"})
+        needed = needed_scope(scope)
+        if who.allows < needed:
+            raise Problem(403, f"a token of scope {needed.name.lower()} is needed; this one has {who.scope}")
+        return named
+
+    def _bearer(self, request: HTTPConnection, scope: Scope, address: str) -> Token | None:
+        """The token that a request brings; too many wrong ones are not even looked at."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        tokens = [given] if scheme.lower() == "bearer" else []
-        if upgrade:
-            tokens += _from_protocols(scope["subprotocols"])
-        return any(hmac.compare_digest(token.encode(), (self._token or "").encode()) for token in tokens)
+        secrets = [given] if scheme.lower() == "bearer" else []
+        if scope["type"] == "websocket":
+            secrets += _from_protocols(scope["subprotocols"])
+        if secrets and not self._failures.test(address):
+            raise Problem(429, "too many wrong tokens", headers={"Retry-After": "60"})
+        for secret in secrets:
+            if (token := self._tokens.find(secret)) is not None:
+                return token
+        if secrets:
+            self._failures.hit(address)
+            return None
+        cookie = request.cookies.get(COOKIE)
+        return self._sessions.find(cookie) if cookie else None
+
+    def _is_preflight(self, request: HTTPConnection, scope: Scope) -> bool:
+        return (
+            scope["type"] == "http" and scope["method"] == "OPTIONS"
+            and request.headers.get("origin", "").lower() in self._origins
+            and "access-control-request-method" in request.headers
+        )  # fmt: skip
+
+    def _answering(self, request: HTTPConnection, scope: Scope, send: Send) -> Send:
+        """What every answer gets: a line in the audit log where it matters, CORS where that was allowed."""
+        origin = request.headers.get("origin", "")
+        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE
+
+        async def answer(message: Message) -> None:
+            kind = message["type"]
+            if kind in {"http.response.start", "websocket.http.response.start", "websocket.accept"}:
+                status = message.get("status", 101)
+                if changes or status in {401, 403, 421, 429}:
+                    self._note(scope, status)
+                if origin.lower() in self._origins:
+                    extra = [
+                        (b"access-control-allow-origin", origin.encode()), (b"vary", b"Origin"),
+                        (b"access-control-expose-headers", _EXPOSED),
+                    ]  # fmt: skip
+                    message["headers"] = [*message.get("headers", []), *extra]
+            await send(message)
+
+        return answer
+
+    def _note(self, scope: Scope, status: int) -> None:
+        address = scope["client"][0] if scope.get("client") else "local"
+        method = scope.get("method", "WEBSOCKET")
+        who = scope.get("state", {}).get("token", "nobody")
+        _audit.info(
+            "request", method=method, path=scope["path"][:200], status=status, who=who, client=address
+        )
+
+    def _bounded(self, request: HTTPConnection, scope: Scope, receive: Receive) -> Receive:
+        """A body that is neither too large nor too slow."""
+        limit = None if _UPLOADS.match(scope["path"]) else self._settings.max_body_bytes
+        stated = request.headers.get("content-length", "")
+        if limit is not None and stated.isascii() and stated.isdigit() and int(stated) > limit:
+            raise Problem(413, f"larger than {limit} bytes")
+        seen, over = 0, False
+
+        async def bounded() -> Message:
+            nonlocal seen, over
+            if over:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), self._settings.body_timeout_s)
+            except TimeoutError as problem:
+                raise Problem(408, f"no progress for {self._settings.body_timeout_s:g} s",
+                              headers={"Connection": "close"}) from problem  # fmt: skip
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                over = not message.get("more_body", False)
+                if limit is not None and seen > limit:
+                    raise Problem(413, f"larger than {limit} bytes", headers={"Connection": "close"})
+            return message
+
+        return bounded
+
+
+def needed_scope(scope: Scope) -> Right:
+    """What a request needs."""
+    path, method = scope["path"], scope.get("method", "")
+    if scope["type"] == "websocket":
+        return Right.STREAM if path.endswith("/ingest") else Right.READ
+    if method in _SAFE:
+        return Right.STREAM if path.endswith("/snapshot") else Right.READ
+    if path == "/v1/pipelines/validate":
+        return Right.READ
+    return Right.STREAM if re.match(r"/v1/(streams|jobs|uploads)(/|$)", path) else Right.ADMIN
 
 
 async def refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

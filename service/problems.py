@@ -73,6 +73,8 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, RequestValidationError):
         errors = [(_path(one["loc"]), str(one["msg"])) for one in error.errors()]
         return Problem(422, ": ".join(errors[0]) if errors else "invalid request", errors)
+    if isinstance(error, HTTPException) and isinstance(error.__cause__, Problem):
+        return error.__cause__  # FastAPI has wrapped what the guard said of a body
     if isinstance(error, HTTPException):
         headers = dict(error.headers) if error.headers else None
         return Problem(error.status_code, str(error.detail), headers=headers)
@@ -93,10 +95,10 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
                 "path": {"type": "string"}, "problem": {"type": "string"}}}},
         },
     }}}}
-    for status in (400, 401, 403, 404, 408, 409, 413, 415, 421, 422, 429, 503)
+    for status in (400, 401, 403, 404, 408, 409, 412, 413, 415, 421, 422, 423, 429, 503, 507)
 }  # fmt: skip
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route documents that it may answer."""
-    return {status: RESPONSES[status] for status in (401, 403, 421, *statuses)}
+    return {status: RESPONSES[status] for status in (401, 403, 408, 413, 421, 429, *statuses)}

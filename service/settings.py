@@ -1,21 +1,50 @@
-"""Every setting of the service, with its unit and default; environment variables POLYCHRONY_<NAME>."""
+"""Every setting of the service, with its unit and default.
+
+From the weakest to the strongest: the default, the file (``polychrony.toml``, or the one that POLYCHRONY_CONFIG
+names), environment variables POLYCHRONY_<NAME>, options of the command line. ``polychrony config`` prints them all,
+each with where it comes from.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 MIB = 2**20
+CONFIG_FILE = "polychrony.toml"
+
+
+def config_file() -> Path:
+    """The file of settings; it need not exist."""
+    return Path(os.environ.get("POLYCHRONY_CONFIG") or CONFIG_FILE)
 
 
 class Settings(BaseSettings):
     """What the service is told at its start."""
 
-    model_config = SettingsConfigDict(env_prefix="POLYCHRONY_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="POLYCHRONY_", frozen=True, extra="forbid")
 
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """Options, then the environment, then the file; nothing else."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+
+    # Where it listens, and for whom
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8700, ge=0, le=65535, description="port to listen on; 0 for any free one")
     data_dir: Path = Field(
@@ -23,13 +52,44 @@ class Settings(BaseSettings):
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(),
-        description="names by which the service may be addressed, beside localhost and numbers; a JSON list",
+        description="names by which the service may be addressed, beside localhost and numbers; a list",
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        default=(),
+        description="origins whose pages may use the service (CORS), such as https://lab.example; a list",
     )
     token: str | None = Field(
         default=None,
         min_length=16,
-        description="bearer token; beyond loopback one is made where none is given",
+        description="admin token; beyond loopback one is made where none is given",
     )
+    session_s: int = Field(default=43_200, ge=60, description="a browser stays signed in for so long, s")
+    tls_certfile: Path | None = Field(
+        default=None, description="certificate chain (PEM): serve https and wss"
+    )
+    tls_keyfile: Path | None = Field(default=None, description="its private key (PEM)")
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(), description="addresses whose X-Forwarded-For and -Proto headers are believed; a list"
+    )
+    allowed_sources: tuple[str, ...] = Field(
+        default=(),
+        description="what the service may fetch from: udp://HOST:PORT, dv://HOST:PORT, rtsp://HOST[:PORT], usb:, "
+        "webcam:N, or a folder of files; HOST may be a network such as 10.0.0.0/24; a list",
+    )
+
+    # Limits
+    max_connections: int = Field(default=2000, ge=8, description="connections at a time")
+    requests_per_minute: int = Field(default=6000, ge=1, description="requests of one client, per minute")
+    failures_per_minute: int = Field(default=30, ge=1, description="wrong tokens of one client, per minute")
+    max_body_bytes: int = Field(default=MIB, ge=1024, description="largest request that is no upload, bytes")
+    header_timeout_s: float = Field(default=10, gt=0, description="a request's header comes within, s")
+    body_timeout_s: float = Field(default=30, gt=0, description="a body may stand still for so long, s")
+    message_timeout_s: float = Field(default=20, gt=0, description="a WebSocket message comes within, s")
+    ping_s: float = Field(
+        default=20, gt=0, description="between pings of a WebSocket, and until one is missed, s"
+    )
+
+    # Streams
     max_streams: int = Field(default=64, ge=1, description="streams kept at a time")
     max_frame_bytes: int = Field(default=4 * MIB, ge=1024, le=64 * MIB, description="largest frame, bytes")
     window_bytes: int = Field(
@@ -38,16 +98,59 @@ class Settings(BaseSettings):
     retention_bytes: int = Field(
         default=64 * MIB, ge=MIB, description="rows of an output that are kept for subscribers, bytes"
     )
+    snapshot_bytes: int = Field(
+        default=64 * MIB,
+        ge=65_536,
+        description="frames of a lossless stream that are logged between snapshots, bytes",
+    )
+    max_recording_bytes: int = Field(
+        default=1024 * MIB, ge=MIB, description="frames that are kept of a stream with `record`, bytes"
+    )
     fsync: bool = Field(default=False, description="whether a frame is durable only once it is on the disk")
     slow_subscriber_s: float = Field(default=60, gt=0, description="a subscriber may take this long to read")
     keep_ended_s: float = Field(default=600, gt=0, description="an ended stream's results stay for so long")
+
+    # Jobs, uploads and the disk
     max_upload_bytes: int = Field(default=2048 * MIB, ge=MIB, description="largest upload, bytes")
+    max_uploads_bytes: int = Field(
+        default=8192 * MIB, ge=MIB, description="all uploads that wait for a job, bytes"
+    )
+    keep_uploads_s: float = Field(
+        default=86_400, gt=0, description="an upload that nobody goes on with stays, s"
+    )
     parallel_jobs: int = Field(default=1, ge=1, le=64, description="jobs that run at a time")
     max_queued_jobs: int = Field(default=1000, ge=1, description="jobs that may wait")
     job_memory_bytes: int = Field(
         default=8192 * MIB, ge=512 * MIB, description="address space of a job, bytes"
     )
     job_seconds: int = Field(default=3600, ge=1, description="processor time of a job, s")
+    job_attempts: int = Field(
+        default=3, ge=1, description="how often a job is begun before it counts as failed"
+    )
+    keep_jobs_s: float = Field(
+        default=7 * 86_400, gt=0, description="a job that is over stays for so long, s"
+    )
+    keep_jobs_bytes: int = Field(
+        default=16_384 * MIB, ge=MIB, description="files of jobs that are kept, the oldest go first, bytes"
+    )
+    min_free_bytes: int = Field(
+        default=128 * MIB,
+        ge=0,
+        description="room that the disk must have for the service to take work, bytes",
+    )
+
+    # Operation
+    log_format: Literal["json", "text"] = Field(default="json", description="of the log: json or text")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="from which level on lines are logged"
+    )
+    drain_s: float = Field(
+        default=8, gt=1, le=60, description="a shutdown waits at most this long for clients, s"
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        description="where traces are sent over OTLP/HTTP (extra `otel`), such as http://host:4318",
+    )
 
     @property
     def loopback(self) -> bool:
@@ -68,3 +171,8 @@ class Settings(BaseSettings):
     def jobs_dir(self) -> Path:
         """Uploads and artifacts of jobs."""
         return self.data_dir / "jobs"
+
+    @property
+    def uploads_dir(self) -> Path:
+        """Uploads that wait for a job."""
+        return self.data_dir / "uploads"

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 Family = tuple[str, str, str, dict[str, float]]
-"""(``gauge`` or ``counter``, name, help, value per label ``what``)."""
+"""(``gauge`` or ``counter``, name, help, value per label ``what``; under "" the one value of a figure without)."""
 
 
 class Telemetry:
@@ -36,9 +36,10 @@ class _Looking(Collector):
 
     def collect(self) -> Iterable[Metric]:
         for kind, name, help_, values in self._look():
+            labels = [] if set(values) == {""} else ["what"]
             family = (GaugeMetricFamily if kind == "gauge" else CounterMetricFamily)(
-                name, help_, labels=["what"]
+                name, help_, labels=labels
             )
             for what, value in values.items():
-                family.add_metric([what], value)
+                family.add_metric([what] if labels else [], value)
             yield family

@@ -22,6 +22,7 @@ from pipeline.models.profiles import Reading
 from pipeline.models.spiking import Encoding, SpikingNetwork
 
 ZOO = Path(__file__).parent / "zoo"
+VERSIONS, VERSION_DIGITS = "versions", 12
 Bank = MotifBank | AddressBank
 Model = Bank | SpikingNetwork | DeltaNetwork
 _KINDS: dict[str, type[MotifBank] | type[AddressBank] | type[SpikingNetwork] | type[DeltaNetwork]] = {
@@ -55,9 +56,44 @@ def folder_of(name: str) -> Path:
     Raises:
         ModelError: there is none.
     """
-    if name not in names():
-        raise ModelError(f"no model is named {name!r}: allowed are {', '.join(names())}")
-    return (ZOO if name in zoo() else own()) / name
+    plain, _, version = name.partition("@")
+    if plain not in names():
+        raise ModelError(f"no model is named {plain!r}: allowed are {', '.join(names())}")
+    if not version:
+        return (ZOO if plain in zoo() else own()) / plain
+    if version not in versions(plain):
+        raise ModelError(
+            f"{plain} has no version {version!r}: allowed are {', '.join(versions(plain)) or 'none'}"
+        )
+    return own() / plain / VERSIONS / version
+
+
+def versions(name: str) -> list[str]:
+    """The versions that are kept of one of the user's models, the oldest first; none of one of the zoo's."""
+    folder = own() / name / VERSIONS
+    found = [path.parent for path in folder.glob(f"*/{bundle.CARD}")] if name not in zoo() else []
+    return [path.name for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))]
+
+
+def pinned(name: str) -> str:
+    """The name with the version that it stands for now, so that it goes on to mean the same; the zoo's stay plain."""
+    if "@" in name or name in zoo() or name not in names():
+        return name
+    version = load(name).digest[:VERSION_DIGITS]
+    return f"{name}@{version}" if version in versions(name) else name
+
+
+def activate(name: str, version: str) -> None:
+    """Make a version the one that the name stands for.
+
+    Raises:
+        ModelError: there is no such model or version.
+    """
+    source = folder_of(f"{name}@{version}")
+    with TemporaryDirectory() as scratch:
+        for file in (bundle.CARD, bundle.WEIGHTS):
+            shutil.copyfile(source / file, Path(scratch) / file)
+        _put(Path(scratch), name, version)
 
 
 def load(name: str) -> Model:
@@ -164,15 +200,32 @@ def install(
         name = bank.card.name
         if name in zoo():
             raise ModelError(f"{name}: the zoo has a model of this name; give yours another")
-        target = own() / name
-        part = target.with_name(f".{name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for file in (bundle.CARD, bundle.WEIGHTS):
-            shutil.copyfile(folder / file, part / file)
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
+        _put(folder, name, bank.digest[:VERSION_DIGITS])
     return bank
+
+
+def _put(folder: Path, name: str, version: str) -> None:
+    """Make a bundle the active one of its name, and keep it among the versions."""
+    target = own() / name
+    part, old = target.with_name(f".{name}.part"), target.with_name(f".{name}.old")
+    for leftover in (part, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    kept = part / VERSIONS / version
+    if (target / VERSIONS).is_dir():
+        shutil.copytree(target / VERSIONS, part / VERSIONS, copy_function=_linked)
+    kept.mkdir(parents=True, exist_ok=True)
+    for file in (bundle.CARD, bundle.WEIGHTS):
+        shutil.copyfile(folder / file, part / file)
+        if not (kept / file).is_file():
+            shutil.copyfile(folder / file, kept / file)
+    if target.exists():
+        target.rename(old)
+    part.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _linked(source: str, target: str) -> None:
+    os.link(source, target)
 
 
 def export(name: str, target: Path) -> None:
@@ -200,7 +253,9 @@ def replace(name: str, card: DeltaCard, tensors: Tensors) -> None:
         raise ModelError(
             f"{name}: models of the zoo stay as they are; export it, and import it under another name"
         )
-    delta.save(folder_of(name), card, tensors)
+    with TemporaryDirectory() as scratch:
+        delta.save(Path(scratch), card, tensors)
+        _put(Path(scratch), name, read(Path(scratch)).digest[:VERSION_DIGITS])
 
 
 def remove(name: str) -> None:

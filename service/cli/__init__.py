@@ -11,7 +11,21 @@ import typer
 from polychrony_client import PolychronyError
 
 from pipeline.errors import UserError
-from service.cli import analyze, bench, convert, demo, digest, info, models, serve, stream, train
+from service.cli import (
+    analyze,
+    bench,
+    config,
+    convert,
+    demo,
+    digest,
+    info,
+    models,
+    replay,
+    serve,
+    stream,
+    token,
+    train,
+)  # fmt: skip
 from service.cli.console import note
 
 app = typer.Typer(
@@ -19,10 +33,11 @@ app = typer.Typer(
     help="Understands event cameras while they look.", rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for verb in (analyze, convert, info, stream, digest, serve, demo, bench):
+for verb in (analyze, convert, info, stream, digest, replay, serve, config, demo, bench):
     app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")
+app.add_typer(token.app, name="token")
 
 
 @app.callback(invoke_without_command=True)

@@ -19,7 +19,8 @@ from pipeline import packets, samples
 from pipeline.errors import UserError
 from pipeline.sources import open_source
 from service.cli.console import note, out, progress, say_when_compiling, table
-from service.cli.serve import address, listen, read_settings, server, with_token
+from service.cli.serve import read_settings, with_token
+from service.server import address, listen, server
 
 _PATIENCE_S = 180
 _STEP_US, _SLOWED = 4000, 5

@@ -16,17 +16,29 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def main() -> None:
-    """Limit this process, then be ``polychrony``."""
-    memory_bytes, cpu_seconds = int(sys.argv[1]), int(sys.argv[2])
+def limit(memory_bytes: int, cpu_seconds: int, protocols: str = "file") -> None:
+    """Limit this process.
+
+    Args:
+        memory_bytes: address space.
+        cpu_seconds: processor time; 0 for as much as it takes.
+        protocols: what FFmpeg may open: a playlist in disguise must not reach the network.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == 1:
             sys.exit("the service has gone")
     os.nice(10)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
+    if cpu_seconds:
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"protocol_whitelist;{protocols}"
+
+
+def main() -> None:
+    """Limit this process, then be ``polychrony``."""
+    limit(int(sys.argv[1]), int(sys.argv[2]))
     importlib.import_module("service.cli").main(sys.argv[3:])
 
 

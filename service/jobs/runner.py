@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import secrets
 import shutil
 import signal
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +19,13 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.spec import preset, validate
-from service.jobs.store import CANCELLED, DONE, FAILED, OVER, RUNNING, Job, JobStore
+from service.jobs.store import CANCELLED, DONE, FAILED, OVER, QUEUED, RUNNING, Job, JobStore
 from service.problems import Problem
 from service.settings import Settings
 
 _log = structlog.get_logger("jobs")
 _LINE_BYTES = 2**20
+_TOO_SOON_S = 0.5
 
 
 class JobOptions(BaseModel):
@@ -87,6 +90,15 @@ class Live:
     process: asyncio.subprocess.Process | None = None
     cancelled: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until it is done, where it goes on as it did; None where nothing can be said yet."""
+        elapsed = time.monotonic() - self.started_s
+        if self.process is None or self.fraction <= 0 or elapsed < _TOO_SOON_S:
+            return None
+        return round(elapsed * (1 - self.fraction) / self.fraction, 1)
 
     def tell(self) -> None:
         """Wake everyone who waits for a change."""
@@ -102,12 +114,17 @@ class Jobs:
         self._live: dict[str, Live] = {}
         self._more = asyncio.Semaphore(0)
         self._workers: list[asyncio.Task[None]] = []
+        self.last_counts: dict[str, int] = {}
         self.store = JobStore(settings.data_dir / "jobs.sqlite")
 
     async def open(self) -> None:
-        """Open the queue and start working; what a crash left half done is done again."""
+        """Open the queue and start working; what a crash left half done is done again.
+
+        Raises:
+            NewerData: a newer Polychrony wrote the queue.
+        """
         self._settings.jobs_dir.mkdir(parents=True, exist_ok=True)
-        await self.store.open()
+        await self.store.open(self._settings.job_attempts)
         known = {job.id for job in await self.store.page(None, 2**31)}
         for folder in self._settings.jobs_dir.iterdir():
             if folder.name not in known:
@@ -115,15 +132,27 @@ class Jobs:
             for part in folder.glob(".*.part"):
                 shutil.rmtree(part, ignore_errors=True)
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._settings.parallel_jobs)]
+        self._workers.append(asyncio.create_task(self._tidy_forever()))
 
     async def close(self) -> None:
-        """Stop working; jobs under way run again after the next start."""
+        """Stop working; jobs under way wait, and run again after the next start."""
         for worker in self._workers:
             worker.cancel()
         for live in self._live.values():
             _kill(live)
         await asyncio.gather(*self._workers, return_exceptions=True)
+        for id_ in self._live:
+            await self.store.wait_again(id_, frozenset({RUNNING}), count_attempt=False)
         self.store.close()
+
+    async def count(self) -> None:
+        """Look how many there are, for whoever asks for figures."""
+        self.last_counts = await self.store.counts()
+
+    @property
+    def alive(self) -> bool:
+        """Whether every worker is at work."""
+        return all(not worker.done() for worker in self._workers)
 
     def new_folder(self) -> tuple[str, Path]:
         """A name for a job, and its folder."""
@@ -166,10 +195,35 @@ class Jobs:
             if live.process is None:
                 self._live.pop(id_, None)  # it waited, and nobody else will
 
+    async def users_of(self, model: str) -> list[str]:
+        """Names of the jobs that wait or run and use a model."""
+        found = [*await self.store.page(None, 2**31, QUEUED), *await self.store.page(None, 2**31, RUNNING)]
+        return [job.id for job in found
+                if any(str(stage.get("model", "")).partition("@")[0] == model
+                       for stage in job.options["pipeline"]["stages"])]  # fmt: skip
+
+    async def retry(self, id_: str) -> Job | None:
+        """Run a job that failed or was cancelled once more; None where it is neither."""
+        job = await self.store.wait_again(id_, frozenset({FAILED, CANCELLED}), count_attempt=True)
+        if job is not None:
+            self._more.release()
+        return job
+
     async def remove(self, id_: str) -> None:
         """Forget a job that is over, with its files."""
         await self.store.remove(id_)
         await asyncio.to_thread(shutil.rmtree, self.folder(id_), True)
+
+    async def _tidy_forever(self) -> None:
+        """Jobs whose time is over go."""
+        while True:
+            with suppress(Exception):
+                for id_ in await self.store.outdated(
+                    self._settings.keep_jobs_s, self._settings.keep_jobs_bytes
+                ):
+                    await self.remove(id_)
+                    _log.info("job forgotten: too old, or too much is kept", id=id_)
+            await asyncio.sleep(min(30.0, self._settings.keep_jobs_s))
 
     async def _work(self) -> None:
         while True:
@@ -206,6 +260,7 @@ class Jobs:
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             limit=_LINE_BYTES,
         )  # fmt: skip
+        live.started_s = time.monotonic()
         if live.cancelled:
             _kill(live)  # while it was being started
         _log.info("job started", id=job.id, attempt=job.attempts)
@@ -218,10 +273,13 @@ class Jobs:
         if (now := await self.store.get(job.id)) is None or now.state != RUNNING:
             return  # cancelled meanwhile
         if status == 0:
-            await self.store.finish(job.id, DONE)
+            artifacts = await asyncio.to_thread(_artifacts, self.answers(job.id))
+            size = upload.stat().st_size + sum(one["bytes"] for one in artifacts)
+            await self.store.finish(job.id, DONE, None, artifacts, size)
         else:
             # People know their file by the name that they gave it.
-            await self.store.finish(job.id, FAILED, _reason(status, said.replace(upload.name, job.name)))
+            reason = _reason(status, said.replace(upload.name, job.name))
+            await self.store.finish(job.id, FAILED, reason, size=upload.stat().st_size)
         _log.info("job over", id=job.id, status=status)
 
     async def _follow(self, live: Live, process: asyncio.subprocess.Process) -> str:
@@ -237,6 +295,16 @@ class Jobs:
                 live.rows = progress["rows"]
                 live.tell()
         return await complaints
+
+
+def _artifacts(folder: Path) -> list[dict[str, Any]]:
+    """What a job made, with sums by which one can tell that it came through whole."""
+    found: list[dict[str, Any]] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        with path.open("rb") as file:
+            sum_ = hashlib.file_digest(file, "sha256").hexdigest()
+        found.append({"name": path.name, "bytes": path.stat().st_size, "sha256": sum_})
+    return found
 
 
 async def _last_line(stream: asyncio.StreamReader) -> str:

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.event import listen
 
+from pipeline.errors import UserError
+
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 OVER = frozenset({DONE, FAILED, CANCELLED})
 
@@ -22,14 +24,35 @@ _JOBS = sa.Table(
     "jobs", _META,
     sa.Column("id", sa.String, primary_key=True),
     sa.Column("created_s", sa.Float, nullable=False),
+    sa.Column("started_s", sa.Float),
     sa.Column("finished_s", sa.Float),
     sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
     sa.Column("name", sa.String, nullable=False),
     sa.Column("options", sa.JSON, nullable=False),
     sa.Column("error", sa.String),
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("history", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("artifacts", sa.JSON, nullable=False, server_default="[]"),
+    sa.Column("bytes", sa.Integer, nullable=False, server_default="0"),
     sa.Column("idempotency_key", sa.String, unique=True),
 )  # fmt: skip
+_STEPS: tuple[tuple[str, ...], ...] = (
+    (),  # 0.1: the tables as they were before versions were counted
+    (
+        "ALTER TABLE jobs ADD COLUMN started_s FLOAT",
+        "ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE jobs ADD COLUMN history JSON NOT NULL DEFAULT '[]'",
+        "ALTER TABLE jobs ADD COLUMN artifacts JSON NOT NULL DEFAULT '[]'",
+        "ALTER TABLE jobs ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
+    ),
+)
+"""What leads from each version of the database to the next."""
+SCHEMA = len(_STEPS)
+
+
+class NewerData(UserError):
+    """The data were written by a newer Polychrony."""
 
 
 @dataclass
@@ -41,19 +64,28 @@ class Job:
         name: the name of the file that was uploaded.
         options: of ``polychrony analyze``.
         state: see the words above.
+        priority: jobs of a higher one run first.
         error: one line, where it failed.
         attempts: how often it was started.
+        history: what became of earlier attempts, as {attempt, error, finished_s}.
+        artifacts: {name, bytes, sha256} of what it made.
+        bytes: of all its files.
     """
 
     id: str
     name: str
     options: dict[str, Any]
     idempotency_key: str | None = None
+    priority: int = 0
     state: str = QUEUED
     created_s: float = field(default_factory=time.time)
+    started_s: float | None = None
     finished_s: float | None = None
     error: str | None = None
     attempts: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    artifacts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    bytes: int = 0
 
 
 class JobStore:
@@ -64,12 +96,27 @@ class JobStore:
         listen(self._engine, "connect", _configure)
         self._thread = ThreadPoolExecutor(1, "jobs-store")
 
-    async def open(self) -> None:
-        """Make the tables; jobs that were running when the service died wait once more."""
+    async def open(self, most_attempts: int) -> None:
+        """Make or update the tables; jobs that were running when the service died wait once more, but not for ever.
+
+        Raises:
+            NewerData: a newer Polychrony wrote them.
+        """
 
         def work(db: sa.Connection) -> None:
-            _META.create_all(db)
-            db.execute(_JOBS.update().where(_JOBS.c.state == RUNNING).values(state=QUEUED))
+            _migrate(db)
+            running = db.execute(_JOBS.select().where(_JOBS.c.state == RUNNING)).all()
+            for job in map(_job, running):
+                interrupted = {
+                    "attempt": job.attempts,
+                    "error": "interrupted: the service ended",
+                    "finished_s": time.time(),
+                }
+                values: dict[str, Any] = {"state": QUEUED, "history": [*job.history, interrupted]}
+                if job.attempts >= most_attempts:
+                    error = f"the service ended during each of {job.attempts} attempts"
+                    values |= {"state": FAILED, "error": error, "finished_s": time.time()}
+                db.execute(_JOBS.update().where(_JOBS.c.id == job.id).values(**values))
 
         await self._do(work)
 
@@ -89,32 +136,69 @@ class JobStore:
         return await self._do(work)
 
     async def claim(self) -> Job | None:
-        """The oldest job that waits, now running."""
+        """The oldest of the jobs of the highest priority that wait, now running."""
 
         def work(db: sa.Connection) -> Job | None:
-            query = _JOBS.select().where(_JOBS.c.state == QUEUED).order_by(_JOBS.c.created_s, _JOBS.c.id)
-            row = db.execute(query.limit(1)).one_or_none()
+            query = _JOBS.select().where(_JOBS.c.state == QUEUED)
+            order = (_JOBS.c.priority.desc(), _JOBS.c.created_s, _JOBS.c.id)
+            row = db.execute(query.order_by(*order).limit(1)).one_or_none()
             if row is None:
                 return None
             job = _job(row)
-            job.state, job.attempts = RUNNING, job.attempts + 1
-            db.execute(
-                _JOBS.update().where(_JOBS.c.id == job.id).values(state=RUNNING, attempts=job.attempts)
-            )
+            job.state, job.attempts, job.started_s = RUNNING, job.attempts + 1, time.time()
+            values = {"state": RUNNING, "attempts": job.attempts, "started_s": job.started_s}
+            db.execute(_JOBS.update().where(_JOBS.c.id == job.id).values(**values))
             return job
 
         return await self._do(work)
 
-    async def finish(self, id_: str, state: str, error: str | None = None) -> None:
+    async def finish(
+        self, id_: str, state: str, error: str | None = None,
+        artifacts: list[dict[str, Any]] | None = None, size: int = 0,
+    ) -> None:  # fmt: skip
         """A job is over, unless it is already."""
 
         def work(db: sa.Connection) -> None:
-            db.execute(
-                _JOBS.update().where(_JOBS.c.id == id_, _JOBS.c.state.not_in(OVER))
-                .values(state=state, error=error, finished_s=time.time())
-            )  # fmt: skip
+            values: dict[str, Any] = {
+                "state": state,
+                "error": error,
+                "finished_s": time.time(),
+                "bytes": size,
+            }
+            if artifacts is not None:
+                values["artifacts"] = artifacts
+            db.execute(_JOBS.update().where(_JOBS.c.id == id_, _JOBS.c.state.not_in(OVER)).values(**values))
 
         await self._do(work)
+
+    async def wait_again(self, id_: str, states: frozenset[str], count_attempt: bool) -> Job | None:
+        """A job that is in one of ``states`` waits once more; None where it is in none of them.
+
+        Args:
+            id_: of the job.
+            states: from which it may go back.
+            count_attempt: whether the attempt that ended counts, and is remembered with its error.
+        """
+
+        def work(db: sa.Connection) -> Job | None:
+            row = db.execute(_JOBS.select().where(_JOBS.c.id == id_, _JOBS.c.state.in_(states))).one_or_none()
+            if row is None:
+                return None
+            job = _job(row)
+            if count_attempt:
+                past = {
+                    "attempt": job.attempts,
+                    "error": job.error or job.state,
+                    "finished_s": job.finished_s,
+                }
+                job.history = [*job.history, past][-20:]
+            else:
+                job.attempts -= 1
+            job.state, job.error, job.finished_s, job.started_s = QUEUED, None, None, None
+            db.execute(_JOBS.update().where(_JOBS.c.id == id_).values(**vars(job)))
+            return job
+
+        return await self._do(work)
 
     async def get(self, id_: str) -> Job | None:
         """The job of this name."""
@@ -134,14 +218,30 @@ class JobStore:
 
         return await self._do(work)
 
-    async def page(self, after: str | None, most: int) -> list[Job]:
+    async def page(self, after: str | None, most: int, state: str | None = None) -> list[Job]:
         """Jobs in order of their names, behind ``after``."""
 
         def work(db: sa.Connection) -> list[Job]:
             query = _JOBS.select().order_by(_JOBS.c.id).limit(most)
             if after is not None:
                 query = query.where(_JOBS.c.id > after)
+            if state is not None:
+                query = query.where(_JOBS.c.state == state)
             return [_job(row) for row in db.execute(query)]
+
+        return await self._do(work)
+
+    async def outdated(self, keep_s: float, keep_bytes: int) -> list[str]:
+        """Names of jobs that are over and whose time is over, too, or that are too many; the oldest first."""
+
+        def work(db: sa.Connection) -> list[str]:
+            query = sa.select(_JOBS.c.id, _JOBS.c.finished_s, _JOBS.c.bytes).where(_JOBS.c.state.in_(OVER))
+            kept, names = 0, list[str]()
+            for id_, finished_s, size in db.execute(query.order_by(_JOBS.c.finished_s.desc())):
+                kept += size
+                if finished_s < time.time() - keep_s or kept > keep_bytes:
+                    names.append(id_)
+            return names[::-1]
 
         return await self._do(work)
 
@@ -172,6 +272,22 @@ class JobStore:
                 return work(db)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+
+
+def _migrate(db: sa.Connection) -> None:
+    """From whatever version the database is to the newest."""
+    found = int(db.execute(sa.text("PRAGMA user_version")).scalar_one())
+    if found > SCHEMA:
+        raise NewerData(
+            f"the data are of version {found}, written by a newer Polychrony: this one knows {SCHEMA}"
+        )
+    if not sa.inspect(db).has_table("jobs"):
+        _META.create_all(db)
+    else:
+        for step in _STEPS[max(found, 1) :]:
+            for statement in step:
+                db.execute(sa.text(statement))
+    db.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
 
 
 def _configure(connection: Any, _: object) -> None:

@@ -12,9 +12,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.problems import Problem
+from service.uploads.store import display_name, safe_suffix
 
 _FIELD_BYTES, _FIELDS, _HEADER_BYTES = 64 * 1024, 32, 4096
-_PATIENCE_S = 30
 
 
 @dataclass
@@ -38,7 +38,7 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, folder: Path,
     """Take in a multipart body whose file becomes ``folder/upload<suffix>``.
 
     Raises:
-        Problem: it is too large, malformed, too slow, or has no file.
+        Problem: it is too large, malformed, or has no file.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or b"boundary" not in options:
@@ -47,7 +47,7 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, folder: Path,
     try:
         parser = MultipartParser(options[b"boundary"], taker.callbacks())
         total = 0
-        async for chunk in _patiently(chunks):
+        async for chunk in chunks:
             total += len(chunk)
             if total > max_bytes:
                 raise Problem(413, f"larger than {max_bytes} bytes")
@@ -62,18 +62,6 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, folder: Path,
     if not taker.finished:
         raise Problem(400, "the body ended in the middle of a part")
     return taker.upload
-
-
-async def _patiently(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    iterator = aiter(chunks)
-    while True:
-        try:
-            chunk = await asyncio.wait_for(anext(iterator), _PATIENCE_S)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as problem:
-            raise Problem(408, f"no progress for {_PATIENCE_S} s") from problem
-        yield chunk
 
 
 class _Taker:
@@ -125,8 +113,8 @@ class _Taker:
             return
         if self.upload.path is not None:
             raise Problem(422, "file: more than one", [("file", "one part at most")])
-        self.upload.name = _display_name(options.get(b"filename", b"").decode(errors="replace"))
-        self.upload.path = self._folder / f"upload{_suffix(self.upload.name)}"
+        self.upload.name = display_name(options.get(b"filename", b"").decode(errors="replace"))
+        self.upload.path = self._folder / f"upload{safe_suffix(self.upload.name)}"
         self._file = self.upload.path.open("wb")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -149,13 +137,3 @@ def _bounded(header: bytes) -> bytes:
     if len(header) > _HEADER_BYTES:
         raise Problem(413, f"part headers: at most {_HEADER_BYTES} bytes")
     return header
-
-
-def _display_name(name: str) -> str:
-    plain = "".join(c for c in name.replace("\\", "/").rpartition("/")[2] if c.isprintable())
-    return plain[-200:] or "upload"
-
-
-def _suffix(name: str) -> str:
-    suffix = Path(name).suffix.lower()
-    return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 10 else ""

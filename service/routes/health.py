@@ -21,9 +21,10 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", responses=responses(503))
 async def readyz(service: Service) -> dict[str, Any]:
     """Whether it can take work; if not, which part is not ready."""
-    waiting = sorted(service.not_ready | ({"draining"} if service.draining else set()))
+    waiting = {**service.not_ready, **({"draining": "the service is stopping"} if service.draining else {})}
     if waiting:
-        raise Problem(503, f"not ready: {', '.join(waiting)}", [(part, "not ready") for part in waiting])
+        parts = ", ".join(f"{part} ({why})" for part, why in sorted(waiting.items()))
+        raise Problem(503, f"not ready: {parts}", sorted(waiting.items()))
     return {"status": "ready"}
 
 

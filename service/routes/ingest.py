@@ -10,11 +10,12 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from service.problems import Problem
 from service.routes import sockets
 from service.routes.state import Service
 from service.streams import Stream
 from service.streams.gate import BAD_FRAME, FAULT, NO_STREAM, SUPERSEDED, Refused
-from service.streams.stream import State
+from service.streams.lifecycle import State
 
 router = APIRouter()
 _ACK_EVERY = 64
@@ -25,7 +26,10 @@ _ACK_PAUSE_S = 0.02
 async def ingest(socket: WebSocket, stream_id: str, service: Service) -> None:
     """Take a stream's frames; see docs/protocol.md."""
     stream = await sockets.stream_or_refusal(socket, service, stream_id)
-    if stream is not None:
+    if stream is not None and stream.fetching is not None:
+        problem = Problem(409, "the service itself feeds this stream, from its source")
+        await socket.send_denial_response(problem.response())
+    elif stream is not None:
         await socket.accept(subprotocol=sockets.PROTOCOL)
         await _Connection(socket, stream).run()
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Annotated, Any
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
@@ -19,6 +23,7 @@ from service.jobs.runner import JobOptions
 from service.jobs.store import DONE, OVER
 from service.problems import Problem, responses
 from service.routes.state import Service
+from service.uploads.store import Upload, safe_suffix
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="name of the job")]
@@ -32,6 +37,13 @@ _BODY: dict[str, Any] = {
                 "file": {"type": "string", "format": "binary", "description": "a video or a recording"},
                 **{name: {"type": "string", "description": one.description or name}
                    for name, one in JobOptions.model_fields.items()},
+                "priority": {"type": "integer", "minimum": -10, "maximum": 10},
+            },
+        }}, "application/json": {"schema": {
+            "type": "object", "required": ["upload"], "additionalProperties": False, "properties": {
+                "upload": {"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "a complete upload"},
+                **JobOptions.model_json_schema()["properties"],
+                "priority": {"type": "integer", "minimum": -10, "maximum": 10},
             },
         }}},
     }
@@ -46,35 +58,75 @@ async def create_job(
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> dict[str, Any]:
     """Analyze an upload: answers 202, then follow `Location` or its `events`."""
-    if service.draining or service.not_ready:
-        raise Problem(503, "the service is not ready", headers={"Retry-After": "2"})
+    service.demand_ready()
     jobs = service.jobs
     if idempotency_key is not None and (known := await jobs.store.with_key(idempotency_key)):
+        async for _ in request.stream():  # the same once more: let it be sent, and keep nothing
+            pass
         response.headers["Location"] = f"/v1/jobs/{known.id}"
         return await _describe(service, known)
     id_, folder = jobs.new_folder()
+    waited: Upload | None = None
     try:
-        taken = await upload.receive(
-            request.stream(),
-            request.headers.get("content-type", ""),
-            folder,
-            service.settings.max_upload_bytes,
-        )
-        options = _options(taken.fields)
-        job = await jobs.submit(Job(id_, taken.name, options, idempotency_key))
+        if request.headers.get("content-type", "").partition(";")[0] == "application/json":
+            waited, name, fields = _from_upload(service, await _json(request), folder)
+        else:
+            taken = await upload.receive(
+                request.stream(),
+                request.headers.get("content-type", ""),
+                folder,
+                service.settings.max_upload_bytes,
+            )
+            name, fields = taken.name, dict[str, Any](taken.fields)
+        priority = _priority(fields)
+        job = await jobs.submit(Job(id_, name, _options(fields), idempotency_key, priority))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     if job.id != id_:  # the same key came twice at a time
         shutil.rmtree(folder, ignore_errors=True)
+    if waited is not None:  # only now: a kill before leaves the upload where it was
+        service.uploads.remove(waited.id)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return await _describe(service, job)
 
 
-def _options(fields: dict[str, str]) -> dict[str, Any]:
+async def _json(request: Request) -> Any:
+    try:
+        return await request.json()
+    except (ValueError, RecursionError):
+        raise Problem(400, "the body is no JSON") from None
+
+
+def _from_upload(service: Service, document: Any, folder: FilePath) -> tuple[Upload, str, dict[str, Any]]:
+    """A complete upload, its bytes also in the job's folder, and the other fields."""
+    if not isinstance(document, dict) or not isinstance(id_ := document.pop("upload", None), str):
+        raise Problem(422, "upload: the id of a complete upload is needed", [("upload", "missing")])
+    found = service.uploads.get(id_)
+    if found is None:
+        raise Problem(422, "upload: no such upload", [("upload", "no such upload")])
+    if not found.complete:
+        raise Problem(
+            409, f"upload: has {found.offset} of {found.length} bytes", [("upload", "not complete")]
+        )
+    os.link(found.path, folder / f"upload{safe_suffix(found.name)}")
+    return found, found.name, document
+
+
+def _priority(fields: dict[str, Any]) -> int:
+    text = str(fields.pop("priority", 0) or 0)
+    if not re.fullmatch(r"-?\d{1,2}", text) or not -10 <= int(text) <= 10:
+        raise Problem(422, "priority: allowed are -10 to 10", [("priority", "allowed are -10 to 10")])
+    return int(text)
+
+
+def _options(fields: dict[str, Any]) -> dict[str, Any]:
     """Checked options, with the pipeline as a document."""
-    values: dict[str, Any] = {name: text for name, text in fields.items() if text}
-    if values.get("pipeline", "").lstrip().startswith("{"):
+    values: dict[str, Any] = {
+        name: value for name, value in fields.items() if value is not None and value != ""
+    }
+    pipeline = values.get("pipeline", "")
+    if isinstance(pipeline, str) and pipeline.lstrip().startswith("{"):
         with suppress(ValueError, RecursionError):
             values["pipeline"] = json.loads(values["pipeline"])
     try:
@@ -95,9 +147,13 @@ async def list_jobs(
     service: Service,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    state: Annotated[
+        Literal["queued", "running", "done", "failed", "cancelled"] | None,
+        Query(description="those in it alone"),
+    ] = None,
 ) -> dict[str, Any]:
     """The jobs there are, page by page."""
-    jobs = await service.jobs.store.page(after, limit + 1)
+    jobs = await service.jobs.store.page(after, limit + 1, state)
     shown = jobs[:limit]
     return {
         "jobs": [await _describe(service, job) for job in shown],
@@ -109,6 +165,18 @@ async def list_jobs(
 async def get_job(job_id: JobId, service: Service) -> dict[str, Any]:
     """One job: its state, how far it is, and its artifacts."""
     return await _describe(service, await _find(service, job_id))
+
+
+@router.post("/{job_id}/retry", status_code=202, responses=responses(404, 409, 422, 503))
+async def retry_job(job_id: JobId, response: Response, service: Service) -> dict[str, Any]:
+    """Run a job that failed or was cancelled once more; what became of it before is in its `history`."""
+    service.demand_ready()
+    job = await _find(service, job_id)
+    again = await service.jobs.retry(job_id)
+    if again is None:
+        raise Problem(409, f"the job is {job.state}: only one that failed or was cancelled runs again")
+    response.headers["Location"] = f"/v1/jobs/{job_id}"
+    return await _describe(service, again)
 
 
 @router.delete("/{job_id}", status_code=204, responses=responses(404, 422))
@@ -151,12 +219,16 @@ async def get_artifact(
 ) -> FileResponse:
     """One file of a finished job; ranges are served."""
     job = await _find(service, job_id)
-    found = {path.name: path for path in _artifacts(service, job)}
-    if name not in found:
+    found = {one["name"]: one for one in _artifacts(job)}
+    path = service.jobs.answers(job_id) / name
+    if name not in found or not path.is_file():
         raise Problem(404, f"no such artifact; there are {', '.join(sorted(found)) or 'none yet'}")
+    sum_ = str(found[name]["sha256"])
     return FileResponse(
-        found[name],
+        path,
         headers={
+            "ETag": f'"{sum_}"',
+            "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(sum_)).decode()}:",
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "sandbox; " + _REPORT_POLICY,
         },
@@ -198,19 +270,14 @@ async def _describe(service: Service, job: Job) -> dict[str, Any]:
         "id": job.id, "state": job.state, "name": job.name, "error": job.error,
         "created_s": job.created_s, "finished_s": job.finished_s, "attempts": job.attempts,
         "done": live.fraction if live else float(job.state == DONE),
+        "eta_s": live.eta_s if live else None, "priority": job.priority, "history": job.history,
         "events": live.events if live else None, "rows": live.rows if live else None,
         "artifacts": [
-            {
-                "name": path.name,
-                "bytes": path.stat().st_size,
-                "url": f"/v1/jobs/{job.id}/artifacts/{path.name}",
-            }
-            for path in _artifacts(service, job)
+            {**one, "url": f"/v1/jobs/{job.id}/artifacts/{one['name']}"} for one in _artifacts(job)
         ],
     }  # fmt: skip
 
 
-def _artifacts(service: Service, job: Job) -> list[Any]:
+def _artifacts(job: Job) -> list[dict[str, Any]]:
     """Files of a job that is done; none of one that is not."""
-    folder = service.jobs.answers(job.id)
-    return sorted(folder.iterdir()) if job.state == DONE and folder.is_dir() else []
+    return job.artifacts if job.state == DONE else []

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi import Path as UrlPath
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
@@ -91,8 +91,7 @@ async def export_model(
 @router.post("", status_code=201, openapi_extra=_BODY, responses=responses(400, 408, 413, 415, 422, 503))
 async def import_model(request: Request, response: Response, service: Service) -> dict[str, Any]:
     """Import a model; its file is only read in a child process with limits."""
-    if service.draining:
-        raise Problem(503, "the service is stopping", headers={"Retry-After": "2"})
+    service.demand_ready()
     folder = Path(mkdtemp(prefix="polychrony-import-"))
     try:
         taken = await upload.receive(
@@ -114,12 +113,32 @@ async def import_model(request: Request, response: Response, service: Service) -
     return model
 
 
-@router.delete("/{name}", status_code=204, responses=responses(404, 409, 422))
-async def delete_model(name: ModelName) -> None:
-    """Forget an imported model; streams that use it go on with what they have."""
+@router.post("/{name}/activate", responses=responses(400, 404, 409, 422))
+async def activate_model(
+    name: ModelName, version: Annotated[str, Body(embed=True, pattern="^[0-9a-f]{12}$")]
+) -> dict[str, Any]:
+    """Make a version the one that the name stands for; streams that are open keep theirs."""
     await asyncio.to_thread(_described, name)
     if name in registry.zoo():
+        raise Problem(409, "models of the zoo have one version")
+    try:
+        await asyncio.to_thread(registry.activate, name, version)
+    except ModelError as problem:
+        raise Problem(404, str(problem)) from problem
+    return await asyncio.to_thread(_described, name)
+
+
+@router.delete("/{name}", status_code=204, responses=responses(404, 409, 422))
+async def delete_model(name: ModelName, service: Service) -> None:
+    """Forget an imported model with all its versions; refused while a stream or a job that waits uses it."""
+    if name not in registry.names():
+        raise Problem(404, "no such model")
+    if name in registry.zoo():
         raise Problem(409, "models of the zoo stay")
+    users = [f"stream {id_}" for id_ in service.streams.users_of(name)]
+    users += [f"job {id_}" for id_ in await service.jobs.users_of(name)]
+    if users:
+        raise Problem(409, f"in use by {', '.join(users[:5])}{' and others' if len(users) > 5 else ''}")
     await asyncio.to_thread(registry.remove, name)
 
 
@@ -131,7 +150,11 @@ def _described(name: str) -> dict[str, Any]:
     if name not in registry.names():
         raise Problem(404, "no such model")
     try:
-        return describe(registry.load(name))
+        return {
+            **describe(registry.load(name)),
+            "versions": registry.versions(name),
+            "zoo": name in registry.zoo(),
+        }
     except ModelError as problem:
         raise Problem(422, str(problem)) from problem
 

@@ -1,32 +1,36 @@
-"""``/v1/pipelines``: what a stream can go through."""
+"""``/v1/pipelines``: what a stream can go through; presets, and pipelines that users keep."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Path, Query
 
+from pipeline import library
 from pipeline.graph import Graph
-from pipeline.spec import Sensor, preset, presets, validate
+from pipeline.spec import Sensor, SpecError, preset, presets, validate
 from pipeline.stages import KINDS
-from service.problems import responses
+from service.problems import Problem, responses
+from service.routes.state import Service
 
 router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"])
+Name = Annotated[str, Path(pattern=library.NAME, description="name of the pipeline")]
+Document = Annotated[dict[str, Any], Body(embed=True)]
 
 
 @router.get("", responses=responses())
 async def list_pipelines() -> dict[str, Any]:
-    """The presets, and the JSON schema of every kind of stage."""
+    """The presets, the pipelines that are kept, and the JSON schema of every kind of stage."""
     return {
         "presets": [{"name": name, "pipeline": preset(name).model_dump(mode="json")} for name in presets()],
+        "own": [_described(name) for name in library.names()],
         "kinds": {kind: config.model_json_schema() for kind, config in KINDS.items()},
     }
 
 
-@router.post("/validate", responses=responses(422))
+@router.post("/validate", responses=responses(400, 422))
 async def validate_pipeline(
-    pipeline: Annotated[dict[str, Any], Body(embed=True)],
-    sensor: Annotated[Sensor | None, Body(embed=True)] = None,
+    pipeline: Document, sensor: Annotated[Sensor | None, Body(embed=True)] = None
 ) -> dict[str, Any]:
     """Whether a pipeline can be used, and what it would answer; else what is wrong with it and where."""
     graph = Graph(validate(pipeline), sensor)
@@ -37,4 +41,60 @@ async def validate_pipeline(
              "labels": [label.name for label in port.labels]}
             for name, port in graph.outputs.items()
         ],
+    }  # fmt: skip
+
+
+@router.get("/{name}", responses=responses(404, 422))
+async def get_pipeline(
+    name: Name,
+    version: Annotated[int | None, Query(ge=1, le=2**31, description="default: the active one")] = None,
+) -> dict[str, Any]:
+    """A pipeline with its versions."""
+    if name in presets():
+        return {"name": name, "preset": True, "pipeline": preset(name).model_dump(mode="json")}
+    return _described(_known(name), version)
+
+
+@router.put("/{name}", responses=responses(400, 409, 422))
+async def put_pipeline(name: Name, pipeline: Document, service: Service) -> dict[str, Any]:
+    """Keep a pipeline under a name, as a new version that becomes the active one."""
+    if name in presets():
+        raise Problem(409, f"{name} is a preset: give yours another name")
+    service.demand_ready()
+    library.put(name, validate(pipeline))
+    return _described(name)
+
+
+@router.post("/{name}/activate", responses=responses(400, 404, 422))
+async def activate_pipeline(
+    name: Name, version: Annotated[int, Body(embed=True, ge=1, le=2**31)]
+) -> dict[str, Any]:
+    """Make a version the one that the name stands for; streams that are open keep theirs."""
+    library.activate(_known(name), version)
+    return _described(name)
+
+
+@router.delete("/{name}", status_code=204, responses=responses(404, 409, 422))
+async def delete_pipeline(name: Name) -> None:
+    """Forget a pipeline with all its versions; streams that were opened with it keep their copy."""
+    if name in presets():
+        raise Problem(409, "presets stay")
+    library.remove(_known(name))
+
+
+def _known(name: str) -> str:
+    if name not in library.names():
+        raise Problem(404, "no such pipeline")
+    return name
+
+
+def _described(name: str, version: int | None = None) -> dict[str, Any]:
+    known, active = library.versions(name)
+    try:
+        spec = library.get(name, version)
+    except SpecError as problem:
+        raise Problem(404 if version else 422, str(problem)) from problem
+    return {
+        "name": name, "preset": False, "versions": known, "active": active,
+        "version": version or active, "pipeline": spec.model_dump(mode="json"),
     }  # fmt: skip

@@ -12,16 +12,17 @@ from fastapi import APIRouter
 from starlette.datastructures import QueryParams
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from pipeline import wire
 from pipeline.packets import EARLY
 from pipeline.rows import Rows
-from service import wire
 from service.problems import Problem
 from service.routes import sockets
 from service.routes.state import Service
 from service.streams import Stream
 from service.streams.feed import Feed, Lagged
 from service.streams.gate import FAULT, NO_STREAM, POLICY
-from service.streams.stream import TYPES, State, Waiter
+from service.streams.lifecycle import State
+from service.streams.stream import TYPES, Waiter
 
 router = APIRouter()
 _MESSAGE_BYTES = 512 * 1024
@@ -107,6 +108,7 @@ class _Subscriber:
             for task in done:
                 task.result()
         except _TooSlow:
+            stream.cut_subscribers += 1
             await sockets.close(self._socket, POLICY)
         except (
             RuntimeError,
@@ -171,6 +173,7 @@ class _Subscriber:
         try:
             rows = feed.read(first, _THIN_FROM if thin else max(1, _MESSAGE_BYTES // feed.dtype.itemsize))
         except Lagged as lag:
+            self._stream.lagged_rows += lag.oldest - first
             await self._send({"type": "lagged", "output": feed.name, "from": first, "to": lag.oldest})
             self._cursor[feed.name] = lag.oldest
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketState
@@ -33,17 +34,14 @@ async def stream_or_refusal(socket: WebSocket, service: ServiceState, stream_id:
 
 async def close(socket: WebSocket, code: int, error: tuple[str, str] | None = None) -> None:
     """Say what is wrong, where something is, and close; fine on a socket that is gone."""
-    try:
-        if socket.application_state == WebSocketState.CONNECTED:
-            await asyncio.wait_for(_say_and_close(socket, code, error), _PATIENCE_S)
-    except (RuntimeError, OSError, TimeoutError):
-        pass  # the other side left first, or does not read
-
-
-async def _say_and_close(socket: WebSocket, code: int, error: tuple[str, str] | None) -> None:
-    if error is not None:
-        await socket.send_json({"type": "error", "code": error[0], "detail": error[1]})
-    await socket.close(code)
+    if socket.application_state != WebSocketState.CONNECTED:
+        return
+    with suppress(RuntimeError, OSError, TimeoutError):  # the other side left first, or does not read
+        if error is not None:
+            document = {"type": "error", "code": error[0], "detail": error[1]}
+            await asyncio.wait_for(socket.send_json(document), _PATIENCE_S)
+    with suppress(RuntimeError, OSError, TimeoutError):
+        await asyncio.wait_for(socket.close(code), _PATIENCE_S)
 
 
 async def send_json(socket: WebSocket, document: dict[str, Any]) -> None:

@@ -9,9 +9,14 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from service.jobs import Jobs
+from service.limiter import PerMinute
+from service.problems import Problem
+from service.sessions import Sessions
 from service.settings import Settings
 from service.streams import Streams
 from service.telemetry import Telemetry
+from service.tokens import Tokens
+from service.uploads import Uploads
 
 
 @dataclass
@@ -21,10 +26,26 @@ class ServiceState:
     settings: Settings
     streams: Streams
     jobs: Jobs
+    uploads: Uploads
+    tokens: Tokens
+    sessions: Sessions
+    failures: PerMinute
     telemetry: Telemetry
     draining: bool = False
-    not_ready: set[str] = field(default_factory=lambda: {"kernels", "store"})
-    """Names of the parts that are not ready yet."""
+    not_ready: dict[str, str] = field(
+        default_factory=lambda: {"kernels": "being prepared", "store": "not open yet"}
+    )
+    """Names of the parts that are not ready, and why."""
+
+    def demand_ready(self) -> None:
+        """Refuse what would be new work while it cannot be taken.
+
+        Raises:
+            Problem: 503.
+        """
+        if self.draining or self.not_ready:
+            parts = ", ".join(f"{part} ({why})" for part, why in self.not_ready.items()) or "stopping"
+            raise Problem(503, f"the service is not ready: {parts}", headers={"Retry-After": "2"})
 
 
 def _state(connection: HTTPConnection) -> ServiceState:

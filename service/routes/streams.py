@@ -2,34 +2,102 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi.responses import FileResponse
 
+from pipeline.checkpoint import CheckpointError
 from pipeline.spec import SpecError
+from service import allowed
+from service.allowed import NotAllowed
 from service.problems import Problem, of_spec, responses
 from service.routes.state import Service
 from service.streams import Stream, StreamRequest
+from service.streams.fetching import Fetcher, SourceFailed
 from service.streams.registry import TooManyStreams
+from service.streams.snapshots import Snapshot
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 StreamId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="name of the stream")]
 
 
-@router.post("", status_code=201, responses=responses(422, 503))
-async def create_stream(request: StreamRequest, response: Response, service: Service) -> dict[str, Any]:
+@router.post("", status_code=201, responses=responses(409, 422, 503, 507))
+async def create_stream(
+    request: StreamRequest, response: Response, service: Service,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+) -> dict[str, Any]:  # fmt: skip
     """Open a stream: send its events to `ingest_url`, read its answers from `results_url`."""
-    if service.draining or service.not_ready:
-        raise Problem(503, "the service is not ready", headers={"Retry-After": "2"})
+    service.demand_ready()
+    if idempotency_key is not None and (known := service.streams.with_key(idempotency_key)):
+        response.headers["Location"] = f"/v1/streams/{known.id}"
+        return known.describe()
+    used = request.snapshot
+    snapshot = await asyncio.to_thread(_snapshot, service, request)
+    if snapshot is not None:
+        request = _from_snapshot(request, snapshot)
+    fetcher = None if request.source is None else Fetcher(request, service.settings)
     try:
+        if fetcher is not None:
+            request = await _with_sensor(request, fetcher, service)
         await service.streams.make_room()
-        stream = service.streams.create(request)
-    except SpecError as error:
-        raise of_spec(error) from error
-    except TooManyStreams as error:
-        raise Problem(503, str(error), headers={"Retry-After": "10"}) from error
+        stream = service.streams.create(request, snapshot, idempotency_key)
+    except BaseException as error:
+        if fetcher is not None:
+            await fetcher.close()
+        raise _as_problem(error) from error
+    if fetcher is not None:
+        service.streams.fetch(stream, fetcher)
+    if used is not None:
+        service.uploads.remove(used)
     response.headers["Location"] = f"/v1/streams/{stream.id}"
     return stream.describe()
+
+
+def _as_problem(error: BaseException) -> BaseException:
+    if isinstance(error, SpecError):
+        return of_spec(error)
+    if isinstance(error, TooManyStreams):
+        return Problem(503, str(error), headers={"Retry-After": "10"})
+    if isinstance(error, NotAllowed | SourceFailed):
+        return Problem(422, str(error), [("source.address", str(error))])
+    if isinstance(error, CheckpointError):
+        return Problem(422, f"snapshot: {error}", [("snapshot", str(error))])
+    return error
+
+
+def _snapshot(service: Service, request: StreamRequest) -> Snapshot | None:
+    """The snapshot that a request names."""
+    if request.snapshot is None:
+        return None
+    upload = service.uploads.get(request.snapshot)
+    if upload is None or not upload.complete:
+        raise Problem(
+            422, "snapshot: no complete upload of this id", [("snapshot", "no complete upload of this id")]
+        )
+    try:
+        return service.streams.read_snapshot(upload.path)
+    except CheckpointError as error:
+        raise _as_problem(error) from error
+
+
+def _from_snapshot(request: StreamRequest, snapshot: Snapshot) -> StreamRequest:
+    """What the stream was that the snapshot is of; nothing else may be asked for."""
+    others = request.model_fields_set - {"snapshot", "source"}
+    if others:
+        name = sorted(others)[0]
+        raise Problem(422, f"{name}: comes with the snapshot", [(name, "comes with the snapshot")])
+    return StreamRequest.model_validate({**snapshot.card["request"], "source": request.source})
+
+
+async def _with_sensor(request: StreamRequest, fetcher: Fetcher, service: Service) -> StreamRequest:
+    """The request with the sensor that its source states, where nobody else does."""
+    request.spec()
+    await asyncio.to_thread(allowed.check, fetcher.address, service.settings.allowed_sources)
+    if request.sensor is not None or request.spec().sensor is not None:
+        return request
+    return request.model_copy(update={"sensor": await fetcher.open()})
 
 
 @router.get("", responses=responses(422))
@@ -53,6 +121,58 @@ async def get_stream(stream_id: StreamId, service: Service) -> dict[str, Any]:
 async def get_stats(stream_id: StreamId, service: Service) -> dict[str, Any]:
     """What went in, what came out, what was dropped, and how far behind it is."""
     return find(service, stream_id).stats()
+
+
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+    206: {"description": "Partial Content"}, 416: {"description": "Range Not Satisfiable"},
+}  # fmt: skip
+
+
+@router.get(
+    "/{stream_id}/snapshot", response_class=Response,
+    responses={200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
+               **responses(404, 409, 422)},
+)  # fmt: skip
+async def get_snapshot(stream_id: StreamId, service: Service) -> Response:
+    """The state of a stream after the frames that it has worked off: upload it and name it to go on from there."""
+    stream = find(service, stream_id)
+    try:
+        data = await stream.snapshot()
+    except RuntimeError as problem:
+        raise Problem(409, f"{problem}: a snapshot is of a stream that goes on") from problem
+    name = f"{stream_id}-{service.streams.read_snapshot(data).number}.zip"
+    return Response(
+        data, media_type="application/zip", headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )
+
+
+@router.get(
+    "/{stream_id}/recording", response_class=FileResponse, responses={**_BYTES, **responses(400, 404, 422)}
+)
+async def get_recording(stream_id: StreamId, service: Service) -> FileResponse:
+    """All frames of a stream with `record`, as they came: `polychrony replay` and `analyze` read it."""
+    path = find(service, stream_id).recording
+    if path is None:
+        raise Problem(404, "the stream is not recorded: ask for it with `record` when it is opened")
+    return FileResponse(path, media_type="application/octet-stream", filename=f"{stream_id}.pchy")
+
+
+@router.get(
+    "/{stream_id}/admission",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}},
+        **responses(404, 422),
+    },
+)
+async def get_admission(stream_id: StreamId, service: Service) -> Response:
+    """What a realtime stream shed, a line a run of frames; `polychrony replay --admission` follows it."""
+    path = find(service, stream_id).admission
+    if path is None:
+        raise Problem(404, "a lossless stream sheds nothing")
+    text = await asyncio.to_thread(path.read_bytes) if path.exists() else b""
+    return Response(text, media_type="application/jsonl")
 
 
 @router.delete("/{stream_id}", status_code=204, responses=responses(404, 422))

@@ -6,6 +6,7 @@ stream.py   one stream's life               registry.py  all of them
 """
 
 from service.streams.registry import Streams
-from service.streams.stream import Stream, StreamRequest
+from service.streams.request import StreamRequest
+from service.streams.stream import Stream
 
 __all__ = ["Stream", "StreamRequest", "Streams"]

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,9 +61,13 @@ class Feed:
         port: what its rows are.
         path: a file that is overwritten.
         capacity_bytes: how much is kept.
+        known: what :meth:`snapshot` said before a restart: the file's rows up to then are kept.
     """
 
-    def __init__(self, index: int, name: str, port: Port, path: Path, capacity_bytes: int) -> None:
+    def __init__(
+        self, index: int, name: str, port: Port, path: Path, capacity_bytes: int,
+        known: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
         self.index, self.name, self.port = index, name, port
         self.dtype = layout(port)
         self.head = Head()
@@ -70,7 +75,12 @@ class Feed:
         self.gaps: deque[GapMark] = deque(maxlen=_MAX_GAPS)
         self.gaps_so_far = 0
         self._capacity = max(1, capacity_bytes // self.dtype.itemsize)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        if known:
+            self._recall(known)
+            if not path.exists():  # a snapshot that came from elsewhere, without its rows
+                self.oldest = self.head.next_row
+        fresh = 0 if known else os.O_TRUNC
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | fresh, 0o600)
         self._closing = threading.Lock()
         self._open = True
 
@@ -78,15 +88,15 @@ class Feed:
         """Take in the next rows; from one thread only."""
         rows = result.rows[-self._capacity :]
         first, n = result.first_row + len(result.rows) - len(rows), len(rows)
-        for gap in result.gaps:
-            self.gaps.append(GapMark(self.gaps_so_far, result.first_row, gap.from_us, gap.to_us))
-            self.gaps_so_far += 1
         # Readers must see that rows are going before they are overwritten.
         self.oldest = max(self.oldest, first + n - self._capacity)
         at = first % self._capacity
         fits = min(n, self._capacity - at)
         self._write(rows[:fits], at)
         self._write(rows[fits:], 0)
+        for gap in result.gaps:
+            self.gaps.append(GapMark(self.gaps_so_far, result.first_row, gap.from_us, gap.to_us))
+            self.gaps_so_far += 1
         self.head = Head(first + n, result.watermark_us)
 
     def read(self, first: int, most: int) -> Rows:
@@ -106,6 +116,20 @@ class Feed:
         if first < self.oldest:
             raise Lagged(self.oldest)
         return np.frombuffer(data, self.dtype)
+
+    def snapshot(self) -> dict[str, Any]:
+        """What must be known to go on with the rows in the file."""
+        return {
+            "next_row": self.head.next_row, "watermark_us": self.head.watermark_us, "oldest": self.oldest,
+            "capacity": self._capacity, "gaps_so_far": self.gaps_so_far,
+            "gaps": [[gap.number, gap.row, gap.from_us, gap.to_us] for gap in self.gaps],
+        }  # fmt: skip
+
+    def _recall(self, known: dict[str, Any]) -> None:
+        self.head = Head(known["next_row"], known["watermark_us"])
+        self.oldest, self._capacity = known["oldest"], known["capacity"]
+        self.gaps_so_far = known["gaps_so_far"]
+        self.gaps.extend(GapMark(*gap) for gap in known["gaps"])
 
     def close(self) -> None:
         """Let go of the file."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from service import wire
-from service.wire import BadFrame, Frame
+from pipeline import wire
+from pipeline.wire import BadFrame, Frame
 
 MAX_T_US = 2**53 - 1
 BAD_FRAME, NO_STREAM, SEQUENCE_GAP, SUPERSEDED = 4400, 4404, 4409, 4410

@@ -1,30 +1,41 @@
-"""Accepted frames on disk, one after the other as they came; what a stream is rebuilt from."""
+"""Accepted frames on disk, one after the other as they came; what a stream is rebuilt from.
+
+The log is a folder of segments, each named by the number of its first frame. A snapshot begins a new one and makes
+those before it needless, so the log stays as small as what came since the last snapshot.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
-from service import wire
-from service.wire import BadFrame, Frame
+from pipeline import wire
+from pipeline.wire import BadFrame, Frame
+
+_NAME = re.compile(r"frames-(\d{20})\.log")
 
 
 class FrameLog:
-    """An append-only file of frames.
+    """An append-only row of frames.
 
     A write() is what makes a frame durable against the death of this process; fsync, against that of
     the machine.
 
     Args:
-        path: the file; made where it is not.
+        folder: of the segments; made where it is not.
         fsync: whether each append waits for the disk.
+        after: number of the last frame that a snapshot holds: segments up to it are not needed.
     """
 
-    def __init__(self, path: Path, fsync: bool) -> None:
-        self._path, self._fsync = path, fsync
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    def __init__(self, folder: Path, fsync: bool, after: int = 0) -> None:
+        self._folder, self._fsync = folder, fsync
+        folder.mkdir(parents=True, exist_ok=True)
+        self._forget(after)
+        segments = self._segments()
+        self._file = self._open(segments[-1][1] if segments else self._path(after + 1))
 
     def append(self, frames: list[bytes]) -> None:
         """Write frames; OSError where the disk does not take them, and then none of them is kept."""
@@ -39,35 +50,59 @@ class FrameLog:
             os.ftruncate(self._file, before)
             raise
 
+    def begin_after(self, number: int) -> None:
+        """A snapshot holds everything up to frame ``number``: begin a segment behind it, and drop what is before."""
+        os.close(self._file)
+        self._file = self._open(self._path(number + 1))
+        self._forget(number)
+
     def replay(self) -> Iterator[tuple[Frame, int]]:
         """The frames, each with its size; a last one that was cut off by a crash is removed.
 
         Raises:
             OSError: a frame that is not the last is damaged; nothing is removed.
         """
-        whole, end = 0, os.fstat(self._file).st_size
-        with self._path.open("rb") as file:
-            while head := file.read(wire.HEADER_BYTES):
-                size = _payload_size(head)
-                if len(head) < wire.HEADER_BYTES or whole + len(head) + size > end:
-                    break
-                payload = file.read(size)
-                try:
-                    frame = wire.parse(head + payload)
-                except BadFrame as problem:
-                    raise OSError(errno.EIO, f"its log is damaged at byte {whole}") from problem
-                yield frame, len(head) + len(payload)
-                whole += len(head) + len(payload)
-        if whole < end:
-            os.ftruncate(self._file, whole)
+        segments = [path for _, path in self._segments()]
+        for path in segments:
+            whole = yield from _frames(path)
+            if whole < path.stat().st_size:
+                if path != segments[-1]:
+                    raise OSError(errno.EIO, f"its log is damaged at byte {whole} of {path.name}")
+                os.truncate(path, whole)
 
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._file)
 
+    def _path(self, first: int) -> Path:
+        return self._folder / f"frames-{first:020d}.log"
 
-def _payload_size(head: bytes) -> int:
-    if len(head) < wire.HEADER_BYTES:
-        return 0
-    _, _, type_, code, _, _, count, _ = wire.HEADER.unpack(head)
-    return count * wire.AER64_BYTES if (type_, code) == (wire.EVENTS, wire.AER64) else count
+    @staticmethod
+    def _open(path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def _segments(self) -> list[tuple[int, Path]]:
+        found = [(match, path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+        return sorted((int(match[1]), path) for match, path in found)
+
+    def _forget(self, number: int) -> None:
+        for first, path in self._segments():
+            if first <= number:
+                path.unlink()
+
+
+def _frames(path: Path) -> Generator[tuple[Frame, int], None, int]:
+    """The frames of a file; returns where the last whole one ends."""
+    whole, end = 0, path.stat().st_size
+    with path.open("rb") as file:
+        while head := file.read(wire.HEADER_BYTES):
+            size = wire.payload_bytes(head) if len(head) == wire.HEADER_BYTES else 0
+            if len(head) < wire.HEADER_BYTES or whole + len(head) + size > end:
+                break
+            try:
+                frame = wire.parse(head + file.read(size))
+            except BadFrame as problem:
+                raise OSError(errno.EIO, f"its log is damaged at byte {whole} of {path.name}") from problem
+            whole += len(head) + size
+            yield frame, len(head) + size
+    return whole

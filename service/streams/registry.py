@@ -6,17 +6,23 @@ import asyncio
 import secrets
 import shutil
 import time
+from pathlib import Path
 
 import structlog
 
+from pipeline import wire
+from pipeline.checkpoint import CheckpointError
 from pipeline.errors import UserError
-from service import wire
 from service.settings import Settings
+from service.streams import snapshots
+from service.streams.fetching import Fetcher
 from service.streams.gate import Admitted
-from service.streams.stream import State, Stream, StreamRequest, read_request
+from service.streams.lifecycle import OVER, State
+from service.streams.request import StreamRequest, read_request
+from service.streams.snapshots import Snapshot, Snapshots
+from service.streams.stream import Stream
 
 _log = structlog.get_logger("streams")
-_OVER = {State.ENDED, State.FAILED}
 
 
 class TooManyStreams(Exception):
@@ -29,45 +35,88 @@ class Streams:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._streams: dict[str, Stream] = {}
+        self._fetchers: dict[str, Fetcher] = {}
+        self._keys: dict[str, str] = {}
         self._over_since: dict[str, float] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._key = b""
+        self.not_restored: dict[str, str] = {}
+        """Streams on disk that could not be gone on with, and why."""
 
     def open(self) -> None:
         """Go on with the streams that a crash or restart left, and start watching."""
         folder = self._settings.streams_dir
         folder.mkdir(parents=True, exist_ok=True)
+        self._key = snapshots.key_of(self._settings.data_dir)
         for path in sorted(folder.iterdir()):
-            self._restore(path.name)
+            self._restore(path)
         self._watch = asyncio.create_task(self._watch_forever())
 
     async def close(self) -> None:
-        """Stop all threads; what is on disk stays."""
+        """Stop all threads and sources; what is on disk stays."""
         if self._watch:
             self._watch.cancel()
-        for stream in self._streams.values():
-            await asyncio.to_thread(stream.close)
+        await asyncio.gather(*(fetcher.close() for fetcher in self._fetchers.values()))
+        await asyncio.gather(*(asyncio.to_thread(stream.close) for stream in self._streams.values()))
 
     async def make_room(self) -> None:
         """Forget the stream that has been over for longest, where there are as many as there may be."""
         if len(self._streams) >= self._settings.max_streams:
-            over = [stream for stream in self._streams.values() if stream.state in _OVER]
+            over = [stream for stream in self._streams.values() if stream.state in OVER]
             if over:
                 await self.delete(min(over, key=lambda stream: stream.created_s).id)
 
-    def create(self, request: StreamRequest) -> Stream:
-        """A new stream.
+    def with_key(self, key: str) -> Stream | None:
+        """The stream that was made with this idempotency key, where it still is."""
+        return self._streams.get(self._keys.get(key, ""))
+
+    def create(
+        self, request: StreamRequest, snapshot: Snapshot | None = None, key: str | None = None
+    ) -> Stream:
+        """A new stream, which goes on from a snapshot where there is one.
+
+        Args:
+            request: what it shall be.
+            snapshot: where it goes on from.
+            key: its idempotency key: it names the stream for as long as that is kept.
 
         Raises:
             SpecError: its pipeline cannot be used.
+            CheckpointError: the snapshot does not fit.
             TooManyStreams: there are as many as there may be.
         """
         if len(self._streams) >= self._settings.max_streams:
             raise TooManyStreams(f"{self._settings.max_streams} streams are kept already: delete one")
         id_ = secrets.token_hex(8)
-        stream = self._made(id_, request)
+        folder = self._settings.streams_dir / id_
+        try:
+            stream = Stream(id_, request.resolved(), self._settings, folder, self._key, snapshot)
+            if snapshot:  # so that a restart finds what came from elsewhere
+                Snapshots(folder, self._key).write(snapshot)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        self._streams[id_] = stream
+        if key is not None:
+            (folder / "key").write_text(key)
+            self._keys[key] = id_
         stream.start(restore=False)
         _log.info("stream created", id=id_, policy=request.policy)
         return stream
+
+    def read_snapshot(self, source: Path | bytes) -> Snapshot:
+        """A snapshot that this service wrote.
+
+        Raises:
+            CheckpointError: it is none.
+        """
+        return snapshots.read(source, self._key)
+
+    def fetch(self, stream: Stream, fetcher: Fetcher) -> None:
+        """Feed a stream from a source of the service's own."""
+        self._fetchers[stream.id] = fetcher
+        stream.fetching = fetcher.describe
+        fetcher.feed(stream)
 
     def get(self, id_: str) -> Stream | None:
         """The stream of this name."""
@@ -83,12 +132,15 @@ class Streams:
         """Remove a stream and what it kept; whether there was one."""
         stream = self._streams.pop(id_, None)
         self._over_since.pop(id_, None)
+        self._keys = {key: name for key, name in self._keys.items() if name != id_}
         if stream is None:
             return False
+        if fetcher := self._fetchers.pop(id_, None):
+            await fetcher.close()
         stream.deleted = True  # before its rows go, or subscribers would read what is no more
         stream.announce()
         await asyncio.to_thread(stream.close)
-        stream.delete()
+        await asyncio.to_thread(stream.delete_files)
         _log.info("stream deleted", id=id_)
         return True
 
@@ -103,48 +155,55 @@ class Streams:
         """Every stream."""
         return list(self._streams.values())
 
-    def _made(self, id_: str, request: StreamRequest) -> Stream:
-        folder = self._settings.streams_dir / id_
-        try:
-            stream = Stream(id_, request, self._settings, folder, asyncio.get_running_loop())
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        self._streams[id_] = stream
-        return stream
+    def users_of(self, model: str) -> list[str]:
+        """Names of the streams that are not over and use a model."""
+        return [stream.id for stream in self._streams.values()
+                if stream.state not in OVER and model in stream.model_names]  # fmt: skip
 
-    def _restore(self, id_: str) -> None:
-        folder = self._settings.streams_dir / id_
+    def _restore(self, folder: Path) -> None:
         try:
-            request = read_request(folder)
+            request, created_s = read_request(folder)
             if request.policy != "lossless":
                 shutil.rmtree(folder, ignore_errors=True)  # resumes over a broken connection only
                 return
-            self._made(id_, request).start(restore=True)
-        except (UserError, OSError, ValueError) as problem:
-            _log.error("stream not restored", id=id_, problem=str(problem))
+            snapshot = Snapshots(folder, self._key).newest()
+            stream = Stream(folder.name, request, self._settings, folder, self._key, snapshot, created_s)
+        except (UserError, CheckpointError, OSError, ValueError, KeyError) as problem:
+            self.not_restored[folder.name] = str(problem)
+            _log.error("stream not restored", id=folder.name, problem=str(problem))
+            return
+        self._streams[folder.name] = stream
+        if (folder / "key").is_file():
+            self._keys[(folder / "key").read_text()] = folder.name
+        stream.start(restore=True)
+        if request.source is not None:
+            self.fetch(stream, Fetcher(request, self._settings))
 
     async def _watch_forever(self) -> None:
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(min(0.5, self._settings.keep_ended_s))
             now = time.monotonic()
             for stream in list(self._streams.values()):
                 if stream.sender is not None:
                     stream.last_seen_s = now
                 elif stream.restored.is_set() and not stream.gate.ended:
                     self._end_if_idle(stream, now)
-                if stream.state in _OVER:
+                if stream.state in OVER:
                     since = self._over_since.setdefault(stream.id, now)
                     if now - since > self._settings.keep_ended_s:
                         await self.delete(stream.id)
 
     def _end_if_idle(self, stream: Stream, now: float) -> None:
         """A stream without sender ends as if ``end`` had come."""
-        if now - stream.last_seen_s <= stream.request.idle_timeout_s or stream.state in _OVER:
-            return
-        # Not a number of the client's: a frame that it has still to send must not pass for this one.
-        raw = wire.build(wire.END, 0, stream.gate.accepted, 0, 0)
-        frame = wire.parse(raw)
-        stream.gate.take(frame, 0)
-        stream.push(Admitted(frame, raw, now))
-        _log.info("stream ended: no sender", id=stream.id)
+        if now - stream.last_seen_s > stream.request.idle_timeout_s and stream.state not in OVER:
+            end_by_itself(stream)
+            _log.info("stream ended: no sender", id=stream.id)
+
+
+def end_by_itself(stream: Stream) -> None:
+    """End a stream as if ``end`` had come."""
+    # Not a number of the client's: a frame that it has still to send must not pass for this one.
+    raw = wire.build(wire.END, 0, stream.gate.accepted, 0, 0)
+    frame = wire.parse(raw)
+    stream.gate.take(frame, 0)
+    stream.push(Admitted(frame, raw, time.monotonic()))

@@ -6,30 +6,29 @@ limit that the gate enforces: `received` moves on when the runner takes frames, 
 
 from __future__ import annotations
 
-import json
+import errno
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
-import numpy as np
-
-from kernels import decode
-from kernels.decode import Decoder, Triggers
-from kernels.events import unpack_aer64
+from pipeline import wire
 from pipeline.clock import LateEvent
-from pipeline.engine import Engine, Result
-from pipeline.packets import Events
-from service import wire
+from pipeline.engine import Result
+from pipeline.intake import Intake
+from pipeline.wire import Frame
+from service.streams.admission import AdmissionLog
 from service.streams.feed import Feed
-from service.streams.gate import MAX_T_US, Admitted
+from service.streams.gate import Admitted
 from service.streams.log import FrameLog
-from service.wire import Frame
+from service.streams.rates import Rates
+from service.streams.recording import Recorder
 
-_SURELY_IN_TIME = 2**52
-_WORD_BYTES = {wire.EVT2: 4, wire.EVT3: 2}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_RETRY_S = 0.5
 
 
 @dataclass
@@ -39,42 +38,58 @@ class Progress:
     received: int = 0
     received_bytes: int = 0
     durable: int = 0
-    frames: int = 0
     lag_us: int = 0
-    shed_frames: int = 0
-    shed_events: int = 0
-    labels_learned: int = 0
-    labels_unused: int = 0
-    beyond_time: int = 0
-    """Events of camera bytes whose time is beyond what the protocol allows."""
+    snapshots: int = 0
+    trouble: str | None = None
+    """What holds the stream up; it goes on by itself."""
     finished: bool = False
     failure: tuple[str, str] | None = None
     """(code, detail) of what ended the stream before its end."""
     digests: dict[str, str] = field(default_factory=dict[str, str])
 
 
+@dataclass
+class Shelf:
+    """Where a runner keeps what must outlive it; each None where the stream does not ask for it.
+
+    Attributes:
+        log: frames of a lossless stream.
+        snapshot: writes the state after frame (number), and returns how large it was.
+        snapshot_bytes: so many bytes of frames are logged between two snapshots.
+        recorder: all frames, for whoever downloads them.
+        admission: what a realtime stream decided.
+    """
+
+    log: FrameLog | None = None
+    snapshot: Callable[[], None] | None = None
+    snapshot_bytes: int = 2**63
+    recorder: Recorder | None = None
+    admission: AdmissionLog | None = None
+
+
 class Runner:
     """Runs one stream.
 
     Args:
-        engine: freshly built.
+        intake: fresh, or restored.
         feeds: one per output.
         notify: called from the thread after every step.
-        log: where frames are made durable; None for ``realtime``.
+        shelf: see there.
         max_latency_s: frames that waited longer are shed; None for ``lossless``.
-        admission: file of what was shed, for ``realtime``.
     """
 
     def __init__(
-        self, engine: Engine, feeds: dict[str, Feed], notify: Callable[[], None],
-        log: FrameLog | None, max_latency_s: float | None, admission: Path,
+        self, intake: Intake, feeds: dict[str, Feed], notify: Callable[[], None], shelf: Shelf,
+        max_latency_s: float | None,
     ) -> None:  # fmt: skip
-        self.engine, self.progress = engine, Progress()
-        self._feeds, self._notify, self._log = feeds, notify, log
-        self._max_latency_s, self._admission = max_latency_s, admission
-        self._decoder: Decoder | None = None
-        self._shedding = False
+        self.intake, self.progress, self.rates = intake, Progress(), Rates()
+        self._feeds, self._notify, self._shelf = feeds, notify, shelf
+        self._max_latency_s = max_latency_s
+        self._since_snapshot = 0
+        self._handled = True
+        """Whether every frame that was received has been worked off, too."""
         self._waiting: deque[Admitted] = deque()
+        self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
         self._may_go_on: Callable[[], bool] = lambda: True
@@ -90,11 +105,27 @@ class Runner:
         """Whether the thread was told to end."""
         return self._stopping
 
+    @property
+    def waiting(self) -> int:
+        """Frames that were handed over and not taken yet."""
+        return len(self._waiting)
+
     def put(self, admitted: Admitted) -> None:
         """Hand over a frame; never blocks."""
         with self._wake:
             self._waiting.append(admitted)
             self._wake.notify()
+
+    def between_frames(self, work: Callable[[], object]) -> Future[object]:
+        """Have the thread do something between two frames."""
+        done: Future[object] = Future()
+        with self._wake:
+            if self._stopping or not self._thread.is_alive():
+                done.set_exception(RuntimeError("the stream is closed"))
+            else:
+                self._asked.append((work, done))
+                self._wake.notify()
+        return done
 
     def wait_for(self, may_go_on: Callable[[], bool]) -> None:
         """Before each frame, wait until ``may_go_on``; see :meth:`poke`."""
@@ -119,12 +150,10 @@ class Runner:
         """Run a frame of the log."""
         self.progress.received = self.progress.durable = frame.number
         self.progress.received_bytes += size
+        self._since_snapshot += size
+        if self._shelf.recorder:
+            self._shelf.recorder.append([bytes(frame.payload.obj)])  # pyright: ignore[reportArgumentType]
         self._handle(frame)
-
-    @property
-    def ignored(self) -> dict[str, int]:
-        """Words of camera bytes that were no events."""
-        return self._decoder.ignored if self._decoder else {}
 
     def _run(self) -> None:
         try:
@@ -133,6 +162,7 @@ class Runner:
                 self._notify()
             while (batch := self._take()) is not None:
                 self._step(batch)
+            self._keep_for_the_next_start()
         except LateEvent as problem:
             self._fail("late_event", str(problem))
         except OSError as problem:
@@ -140,6 +170,8 @@ class Runner:
         except Exception as problem:
             self._fail("internal", f"a fault of the service: {type(problem).__name__}")
             raise
+        finally:
+            self._refuse_all()
 
     def _fail(self, code: str, detail: str) -> None:
         self.progress.failure = (code, detail)
@@ -148,31 +180,85 @@ class Runner:
     def _take(self) -> list[Admitted] | None:
         """All frames that wait, or None when it is time to stop."""
         with self._wake:
-            while not self._stopping and not self._waiting:
+            while not self._stopping and not self._waiting and not self._asked:
                 self._wake.wait()
             if self._stopping:
                 return None
-            batch = list(self._waiting)
+            batch, asked = list(self._waiting), list(self._asked)
             self._waiting.clear()
-            return batch
+            self._asked.clear()
+        for work, done in asked:
+            _answer(work, done)
+        return batch
 
     def _step(self, batch: list[Admitted]) -> None:
-        progress = self.progress
-        if self._log:
-            self._log.append([one.raw for one in batch])
+        if not batch:
+            return
+        progress, shelf = self.progress, self._shelf
+        raw = [one.raw for one in batch]
+        if shelf.log:
+            if not self._until_there_is_room(partial(shelf.log.append, raw)):
+                return
             progress.durable = batch[-1].frame.number
+        if shelf.recorder and not self._until_there_is_room(partial(shelf.recorder.append, raw)):
+            return
+        size = sum(len(one.raw) for one in batch)
+        self._handled = False
         progress.received = batch[-1].frame.number
-        progress.received_bytes += sum(len(one.raw) for one in batch)
+        progress.received_bytes += size
+        self._since_snapshot += size
         self._notify()
         for one in batch:
             if not self._hold():
                 return
             if self._too_old(one):
-                self._shed(one.frame)
+                events = self.intake.shed(one.frame)
+                if shelf.admission:
+                    shelf.admission.shed(one.frame.number, events)
             else:
                 self._handle(one.frame)
-            progress.lag_us = round((time.monotonic() - one.at_s) * 1e6)
+            now = time.monotonic()
+            progress.lag_us = round((now - one.at_s) * 1e6)
+            self.rates.count(now, self.intake.engine.events, len(one.raw))
             self._notify()
+        self._handled = True
+        if self._since_snapshot >= shelf.snapshot_bytes:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write a snapshot, and begin the log anew behind it; between two frames."""
+        shelf = self._shelf
+        if shelf.snapshot and shelf.log and not self.intake.ended:
+            try:
+                shelf.snapshot()
+            except OSError as problem:
+                if problem.errno not in _FULL:
+                    raise
+                return  # the log goes on to hold everything
+            shelf.log.begin_after(self.progress.received)
+            self._since_snapshot = 0
+            self.progress.snapshots += 1
+
+    def _keep_for_the_next_start(self) -> None:
+        if self._since_snapshot and self._handled:
+            self.keep()
+
+    def _until_there_is_room(self, write: Callable[[], None]) -> bool:
+        """Do it as soon as the disk has room; False when it is time to stop."""
+        while True:
+            try:
+                write()
+            except OSError as problem:
+                if problem.errno not in _FULL:
+                    raise
+                self.progress.trouble = f"the disk is full: {problem.strerror}"
+                self._notify()
+            else:
+                self.progress.trouble = None
+                return True
+            with self._wake:
+                if self._stopping or self._wake.wait_for(lambda: self._stopping, _RETRY_S):
+                    return False
 
     def _hold(self) -> bool:
         """Wait for the reader that asked for it; False when it is time to stop."""
@@ -185,82 +271,30 @@ class Runner:
         sheddable = one.frame.type == wire.EVENTS and self._max_latency_s is not None
         return sheddable and time.monotonic() - one.at_s > (self._max_latency_s or 0)
 
-    def _shed(self, frame: Frame) -> None:
-        """Drop an events frame, count it, and write down that it was dropped."""
-        events = self._decode(frame)  # camera bytes carry state that later frames need
-        self.progress.frames += 1
-        self.progress.shed_frames += 1
-        self.progress.shed_events += len(events[0])
-        self._shedding = True
-        with self._admission.open("a") as file:
-            file.write(json.dumps({"seq": frame.number, "decision": "shed", "events": len(events[0])}) + "\n")
-
     def _handle(self, frame: Frame) -> None:
-        self.progress.frames += 1
-        if frame.type == wire.EVENTS:
-            events = self._decode(frame)
-            if self._shedding and len(events[0]):
-                self._after_shedding(frame, int(events[0][0]))
-            self._publish(self.engine.feed(events))
-            if frame.code != wire.AER64 and self._decoder is not None:
-                self._publish(self.engine.triggers(self._decoder.triggers))
-        elif frame.type == wire.EDGES:
-            self._publish(self.engine.triggers(_edges(frame)))
-        elif frame.type == wire.HEARTBEAT:
-            self._publish(self.engine.heartbeat(frame.t_us))
-        elif frame.type == wire.GAP:
-            if self._decoder:
-                self._decoder.rest = b""  # half a word of what was lost belongs to nothing
-            self._publish(self.engine.gap(frame.t_us))
-        elif frame.type == wire.LABEL:
-            self._label(frame)
-        elif frame.type == wire.END:
-            self._end(frame)
-
-    def _label(self, frame: Frame) -> None:
-        document = json.loads(bytes(frame.payload))  # the gate has checked it
-        self.engine.label(document["output"], document["label"], document["from_us"], document["to_us"])
-        self.progress.labels_learned = self.engine.labels_learned
-        self.progress.labels_unused = self.engine.labels_unused
-
-    def _after_shedding(self, frame: Frame, t_us: int) -> None:
-        """What follows shed frames follows a gap."""
-        self._shedding = False
-        with self._admission.open("a") as file:
-            file.write(json.dumps({"seq": frame.number, "decision": "gap", "t_us": t_us}) + "\n")
-        self._publish(self.engine.gap(t_us))
-
-    def _end(self, frame: Frame) -> None:
-        newest = self.engine.clock.running_max_us
-        if newest is None or frame.t_us > newest:
-            self._publish(self.engine.heartbeat(frame.t_us))
-        self._publish(self.engine.end())
-        self.progress.digests = self.engine.digests()
-        self.progress.finished = True
-        self._notify()
-
-    def _decode(self, frame: Frame) -> Events:
-        if frame.code == wire.AER64:
-            # A copy: payloads start 32 bytes into bytes objects, which are read-only.
-            return unpack_aer64(np.frombuffer(frame.payload, "<u8").astype(np.uint64), frame.t_us)
-        if self._decoder is None:
-            self._decoder = Decoder(_WORD_BYTES[frame.code])
-        t, x, y, p = decode.decode(self._decoder, frame.payload, frame.t_us)
-        if frame.t_us > _SURELY_IN_TIME and len(t) and int(t.max()) > MAX_T_US:
-            kept = t <= MAX_T_US
-            self.progress.beyond_time += len(t) - int(np.count_nonzero(kept))
-            return t[kept], x[kept], y[kept], p[kept]
-        return t, x, y, p
+        self._publish(self.intake.take(frame))
+        if frame.type == wire.END:
+            self.progress.digests = self.intake.engine.digests()
+            if self._shelf.admission:
+                self._shelf.admission.close()
+            self.progress.finished = True
+            self._notify()
 
     def _publish(self, results: list[Result]) -> None:
         for result in results:
-            self._feeds[result.output].publish(result)
+            self._until_there_is_room(partial(self._feeds[result.output].publish, result))
+
+    def _refuse_all(self) -> None:
+        """Nobody will answer any more."""
+        with self._wake:
+            asked = list(self._asked)
+            self._asked.clear()
+        for _, done in asked:
+            done.set_exception(RuntimeError("the stream is closed"))
 
 
-def _edges(frame: Frame) -> Triggers:
-    """Rows u32 us since the frame's time, u16 channel, u16 level as triggers."""
-    rows = np.frombuffer(frame.payload, [("t", "<u4"), ("channel", "<u2"), ("level", "<u2")])
-    edges = np.empty((len(rows), 3), np.int64)
-    edges[:, 0] = frame.t_us + rows["t"].astype(np.int64)
-    edges[:, 1], edges[:, 2] = rows["channel"], rows["level"]
-    return edges
+def _answer(work: Callable[[], object], done: Future[object]) -> None:
+    try:
+        done.set_result(work())
+    except Exception as problem:
+        done.set_exception(problem)

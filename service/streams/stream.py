@@ -1,66 +1,33 @@
-"""One stream: what was asked for, its state, and the connections that feed and read it."""
+"""One stream: what was asked for, its life, and the connections that feed and read it."""
 
 from __future__ import annotations
 
 import asyncio
-import enum
-import json
+import contextlib
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from pipeline.checkpoint import CheckpointError
 from pipeline.clock import Clock
 from pipeline.engine import Engine
 from pipeline.graph import Graph
-from pipeline.spec import PipelineSpec, Sensor, preset, validate
+from pipeline.intake import Intake
 from service.settings import Settings
+from service.streams.admission import AdmissionLog
 from service.streams.feed import Feed
 from service.streams.gate import Admitted, Gate
+from service.streams.lifecycle import Lifecycle, State
 from service.streams.log import FrameLog
-from service.streams.runner import Runner
-
-
-class StreamRequest(BaseModel):
-    """``POST /v1/streams``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pipeline: str | dict[str, Any] = Field(description="name of a preset, or a pipeline")
-    sensor: Sensor | None = Field(default=None, description="the source's pixel grid")
-    policy: Literal["lossless", "realtime"] = Field(default="lossless", description="who waits for whom")
-    max_latency_ms: float = Field(
-        default=100, gt=0, le=60_000, description="realtime: frames that waited longer are shed, ms"
-    )
-    reorder_us: int = Field(default=0, ge=0, lt=10_000_000, description="how late an event may come, us")
-    late: Literal["drop", "error"] = Field(default="drop", description="what a later one does")
-    idle_timeout_s: float = Field(
-        default=60, gt=0, le=86_400, description="a stream without sender ends after this, s"
-    )
-    epoch_ns: int = Field(default=0, ge=0, le=2**63 - 1, description="ns since 1970 at stream time 0")
-
-    def spec(self) -> PipelineSpec:
-        """The pipeline.
-
-        Raises:
-            SpecError: it cannot be used.
-        """
-        return preset(self.pipeline) if isinstance(self.pipeline, str) else validate(self.pipeline)
-
-
-class State(enum.StrEnum):
-    """created -> open -> draining -> ended; failed from anywhere."""
-
-    CREATED = "created"
-    OPEN = "open"
-    DRAINING = "draining"
-    ENDED = "ended"
-    FAILED = "failed"
+from service.streams.recording import Recorder
+from service.streams.request import StreamRequest, write_request
+from service.streams.runner import Runner, Shelf
+from service.streams.snapshots import Snapshot, Snapshots
 
 
 @dataclass
@@ -75,49 +42,58 @@ class Stream:
 
     Args:
         id_: its name.
-        request: what was asked for.
+        request: what was asked for, with its pipeline in full.
         settings: of the service.
         folder: its own, made where it is not.
-        loop: the event loop.
+        key: to sign snapshots with.
+        snapshot: where it goes on from; None for the beginning.
+        created_s: when it was made, s since 1970; now where None.
 
     Raises:
         SpecError: the pipeline cannot be used.
+        CheckpointError: the snapshot is of another pipeline, or of models that have changed.
     """
 
     def __init__(
-        self, id_: str, request: StreamRequest, settings: Settings, folder: Path,
-        loop: asyncio.AbstractEventLoop,
+        self, id_: str, request: StreamRequest, settings: Settings, folder: Path, key: bytes,
+        snapshot: Snapshot | None = None, created_s: float | None = None,
     ) -> None:  # fmt: skip
-        self.id, self.request, self.created_s = id_, request, time.time()
-        self._settings, self._folder, self._loop = settings, folder, loop
+        self.id, self.request, self.created_s = id_, request, created_s or time.time()
+        self._settings, self._folder, self._loop = settings, folder, asyncio.get_running_loop()
         self._graph = Graph(request.spec(), request.sensor)
+        if snapshot and snapshot.card["fingerprint"] != self._graph.fingerprint:
+            raise CheckpointError("its pipeline, its sensor or one of its models is another than it was")
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "request.json").write_text(request.model_dump_json())
-        self.feeds = {
-            name: Feed(i, name, port, folder / f"rows-{i}", settings.retention_bytes)
-            for i, (name, port) in enumerate(self._graph.outputs.items())
-        }
-        lossless = request.policy == "lossless"
-        self._log = FrameLog(folder / "frames.log", settings.fsync) if lossless else None
-        clock = Clock(request.reorder_us, late_is_error=request.late == "error")
+        write_request(folder, request, self.created_s)
+        self.feeds = self._make_feeds(snapshot)
+        self._snapshots = Snapshots(folder, key)
+        intake = Intake(Engine(self._graph, Clock(request.reorder_us, late_is_error=request.late == "error")))
+        self._shelf = self._make_shelf(snapshot.number if snapshot else 0)
         self._runner = Runner(
-            Engine(self._graph, clock), self.feeds, self._from_thread, self._log,
-            None if lossless else request.max_latency_ms * 1e-3, folder / "admission.jsonl",
+            intake, self.feeds, self._from_thread, self._shelf,
+            request.max_latency_ms * 1e-3 if request.policy == "realtime" else None,
         )  # fmt: skip
         self.gate = Gate(settings.max_frame_bytes, settings.window_bytes + settings.max_frame_bytes)
+        if snapshot:
+            self._recall(snapshot)
+        elif self._shelf.recorder:
+            self._shelf.recorder.cut_back(self._shelf.recorder.start)
+        self.life = Lifecycle()
         self.restored = asyncio.Event()
         self.deleted = False
-        self.subscribers = 0
+        self.subscribers = self.lagged_rows = self.cut_subscribers = 0
         self.waiter: Waiter | None = None
         self.sender: object | None = None
+        self.fetching: Callable[[], dict[str, Any]] | None = None
+        """What the source that feeds it says of itself, where the service fetches events."""
         self.last_seen_s = time.monotonic()
         self._changed = asyncio.Event()
         self._announced = threading.Event()
 
     def start(self, restore: bool) -> None:
         """Begin; ``restore`` replays the log first."""
-        if restore and self._log is not None:
-            self._runner.start(partial(self._replay, self._log))
+        if restore and self._shelf.log is not None:
+            self._runner.start(partial(self._replay, self._shelf.log))
         else:
             self.restored.set()
             self._runner.start()
@@ -125,19 +101,26 @@ class Stream:
     @property
     def state(self) -> State:
         """Where it is in its life."""
-        progress = self._runner.progress
-        if progress.failure:
-            return State.FAILED
-        if progress.finished:
-            return State.ENDED
-        if self.gate.ended:
-            return State.DRAINING
-        return State.OPEN if self.gate.accepted or self.sender else State.CREATED
+        progress, life = self._runner.progress, self.life
+        if progress.failure and not life.over:
+            life.go(State.FAILED)
+        if life.state is State.CREATED and (self.gate.accepted or self.sender):
+            life.go(State.OPEN)
+        if self.gate.ended and life.state in {State.CREATED, State.OPEN}:
+            life.go(State.DRAINING)
+        if progress.finished and life.state is State.DRAINING:
+            life.go(State.ENDED)
+        return life.state
 
     @property
     def failure(self) -> tuple[str, str] | None:
         """(code, detail) of what ended it before its end."""
         return self._runner.progress.failure
+
+    @property
+    def trouble(self) -> str | None:
+        """What holds it up, such as a full disk; it goes on by itself."""
+        return self._runner.progress.trouble
 
     @property
     def changed(self) -> asyncio.Event:
@@ -152,24 +135,68 @@ class Stream:
         self.gate.limit = max(self.gate.limit, received + room)
         return self.gate.limit
 
+    @property
+    def newest_us(self) -> int | None:
+        """The newest time that was seen."""
+        return self._runner.intake.engine.clock.running_max_us
+
+    @property
+    def recording(self) -> Path | None:
+        """All its frames, where they are kept."""
+        return self._shelf.recorder.path if self._shelf.recorder else None
+
+    @property
+    def admission(self) -> Path | None:
+        """What a realtime stream shed."""
+        return self._shelf.admission.path if self._shelf.admission else None
+
+    @property
+    def model_names(self) -> frozenset[str]:
+        """The models that it uses."""
+        names = (getattr(config, "model", None) for config in self._graph.spec.stages)
+        return frozenset(str(name).partition("@")[0] for name in names if name)
+
     def ack(self) -> dict[str, Any]:
         """What an ``ack`` says."""
         progress = self._runner.progress
         # A realtime frame that was received is as safe as it will ever be: nobody need keep it.
-        durable = progress.durable if self._log else progress.received
+        durable = progress.durable if self._shelf.log else progress.received
         return {"type": "ack", "received": progress.received, "durable": durable, "limit": self.limit}
 
     def final(self) -> dict[str, Any]:
         """What ``end`` says, once all results exist."""
         return {
             "type": "end",
-            "rows": dict(self._runner.engine.rows),
+            "rows": dict(self._runner.intake.engine.rows),
             "digests": self._runner.progress.digests,
         }
 
     def push(self, admitted: Admitted) -> None:
         """Hand an admitted frame to the runner."""
         self._runner.put(admitted)
+
+    def fail(self, code: str, detail: str) -> None:
+        """It cannot go on, for a reason that lies outside its frames."""
+        self._runner.progress.failure = (code, detail)
+        self.announce()
+
+    async def snapshot(self) -> bytes:
+        """Its state after the frames that were worked off, as a signed .zip.
+
+        Raises:
+            RuntimeError: it is over.
+        """
+        if self.state in {State.ENDED, State.FAILED}:
+            raise RuntimeError(f"the stream is {self.state}")
+        await self.restored.wait()
+        path = self._folder / f".asked-{time.monotonic_ns()}.zip"
+        try:
+            await asyncio.wrap_future(
+                self._runner.between_frames(lambda: self._snapshots.write_to(path, self._take()))
+            )
+            return await asyncio.to_thread(path.read_bytes)
+        finally:
+            path.unlink(missing_ok=True)
 
     def wait_for_reader(self, waiter: Waiter | None) -> None:
         """Hold the sender back for this reader, or for none."""
@@ -180,11 +207,8 @@ class Stream:
         """The reader that is waited for has read on."""
         self._runner.poke()
 
-    def delete(self) -> None:
-        """Stop, tell everyone, and remove what is on disk."""
-        self.close()
-        self.deleted = True
-        self.announce()
+    def delete_files(self) -> None:
+        """Remove what is on disk."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
@@ -192,9 +216,12 @@ class Stream:
         self._runner.stop()
         for feed in self.feeds.values():
             feed.close()
-        if self._log:
-            self._log.close()
-            self._log = None
+        if self._shelf.recorder:
+            self._shelf.recorder.close()
+            self._shelf.recorder = None
+        if self._shelf.log:
+            self._shelf.log.close()
+            self._shelf.log = None
 
     def announce(self) -> None:
         """Wake everyone who waits for a change."""
@@ -205,28 +232,33 @@ class Stream:
     def describe(self) -> dict[str, Any]:
         """``GET /v1/streams/{id}``."""
         return {
-            "id": self.id, "state": self.state, "policy": self.request.policy,
+            "id": self.id, "state": self.state, "policy": self.request.policy, "created_s": self.created_s,
             "sensor": {"width": self._graph.sensor.width, "height": self._graph.sensor.height},
             "outputs": list(self.feeds), "epoch_ns": self.request.epoch_ns,
             "ingest_url": f"/v1/streams/{self.id}/ingest", "results_url": f"/v1/streams/{self.id}/results",
+            "source": self.fetching() if self.fetching else None,
         }  # fmt: skip
 
     def stats(self) -> dict[str, Any]:
         """``GET /v1/streams/{id}/stats``."""
-        progress, engine = self._runner.progress, self._runner.engine
-        finished = progress.finished
-        ignored = {f"ignored_{key}": n for key, n in self._runner.ignored.items()}
+        progress, intake = self._runner.progress, self._runner.intake
+        engine = intake.engine
+        ignored = {f"ignored_{key}": n for key, n in intake.ignored.items()}
         return {
-            "state": self.state, "events": engine.events, "frames": progress.frames,
+            "state": self.state, "events": engine.events, "frames": intake.frames,
             "watermark_us": self._watermark_us(), "lag_us": progress.lag_us,
-            "rows": dict(engine.rows), "digests": progress.digests if finished else {},
-            "dropped": {**engine.dropped, "shed": progress.shed_events},
+            "waiting_frames": self._runner.waiting, "rates": self._runner.rates.look(engine.events),
+            "rows": dict(engine.rows), "digests": progress.digests if progress.finished else {},
+            "dropped": {**engine.dropped, "shed": intake.shed_events},
             "repaired": {
-                "duplicate_frames": self.gate.duplicates, "labels_unused": progress.labels_unused,
-                "beyond_time": progress.beyond_time, **ignored
+                "duplicate_frames": self.gate.duplicates, "labels_unused": engine.labels_unused,
+                "beyond_time": intake.beyond_time, **ignored,
             },
-            "labels_learned": progress.labels_learned, "costs": engine.graph.activity(),
-            "subscribers": self.subscribers,
+            "labels_learned": engine.labels_learned, "costs": self._graph.activity(),
+            "subscribers": self.subscribers, "lagged_rows": self.lagged_rows,
+            "cut_subscribers": self.cut_subscribers, "snapshots": progress.snapshots,
+            "recording": self._recording(), "source": self.fetching() if self.fetching else None,
+            "trouble": progress.trouble,
             "failure": progress.failure and {"code": progress.failure[0], "detail": progress.failure[1]},
         }  # fmt: skip
 
@@ -234,9 +266,58 @@ class Stream:
         """What subscribers are told first."""
         return {"type": "hello", "outputs": [_describe(self.feeds[name]) for name in names]}
 
+    def _recording(self) -> dict[str, int] | None:
+        recorder = self._shelf.recorder
+        return {"bytes": recorder.size, "left_out_frames": recorder.left_out} if recorder else None
+
     def _watermark_us(self) -> int | None:
-        newest = self._runner.engine.clock.running_max_us
-        return None if newest is None else newest - self.request.reorder_us
+        return None if self.newest_us is None else self.newest_us - self.request.reorder_us
+
+    def _make_feeds(self, snapshot: Snapshot | None) -> dict[str, Feed]:
+        known: dict[str, Any] = snapshot.card["feeds"] if snapshot else {}
+        return {
+            name: Feed(
+                i, name, port, self._folder / f"rows-{i}", self._settings.retention_bytes, known.get(name)
+            )
+            for i, (name, port) in enumerate(self._graph.outputs.items())
+        }
+
+    def _make_shelf(self, after: int) -> Shelf:
+        settings, request, shelf = self._settings, self.request, Shelf()
+        if request.policy == "lossless":
+            shelf.log = FrameLog(self._folder, settings.fsync, after)
+            shelf.snapshot, shelf.snapshot_bytes = self._keep, settings.snapshot_bytes
+        else:
+            shelf.admission = AdmissionLog(self._folder / "admission.jsonl")
+        if request.record:
+            about = {**request.model_dump(mode="json", exclude={"source"}),
+                     "sensor": self._graph.sensor.model_dump()}  # fmt: skip
+            shelf.recorder = Recorder(self._folder / "recording.pchy", about, settings.max_recording_bytes)
+        return shelf
+
+    def _take(self) -> Snapshot:
+        """Its state; in the runner's thread, between two frames."""
+        progress, recorder = self._runner.progress, self._shelf.recorder
+        card: dict[str, Any] = {
+            "request": self.request.model_dump(mode="json", exclude={"source"}),
+            "fingerprint": self._graph.fingerprint, "received_bytes": progress.received_bytes,
+            "feeds": {name: feed.snapshot() for name, feed in self.feeds.items()},
+            "recorded": recorder.size if recorder else 0,
+        }  # fmt: skip
+        return Snapshot(progress.received, card, self._runner.intake.snapshot())
+
+    def _keep(self) -> None:
+        self._snapshots.write(self._take())
+
+    def _recall(self, snapshot: Snapshot) -> None:
+        card, progress = snapshot.card, self._runner.progress
+        self._runner.intake.restore(snapshot.state)
+        progress.received = progress.durable = snapshot.number
+        progress.received_bytes = int(card["received_bytes"])
+        self.gate.accepted, self.gate.accepted_bytes = snapshot.number, progress.received_bytes
+        self.gate.encoding = self._runner.intake.encoding
+        if self._shelf.recorder:
+            self._shelf.recorder.cut_back(max(self._shelf.recorder.start, int(card["recorded"])))
 
     def _replay(self, log: FrameLog) -> None:
         """In the runner's thread: the log, and with it the gate's count of what came before."""
@@ -247,7 +328,8 @@ class Stream:
                 self.gate.take(frame, size)
                 self._runner.replay(frame, size)
         finally:  # a stream that fails here must say so to those who wait
-            self._loop.call_soon_threadsafe(self.restored.set)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self.restored.set)
 
     def _reader_keeps_up(self) -> bool:
         """Whether rows that the reader wants are far from being overwritten; in the runner's thread."""
@@ -264,12 +346,8 @@ class Stream:
         """Something changed, says the runner's thread; many such words become one."""
         if not self._announced.is_set():
             self._announced.set()
-            self._loop.call_soon_threadsafe(self.announce)
-
-
-def read_request(folder: Path) -> StreamRequest:
-    """What the stream in ``folder`` was made from."""
-    return StreamRequest.model_validate(json.loads((folder / "request.json").read_bytes()))
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self.announce)
 
 
 def _describe(feed: Feed) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pipeline.graph import Graph
 from pipeline.sources import open_source
 from pipeline.sources.emulator import Emulator, EmulatorConfig
 from pipeline.spec import Sensor, preset, presets
-from service import wire
+from pipeline import wire
 
 RECORDING = "evt3_640x480.raw"
 

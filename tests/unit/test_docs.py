@@ -12,7 +12,7 @@ import service
 from pipeline import packets
 from pipeline.stage import Context, Port, StageConfig
 from pipeline.stages import KINDS
-from service import wire
+from pipeline import wire
 from service.app import create_app
 from service.cli import app
 from service.settings import Settings

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from service import wire
+from pipeline import wire
 from service.streams.gate import Gate, Refused
 
 LABEL = json.dumps({"output": "motion", "label": "right", "from_us": 0, "to_us": 5}).encode()

@@ -1,6 +1,6 @@
 import pytest
 
-from service import wire
+from pipeline import wire
 from service.streams.log import FrameLog
 
 FRAMES = [wire.build(wire.EVENTS, wire.EVT3, i + 1, 0, 10 * i, b"x" * (10 * i)) for i in range(5)]

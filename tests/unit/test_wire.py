@@ -4,7 +4,7 @@ import numpy as np
 import polychrony_client.wire as client
 import pytest
 
-from service import wire
+from pipeline import wire
 from tests.unit import golden
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.sources.formats import aedat2, aedat4, atis, hdf5, prophesee, ros, stream, tables
+from pipeline.sources.formats import aedat2, aedat4, atis, frames, hdf5, prophesee, ros, stream, tables
 from pipeline.sources.formats.reader import Faults, Options, Reader
 
 Open = Callable[[Path, Faults, Options], Reader]
@@ -15,13 +15,13 @@ FORMATS: dict[str, Open] = {
     "AEDAT2": aedat2.Aedat2, "AEDAT4": aedat4.Aedat4,
     "ES": stream.EventStream, "HDF5": hdf5.Hdf5, "ATIS bin": atis.Bin,
     "npz": tables.Npz, "npy": tables.Npy, "csv": tables.Csv, "Parquet": tables.Parquet,
-    "ROS bag": ros.Bag,
+    "ROS bag": ros.Bag, "PCHY": frames.FrameFile,
 }  # fmt: skip
 """Formats that are read, by the name that :func:`identify` gives them."""
 
 _MAGIC = {
     b"#!AER-DAT4": "AEDAT4", b"#!AER-DAT2": "AEDAT2", b"#!AER-DAT3": "AEDAT3.1",
-    b"\x89HDF\r\n\x1a\n": "HDF5", b"Event Stream": "ES", b"PAR1": "Parquet",
+    b"\x89HDF\r\n\x1a\n": "HDF5", b"Event Stream": "ES", b"PAR1": "Parquet", b"PCHY": "PCHY",
     b"PK\x03\x04": "npz", b"\x93NUMPY": "npy",
     b"#ROSBAG": "ROS bag", b"\x89MCAP0\r\n": "ROS bag", b"SQLite format 3\x00": "ROS bag",
 }  # fmt: skip

@@ -24,6 +24,8 @@ HEADER_BYTES = HEADER.size
 EVENTS, HEARTBEAT, LABEL, END, GAP, EDGES = 1, 2, 3, 4, 5, 6
 AER64, EVT2, EVT3 = 0, 1, 2
 DETECTIONS, THINNED_EVENTS, FIELD, EVIDENCE, WATERMARK, TRIGGERS, MOTION = 16, 17, 18, 19, 20, 21, 22
+STREAM = 64
+"""In files alone: what the frames behind it are of, as JSON."""
 AER64_BYTES = 8
 
 
@@ -58,12 +60,18 @@ def parse(data: bytes) -> Frame:
         raise BadFrame(f"version {version}: allowed is {VERSION}")
     view = memoryview(data)
     payload = view[HEADER_BYTES:]
-    expected = count * AER64_BYTES if type_ == EDGES or (type_, code) == (EVENTS, AER64) else count
-    if type_ < DETECTIONS and len(payload) != expected:
+    expected = payload_bytes(data)
+    if (type_ < DETECTIONS or type_ == STREAM) and len(payload) != expected:
         raise BadFrame(f"length: count {count} means {expected} bytes of payload, not {len(payload)}")
     if zlib.crc32(payload, zlib.crc32(view[:28])) != checksum:
         raise BadFrame("wrong checksum")
     return Frame(type_, code, number, t_us, count, payload)
+
+
+def payload_bytes(head: bytes) -> int:
+    """How many bytes follow a header of an ingest frame."""
+    _, _, type_, code, _, _, count, _ = HEADER.unpack_from(head)
+    return count * AER64_BYTES if type_ == EDGES or (type_, code) == (EVENTS, AER64) else count
 
 
 def build(type_: int, code: int, number: int, t_us: int, count: int, payload: bytes = b"") -> bytes:

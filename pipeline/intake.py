@@ -1,0 +1,150 @@
+"""From frames of the stream protocol to an engine's answers; live streams and replays run this same object."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import decode
+from kernels.decode import Decoder, Triggers
+from kernels.events import unpack_aer64
+from pipeline import wire
+from pipeline.engine import Engine, Result
+from pipeline.packets import Events
+from pipeline.wire import Frame
+
+MAX_T_US = 2**53 - 1
+_SURELY_IN_TIME = 2**52
+_WORD_BYTES = {wire.EVT2: 4, wire.EVT3: 2}
+
+
+class Intake:
+    """Takes frames in order.
+
+    Args:
+        engine: freshly built.
+
+    Attributes:
+        frames: how many came.
+        shed_events: events of frames that were shed.
+        beyond_time: events of camera bytes whose time is beyond what the protocol allows.
+        encoding: code of the events frames, once one has come.
+        ended: whether an ``end`` came.
+        shedding: whether the last events frame was shed: what comes next comes after a gap.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.frames = self.shed_frames = self.shed_events = self.beyond_time = 0
+        self.ended = self.shedding = False
+        self.encoding: int | None = None
+        self._decoder: Decoder | None = None
+
+    def take(self, frame: Frame) -> list[Result]:
+        """Answers to a frame that was admitted.
+
+        Raises:
+            LateEvent: an event was late, and the clock takes that for an error.
+        """
+        self.frames += 1
+        if frame.type == wire.EVENTS:
+            events = self._decode(frame)
+            results = self._after_shedding(events) + self.engine.feed(events)
+            if frame.code != wire.AER64 and self._decoder is not None:
+                results += self.engine.triggers(self._decoder.triggers)
+            return results
+        if frame.type == wire.EDGES:
+            return self.engine.triggers(_edges(frame))
+        if frame.type == wire.HEARTBEAT:
+            return self.engine.heartbeat(frame.t_us)
+        if frame.type == wire.GAP:
+            if self._decoder:
+                self._decoder.rest = b""  # half a word of what was lost belongs to nothing
+            return self.engine.gap(frame.t_us)
+        if frame.type == wire.LABEL:
+            document = json.loads(bytes(frame.payload))  # whoever admitted it has checked it
+            self.engine.label(document["output"], document["label"], document["from_us"], document["to_us"])
+        elif frame.type == wire.END:
+            return self._end(frame)
+        return []
+
+    def shed(self, frame: Frame) -> int:
+        """Drop an events frame; how many events it held."""
+        events = self._decode(frame)  # camera bytes carry state that later frames need
+        self.frames += 1
+        self.shed_frames += 1
+        self.shed_events += len(events[0])
+        self.shedding = True
+        return len(events[0])
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """Words of camera bytes that were no events."""
+        return self._decoder.ignored if self._decoder else {}
+
+    def snapshot(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """All that is known between two frames."""
+        code = -1 if self.encoding is None else self.encoding
+        counts = [
+            self.frames, self.shed_frames, self.shed_events, self.beyond_time,
+            int(self.ended), int(self.shedding), code,
+        ]  # fmt: skip
+        state = {**self.engine.snapshot(), "intake": {"counts": np.array(counts, np.int64)}}
+        if self._decoder:
+            state["decoder"] = {
+                "word_bytes": np.array([self._decoder.word_bytes], np.int64),
+                "state": self._decoder.state.copy(),
+                "rest": np.frombuffer(self._decoder.rest, np.uint8).copy(),
+            }
+        return state
+
+    def restore(self, state: dict[str, dict[str, NDArray[Any]]]) -> None:
+        """Go on from a snapshot."""
+        self.frames, self.shed_frames, self.shed_events, self.beyond_time, ended, shedding, code = (
+            int(n) for n in state["intake"]["counts"]
+        )
+        self.ended, self.shedding = bool(ended), bool(shedding)
+        self.encoding = None if code < 0 else code
+        self.engine.restore(state)
+        if known := state.get("decoder"):
+            self._decoder = Decoder(
+                int(known["word_bytes"][0]), known["state"].copy(), known["rest"].astype(np.uint8).tobytes()
+            )
+
+    def _after_shedding(self, events: Events) -> list[Result]:
+        if not self.shedding or len(events[0]) == 0:
+            return []
+        self.shedding = False
+        return self.engine.gap(int(events[0][0]))
+
+    def _end(self, frame: Frame) -> list[Result]:
+        newest = self.engine.clock.running_max_us
+        results = self.engine.heartbeat(frame.t_us) if newest is None or frame.t_us > newest else []
+        self.ended = True
+        return results + self.engine.end()
+
+    def _decode(self, frame: Frame) -> Events:
+        self.encoding = frame.code
+        if frame.code == wire.AER64:
+            # A copy: payloads start 32 bytes into bytes objects, which are read-only.
+            return unpack_aer64(np.frombuffer(frame.payload, "<u8").astype(np.uint64), frame.t_us)
+        if self._decoder is None:
+            self._decoder = Decoder(_WORD_BYTES[frame.code])
+        t, x, y, p = decode.decode(self._decoder, frame.payload, frame.t_us)
+        if frame.t_us > _SURELY_IN_TIME and len(t) and int(t.max()) > MAX_T_US:
+            kept = t <= MAX_T_US
+            self.beyond_time += len(t) - int(np.count_nonzero(kept))
+            return t[kept], x[kept], y[kept], p[kept]
+        return t, x, y, p
+
+
+def _edges(frame: Frame) -> Triggers:
+    """Rows u32 us since the frame's time, u16 channel, u16 level as triggers."""
+    rows = np.frombuffer(frame.payload, [("t", "<u4"), ("channel", "<u2"), ("level", "<u2")])
+    edges = np.empty((len(rows), 3), np.int64)
+    edges[:, 0] = frame.t_us + rows["t"].astype(np.int64)
+    edges[:, 1], edges[:, 2] = rows["channel"], rows["level"]
+    return edges

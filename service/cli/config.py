@@ -1,0 +1,42 @@
+"""``polychrony config``: every setting, with its value and where that comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from service.cli.console import print_json
+from service.cli.options import AsJson
+from service.cli.serve import read_settings
+from service.settings import Settings, config_file
+
+_SECRETS = {"token"}
+
+
+def config(as_json: AsJson = False) -> None:
+    """Print every setting of the service, as a file of settings: its value, where that comes from, what it means."""
+    settings = read_settings()
+    path = config_file()
+    in_file: dict[str, Any] = tomllib.loads(path.read_text()) if path.is_file() else {}
+    found = {name: _said(settings, name, in_file, path) for name in Settings.model_fields}
+    if as_json:
+        print_json(found)
+        return
+    for name, one in found.items():
+        # What is not set, and the token, which is shown nowhere, stay comments.
+        mark = "# " if one["value"] is None or name in _SECRETS else ""
+        value = "..." if one["value"] is None else json.dumps(one["value"])
+        typer.echo(f"# {one['what']} (from: {one['from']})\n{mark}{name} = {value}\n")
+
+
+def _said(settings: Settings, name: str, in_file: dict[str, Any], path: Path) -> dict[str, Any]:
+    value = settings.model_dump(mode="json")[name]
+    variable = f"POLYCHRONY_{name.upper()}"
+    source = variable if variable in os.environ else str(path) if name in in_file else "default"
+    shown = "(set)" if name in _SECRETS and value else value
+    return {"value": shown, "from": source, "what": Settings.model_fields[name].description}

@@ -1,0 +1,77 @@
+"""The figures of a running service that Prometheus asks for; docs/operations.md lists them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from service.telemetry import Family
+
+if TYPE_CHECKING:
+    from service.routes.state import ServiceState
+
+_PROCESS = psutil.Process()
+
+
+def look(service: ServiceState) -> Iterable[Family]:
+    """All of them, now."""
+    yield "gauge", "polychrony_ready", "1 where the service takes work", {
+        "": float(not service.not_ready and not service.draining)
+    }  # fmt: skip
+    yield "gauge", "streams", "Streams by state", {k: float(n) for k, n in service.streams.counts().items()}
+    yield from _streams([stream.stats() for stream in service.streams.all()])
+    yield "gauge", "streams_not_restored", "Streams on disk that could not be gone on with", {
+        "": float(len(service.streams.not_restored))
+    }  # fmt: skip
+    yield "gauge", "jobs", "Jobs by state", {k: float(n) for k, n in service.jobs.last_counts.items()}
+    disk = shutil.disk_usage(service.settings.data_dir)
+    yield (
+        "gauge",
+        "disk_bytes",
+        "The disk that holds the data",
+        {"free": float(disk.free), "total": float(disk.total)},
+    )
+    with _PROCESS.oneshot():
+        memory, descriptors = _PROCESS.memory_info().rss, _PROCESS.num_fds()
+    yield "gauge", "process_memory_bytes", "Resident memory of the service", {"": float(memory)}
+    yield "gauge", "process_open_files", "File descriptors of the service", {"": float(descriptors)}
+
+
+def _streams(all_stats: list[dict[str, Any]]) -> Iterable[Family]:
+    totals = {"events": 0.0, "frames": 0.0}
+    dropped, repaired, rates = (
+        dict[str, float](),
+        dict[str, float](),
+        {"events_per_s": 0.0, "bytes_per_s": 0.0},
+    )
+    subscribers, lagged, lag_us, energy_uj = 0, 0, 0, 0.0
+    for stats in all_stats:
+        totals = {name: totals[name] + stats[name] for name in totals}
+        rates = {name: rates[name] + stats["rates"][name] for name in rates}
+        for found, what in ((dropped, "dropped"), (repaired, "repaired")):
+            for reason, n in stats[what].items():
+                found[reason] = found.get(reason, 0.0) + n
+        subscribers, lagged = subscribers + stats["subscribers"], lagged + stats["lagged_rows"]
+        lag_us = max(lag_us, stats["lag_us"])
+        energy_uj += sum(float(cost.get("energy_uj") or 0.0) for cost in stats["costs"].values())
+    yield "gauge", "streams_taken_in", "What the streams that are kept have taken in", totals
+    yield "gauge", "streams_rate", "What they take in per second", rates
+    yield "gauge", "streams_events_dropped", "Events that these streams dropped, by reason", dropped
+    yield "gauge", "streams_repaired", "What was put right in them, by kind", repaired
+    yield "gauge", "streams_subscribers", "Sockets that read results", {"": float(subscribers)}
+    yield "gauge", "streams_lagged_rows", "Rows that subscribers were too slow for", {"": float(lagged)}
+    yield (
+        "gauge",
+        "streams_lag_seconds",
+        "The longest that a frame took to be worked off, lately",
+        {"": lag_us * 1e-6},
+    )
+    yield (
+        "gauge",
+        "streams_energy_joules",
+        "What their networks would have cost in silicon",
+        {"": energy_uj * 1e-6},
+    )

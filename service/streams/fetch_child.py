@@ -1,0 +1,155 @@
+"""``python -m service.streams.fetch_child``: reads a live source in a process with limits, as frames on stdout.
+
+What it shall do comes as a line of JSON on stdin. Beside the stream's frames it writes frames of type STREAM: what
+the source is, and how it is doing. Its last words on stderr say why it ended, where that was a fault.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+from service.jobs.child import limit
+
+_FRAME_EVENTS = 32_768
+_LARGEST_STEP_US = 2**32 - 1
+_TELL_S = 0.5
+
+
+def main() -> int:
+    """Fetch until the source ends: 0; 1 for a fault."""
+    asked = json.loads(sys.stdin.buffer.readline())
+    limit(asked["memory_bytes"], 0, "file" if asked["is_file"] else "tcp,rtp,rtsp|rtsp_transport;tcp")
+    from pipeline.sources import SourceError  # noqa: PLC0415 - nothing large before the limits
+    from pipeline.sources.formats.reader import Options  # noqa: PLC0415
+    from pipeline.sources.live import LiveOptions, open_live  # noqa: PLC0415
+    from pipeline.spec import Sensor  # noqa: PLC0415
+
+    sensor = Sensor(**asked["sensor"]) if asked["sensor"] else None
+    options = LiveOptions(asked["speed"], asked["follow"], asked["give_up_s"], Options(sensor=sensor))
+    try:
+        source = open_live(_through_relay(asked), options)
+        _Sender(source, asked).run()
+    except SourceError as problem:
+        print(str(problem).replace("\n", " "), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _through_relay(asked: dict[str, Any]) -> str:
+    address: str = asked["address"]
+    if not address.startswith("rtsp://"):
+        return address
+    from service.streams.rtsp_relay import Relay  # noqa: PLC0415
+
+    relay = Relay(asked["host"], asked["port"])
+    scheme, _, rest = address.partition("://")
+    netloc, slash, path = rest.partition("/")
+    login = f"{netloc.rpartition('@')[0]}@" if "@" in netloc else ""
+    return f"{scheme}://{login}127.0.0.1:{relay.port}{slash}{path}"
+
+
+class _Sender:
+    """Frames of a source, numbered."""
+
+    def __init__(self, source: Any, asked: dict[str, Any]) -> None:
+        self._source, self._out = source, sys.stdout.buffer
+        self._number = 0 if asked["is_file"] else asked["after"]
+        self._skip_to = asked["after"] if asked["is_file"] else 0
+        self._not_before_us: int = asked["not_before_us"]
+        self._gap = bool(asked["gap"]) and not asked["is_file"]
+        self._offset_us: int | None = None
+        self._told_s = 0.0
+        self._newest_us = -1
+        self._introduced = False
+
+    def run(self) -> None:
+        for arrival in self._source.arrivals():
+            self._introduce()
+            self._send(arrival)
+            if time.monotonic() - self._told_s > _TELL_S:
+                self._tell()
+        self._introduce()
+        self._tell()
+
+    def _introduce(self) -> None:
+        """What the source is, as soon as that is known."""
+        if self._introduced or self._source.sensor is None:
+            return
+        self._introduced = True
+        sensor = self._source.sensor
+        self._about(
+            sensor={"width": sensor.width, "height": sensor.height}, epoch_ns=self._source.epoch_ns,
+            name=self._source.name, loss_note=self._source.loss_note,
+        )  # fmt: skip
+
+    def _tell(self) -> None:
+        self._told_s = time.monotonic()
+        self._about(losses=dict(self._source.losses))
+
+    def _about(self, **document: Any) -> None:
+        from pipeline import wire  # noqa: PLC0415
+
+        text = json.dumps(document).encode()
+        self._out.write(wire.build(wire.STREAM, 0, 0, 0, len(text), text))
+        self._out.flush()
+
+    def _send(self, arrival: Any) -> None:
+        import numpy as np  # noqa: PLC0415
+
+        from pipeline import wire  # noqa: PLC0415
+
+        t, x, y, p = arrival.events
+        if len(t):
+            if self._offset_us is None:
+                self._offset_us = max(0, self._not_before_us - int(t.min()))
+            t = t + self._offset_us
+            if self._gap or arrival.gap:
+                self._gap = False
+                self._put(wire.GAP, max(int(t[0]), self._newest_us, 0), 0)
+            self._events((t, x, y, p))
+            self._newest_us = max(self._newest_us, int(t.max()))
+        elif arrival.heartbeat_us is not None:
+            t_us = arrival.heartbeat_us + (self._offset_us or 0)
+            if t_us > max(self._newest_us, self._not_before_us):
+                self._newest_us = t_us
+                self._put(wire.HEARTBEAT, t_us, 0)
+        if len(arrival.triggers):
+            marks = arrival.triggers[np.argsort(arrival.triggers[:, 0], kind="stable")]
+            times = marks[:, 0] + (self._offset_us or 0)
+            if len(times) and times[0] >= 0 and times[-1] - times[0] <= _LARGEST_STEP_US:
+                rows = np.empty(len(marks), [("t", "<u4"), ("channel", "<u2"), ("level", "<u2")])
+                rows["t"], rows["channel"], rows["level"] = times - times[0], marks[:, 1], marks[:, 2]
+                self._put(wire.EDGES, int(times[0]), len(rows), rows.tobytes())
+
+    def _events(self, columns: Any) -> None:
+        import numpy as np  # noqa: PLC0415
+
+        from kernels.events import pack_aer64  # noqa: PLC0415
+        from pipeline import wire  # noqa: PLC0415
+
+        t, x, y, p = columns
+        start = 0
+        while start < len(t):
+            stop = min(len(t), start + _FRAME_EVENTS)
+            part = t[start:stop]
+            breaks = np.flatnonzero((np.diff(part) < 0) | (part[1:] - part[0] > _LARGEST_STEP_US))
+            if len(breaks):
+                stop = start + int(breaks[0]) + 1
+            packed = pack_aer64(t[start:stop], x[start:stop], y[start:stop], p[start:stop], int(t[start]))
+            self._put(wire.EVENTS, int(t[start]), stop - start, packed.tobytes())
+            start = stop
+
+    def _put(self, type_: int, t_us: int, count: int, payload: bytes = b"") -> None:
+        from pipeline import wire  # noqa: PLC0415
+
+        self._number += 1
+        if self._number > self._skip_to:
+            self._out.write(wire.build(type_, wire.AER64, self._number, t_us, count, payload))
+            self._out.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,243 @@
+"""Sources that the service itself fetches events from: started, watched, and started again when they fail.
+
+A source is read by a child process with limits (``fetch_child.py``), whose frames go through the stream's gate like a
+client's. A file is read again from its start after a restart, and the frames that the stream has are left out; what
+is live goes on behind a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from pipeline import wire
+from pipeline.errors import UserError
+from pipeline.spec import Sensor
+from service import allowed
+from service.settings import MIB, Settings
+from service.streams.gate import Refused
+from service.streams.lifecycle import OVER
+from service.streams.request import SourceRequest, StreamRequest
+from service.streams.stream import Stream
+
+_log = structlog.get_logger("sources")
+_MEMORY_BYTES = 4096 * MIB
+_OPEN_S = 15
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+
+
+class SourceFailed(UserError):
+    """A source that could not be opened in time."""
+
+
+class Fetcher:
+    """The source of one stream.
+
+    Args:
+        request: of the stream; with a source.
+        settings: of the service.
+    """
+
+    def __init__(self, request: StreamRequest, settings: Settings) -> None:
+        if request.source is None:
+            raise ValueError("a stream without a source")
+        self._source: SourceRequest = request.source
+        self._sensor, self._allowed = request.sensor, settings.allowed_sources
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_file = False
+        self._last_s = 0.0
+        self.state, self.error, self.restarts = "connecting", "", 0
+        self._about: dict[str, Any] = {}
+        self._losses: dict[str, int] = {}
+        self._earlier: dict[str, int] = {}
+
+    @property
+    def address(self) -> str:
+        """Where it fetches from."""
+        return self._source.address
+
+    async def open(self) -> Sensor:
+        """Start it, and wait until it says how large its sensor is.
+
+        Raises:
+            NotAllowed: the service may not fetch from there.
+            SourceFailed: it does not open, or not in time.
+        """
+        try:
+            process = await self._start(0, 0, gap=False)
+            async with asyncio.timeout(_OPEN_S):
+                while (frame := await _next_frame(process)) is not None:
+                    self._hear(frame)
+                    if "sensor" in self._about:
+                        return Sensor(**self._about["sensor"])
+                words = await _last_words(process)
+        except TimeoutError as problem:
+            await self.close()
+            raise SourceFailed(
+                f"source: says nothing of its sensor within {_OPEN_S} s; give `sensor`"
+            ) from problem
+        raise SourceFailed(f"source: {words or 'ended at once'}")
+
+    def feed(self, stream: Stream) -> None:
+        """Send its frames into a stream, for as long as that takes them."""
+        stream.sender = self
+        self._task = asyncio.create_task(self._run(stream))
+
+    async def close(self) -> None:
+        """End the child."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._task
+        await self._kill()
+
+    def describe(self) -> dict[str, Any]:
+        """What is known of it, for ``stats``."""
+        return {
+            "address": re.sub(r"//[^/@]*@", "//", self._source.address), "state": self.state,
+            "error": self.error or None, "restarts": self.restarts, "name": self._about.get("name"),
+            "losses": self._total(), "may_be_lost_unnoticed": self._about.get("loss_note"),
+        }  # fmt: skip
+
+    def _total(self) -> dict[str, int]:
+        names = {**self._earlier, **self._losses}
+        return {name: self._earlier.get(name, 0) + self._losses.get(name, 0) for name in names}
+
+    async def _run(self, stream: Stream) -> None:
+        try:
+            await stream.restored.wait()
+            pause_s = _FIRST_PAUSE_S
+            while stream.state not in OVER:
+                before = stream.gate.accepted
+                if await self._once(stream):
+                    self.state = "ended"
+                    self._end(stream)
+                    return
+                self.state, self.restarts = "waiting", self.restarts + 1
+                pause_s = (
+                    _FIRST_PAUSE_S if stream.gate.accepted > before else min(_LONGEST_PAUSE_S, pause_s * 2)
+                )
+                await asyncio.sleep(pause_s)
+        except allowed.NotAllowed as problem:
+            self.state, self.error = "failed", str(problem)
+            stream.fail("source", str(problem))
+        except Exception as problem:
+            _log.exception("a source's feeder failed", stream=stream.id)
+            stream.fail("source", f"a fault of the service: {type(problem).__name__}")
+        finally:
+            if stream.sender is self:
+                stream.sender = None
+
+    async def _once(self, stream: Stream) -> bool:
+        """Take all frames of one child; whether the source itself came to its end."""
+        newest = stream.newest_us
+        process = self._process
+        if process is None:
+            not_before = 0 if newest is None else newest + 1 + self._idle_us()
+            process = await self._start(stream.gate.accepted, not_before, gap=newest is not None)
+        try:
+            self._fits(stream)
+            while (frame := await _next_frame(process)) is not None:
+                if frame[5] == wire.STREAM:
+                    self._hear(frame)
+                    self._fits(stream)
+                    continue
+                self.state, self.error, self._last_s = "running", "", time.monotonic()
+                await self._push(stream, frame)
+                if stream.deleted or stream.state in OVER:
+                    return False
+            self.error = await _last_words(process)
+            return await process.wait() == 0
+        except Refused as refusal:
+            self.error = str(refusal)
+            stream.fail("source", f"{refusal}: what a source sends does not fit the stream")
+            return False
+        finally:
+            await self._kill()
+            self._earlier, self._losses = self._total(), {}
+
+    def _idle_us(self) -> int:
+        """How long nothing came: the stream's time went on meanwhile."""
+        return round((time.monotonic() - self._last_s) * 1e6) if self._last_s else 0
+
+    async def _push(self, stream: Stream, raw: bytes) -> None:
+        while stream.gate.accepted_bytes + len(raw) > stream.limit and stream.state not in OVER:
+            await stream.changed.wait()
+        admitted = stream.gate.admit(raw)
+        if admitted is not None:
+            stream.push(admitted)
+
+    def _fits(self, stream: Stream) -> None:
+        stated = self._about.get("sensor")
+        sensor = stream.describe()["sensor"]
+        if stated and stated != sensor and self.state != "failed":
+            self.state = "failed"
+            stream.fail(
+                "sensor", f"the source is {stated['width']}x{stated['height']}, the stream "
+                f"{sensor['width']}x{sensor['height']}",
+            )  # fmt: skip
+
+    def _end(self, stream: Stream) -> None:
+        if not stream.gate.ended and stream.state not in OVER:
+            raw = wire.build(wire.END, 0, stream.gate.accepted + 1, stream.newest_us or 0, 0)
+            admitted = stream.gate.admit(raw)
+            if admitted is not None:
+                stream.push(admitted)
+
+    async def _start(self, after: int, not_before_us: int, gap: bool) -> asyncio.subprocess.Process:
+        target = await asyncio.to_thread(allowed.check, self._source.address, self._allowed)
+        self._is_file = target.is_file and not self._source.follow
+        self.state = "connecting"
+        asked = {
+            "address": target.address, "host": target.host, "port": target.port, "is_file": self._is_file,
+            "sensor": self._sensor and self._sensor.model_dump(), "speed": self._source.speed,
+            "follow": self._source.follow, "give_up_s": self._source.give_up_s, "after": after,
+            "not_before_us": 0 if self._is_file else not_before_us, "gap": gap, "memory_bytes": _MEMORY_BYTES,
+        }  # fmt: skip
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "service.streams.fetch_child",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            limit=8 * MIB,
+        )  # fmt: skip
+        if process.stdin is not None:
+            process.stdin.write(json.dumps(asked).encode() + b"\n")
+            process.stdin.close()
+        return process
+
+    async def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    def _hear(self, raw: bytes) -> None:
+        document = json.loads(wire.parse(raw).payload.tobytes())
+        self._losses = document.pop("losses", self._losses)
+        self._about = {**self._about, **document}
+
+
+async def _next_frame(process: asyncio.subprocess.Process) -> bytes | None:
+    """The next frame that a child wrote, or None at its end."""
+    if process.stdout is None:
+        return None
+    try:
+        head = await process.stdout.readexactly(wire.HEADER_BYTES)
+        return head + await process.stdout.readexactly(wire.payload_bytes(head))
+    except asyncio.IncompleteReadError:
+        return None
+
+
+async def _last_words(process: asyncio.subprocess.Process) -> str:
+    if process.stderr is None:
+        return ""
+    said = (await process.stderr.read(65_536)).decode(errors="replace").strip().splitlines()
+    return said[-1][:500] if said else ""

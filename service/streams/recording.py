@@ -1,0 +1,60 @@
+"""All frames of a stream as a file for whoever asked to keep them: ``record: true``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline import wire
+
+
+class Recorder:
+    """Appends frames to a file of format PCHY, behind a frame that says what they are of.
+
+    Args:
+        path: the file; made where it is not.
+        about: what the stream was asked to be.
+        most_bytes: no more is kept; what is left out is counted in ``left_out``.
+    """
+
+    def __init__(self, path: Path, about: dict[str, Any], most_bytes: int) -> None:
+        self.path, self.left_out = path, 0
+        self._most_bytes = most_bytes
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        if os.fstat(self._file).st_size == 0:
+            text = json.dumps(about).encode()
+            os.write(self._file, wire.build(wire.STREAM, 0, 0, 0, len(text), text))
+        self._size = os.fstat(self._file).st_size
+        self.start = wire.HEADER_BYTES + len(json.dumps(about).encode())
+        """Where the first frame of the stream lies."""
+
+    def append(self, frames: list[bytes]) -> None:
+        """Keep frames, whole ones alone; OSError where the disk does not take them."""
+        data = b"".join(frames)
+        if self.left_out or self._size + len(data) > self._most_bytes:
+            self.left_out += len(frames)
+            return
+        view, before = memoryview(data), self._size
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError:
+            os.ftruncate(self._file, before)
+            raise
+        self._size += len(data)
+
+    def cut_back(self, size: int) -> None:
+        """Forget what lies behind ``size``: it comes once more."""
+        os.ftruncate(self._file, size)
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._size
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)

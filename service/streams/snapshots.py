@@ -1,0 +1,95 @@
+"""Snapshots of a stream: what it needs to go on, in one signed file named by the last frame in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import checkpoint
+from pipeline.checkpoint import CheckpointError, State
+
+_NAME = re.compile(r"snapshot-(\d{20})\.zip")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state after frame ``number``.
+
+    Attributes:
+        number: of the last frame in it.
+        card: what JSON can say: the request, the gate, the feeds, the graph's fingerprint.
+        state: arrays of the intake and what lies behind it.
+    """
+
+    number: int
+    card: dict[str, Any]
+    state: State
+
+
+class Snapshots:
+    """The snapshots in a stream's folder: one, and for a moment two.
+
+    Args:
+        folder: of the stream.
+        key: to sign with.
+    """
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        self._folder, self._key = folder, key
+
+    def write_to(self, path: Path, snapshot: Snapshot) -> None:
+        """Write a snapshot to a file of its own."""
+        checkpoint.write(path, {"number": snapshot.number, **snapshot.card}, snapshot.state, self._key)
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Write a snapshot, then forget older ones."""
+        self.write_to(self._folder / f"snapshot-{snapshot.number:020d}.zip", snapshot)
+        for number, older in self._all():
+            if number < snapshot.number:
+                older.unlink(missing_ok=True)
+
+    def newest(self) -> Snapshot | None:
+        """The newest snapshot, or None.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        found = self._all()
+        return read(found[-1][1], self._key) if found else None
+
+    def _all(self) -> list[tuple[int, Path]]:
+        matches = [(match, path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+        return sorted((int(match[1]), path) for match, path in matches)
+
+
+def read(source: Path | bytes, key: bytes) -> Snapshot:
+    """A snapshot from a file.
+
+    Raises:
+        CheckpointError: it is none of this service's.
+    """
+    card, state = checkpoint.read(source, key)
+    try:
+        return Snapshot(int(card["number"]), card, state)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise CheckpointError("not a snapshot of a stream") from problem
+
+
+def key_of(data_dir: Path) -> bytes:
+    """The key that this service signs with; made where there is none, readable by its owner alone."""
+    path = data_dir / "snapshot.key"
+    if not path.exists():
+        part = data_dir / f".snapshot.key.{secrets.token_hex(4)}"
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+        try:
+            os.link(part, path)  # whoever is first
+        except FileExistsError:
+            pass
+        finally:
+            part.unlink()
+    return path.read_bytes()

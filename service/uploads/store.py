@@ -1,0 +1,174 @@
+"""Uploads on disk: the bytes in one file, what is known of them beside it.
+
+How far an upload has come is the length of its file and nothing else, so that a kill at any moment leaves nothing to
+disagree with it. (Considered: tuspyserver. It keeps the offset in a file beside the bytes, writes that when a request
+ends, and appends: after a kill in between, bytes come twice.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from service.problems import Problem
+from service.settings import Settings
+
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass
+class Upload:
+    """One upload.
+
+    Attributes:
+        id: its name.
+        path: its bytes so far.
+        length: bytes when it is complete.
+        metadata: what the client said of it.
+        lock: held by the one request that adds to it.
+    """
+
+    id: str
+    path: Path
+    length: int
+    metadata: dict[str, str]
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def offset(self) -> int:
+        """Bytes that are here."""
+        return self.path.stat().st_size
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of them are."""
+        return self.offset == self.length
+
+    @property
+    def name(self) -> str:
+        """What its client calls the file."""
+        return display_name(self.metadata.get("filename", ""))
+
+
+class Uploads:
+    """The uploads of the service; belongs to the event loop's thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._folder = settings, settings.uploads_dir
+        self._uploads: dict[str, Upload] = {}
+
+    def open(self) -> None:
+        """Find what an earlier run left."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for card in self._folder.glob("*.json"):
+            path = card.with_suffix(".bin")
+            try:
+                document = json.loads(card.read_bytes())
+                if not _ID.fullmatch(card.stem) or not path.is_file():
+                    raise ValueError(card.stem)
+                self._uploads[card.stem] = Upload(
+                    card.stem, path, int(document["length"]), document["metadata"]
+                )
+            except (OSError, ValueError, KeyError, TypeError):
+                self._remove_files(card.stem)
+        for path in self._folder.iterdir():
+            if path.stem not in self._uploads:
+                path.unlink(missing_ok=True)
+
+    def create(self, length: int, metadata: dict[str, str]) -> Upload:
+        """Make room for an upload.
+
+        Raises:
+            Problem: it is too large, or there is no room.
+        """
+        settings = self._settings
+        if length > settings.max_upload_bytes:
+            raise Problem(413, f"Upload-Length: at most {settings.max_upload_bytes} bytes")
+        reserved = sum(one.length for one in self._uploads.values())
+        if reserved + length > settings.max_uploads_bytes:
+            raise Problem(
+                507, "as many uploads wait as may: delete one, or wait until one is used or expires"
+            )
+        ahead = sum(one.length - one.offset for one in self._uploads.values())
+        if shutil.disk_usage(self._folder).free - ahead - length < settings.min_free_bytes:
+            raise Problem(507, "the disk has no room for it")
+        id_ = secrets.token_hex(16)
+        path = self._folder / f"{id_}.bin"
+        path.touch(mode=0o600)
+        part = self._folder / f".{id_}.part"
+        part.write_text(json.dumps({"length": length, "metadata": metadata}))
+        part.replace(path.with_suffix(".json"))
+        upload = self._uploads[id_] = Upload(id_, path, length, metadata)
+        return upload
+
+    def get(self, id_: str) -> Upload | None:
+        """The upload of this name."""
+        return self._uploads.get(id_)
+
+    async def append(self, upload: Upload, offset: int, chunks: AsyncIterator[bytes]) -> int:
+        """Add what comes behind ``offset``; where it ends. What came before a failure is kept.
+
+        Raises:
+            Problem: another request is adding, the offset is wrong, or more comes than was said.
+        """
+        if upload.lock.locked():
+            raise Problem(423, "another request adds to this upload")
+        async with upload.lock:
+            if offset != upload.offset:
+                raise Problem(409, f"Upload-Offset: the upload is at {upload.offset}")
+            file = os.open(upload.path, os.O_WRONLY)
+            try:
+                async for chunk in chunks:
+                    if offset + len(chunk) > upload.length:
+                        raise Problem(413, f"more bytes than Upload-Length says: {upload.length}")
+                    await asyncio.to_thread(_write, file, chunk, offset)
+                    offset += len(chunk)
+            finally:
+                os.close(file)
+        return offset
+
+    def remove(self, id_: str) -> None:
+        """Forget an upload."""
+        self._uploads.pop(id_, None)
+        self._remove_files(id_)
+
+    def expires_s(self, upload: Upload) -> float:
+        """When it is forgotten where nobody goes on with it, s since 1970."""
+        return upload.path.stat().st_mtime + self._settings.keep_uploads_s
+
+    def forget_old(self) -> None:
+        """Remove what nobody went on with."""
+        for upload in list(self._uploads.values()):
+            if not upload.lock.locked() and time.time() > self.expires_s(upload):
+                self.remove(upload.id)
+
+    def _remove_files(self, id_: str) -> None:
+        for suffix in (".json", ".bin"):
+            (self._folder / f"{id_}{suffix}").unlink(missing_ok=True)
+
+
+def _write(file: int, chunk: bytes, offset: int) -> None:
+    view = memoryview(chunk)
+    while view:
+        written = os.pwrite(file, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def display_name(name: str) -> str:
+    """A client's name of a file, for people alone: no path, nothing that does not print."""
+    plain = "".join(c for c in name.replace("\\", "/").rpartition("/")[2] if c.isprintable())
+    return plain[-200:] or "upload"
+
+
+def safe_suffix(name: str) -> str:
+    """The end of a client's name of a file, where it can do no harm."""
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 10 else ""

@@ -1,0 +1,57 @@
+"""What keeps ``/readyz`` true: the disk, the workers, and streams that are held up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from service.routes.state import ServiceState
+
+_log = structlog.get_logger("service")
+_EVERY_S = 1.0
+
+
+async def watch(service: ServiceState) -> None:
+    """Look for ever."""
+    while True:
+        for part, why in (await _look(service)).items():
+            if why is None:
+                if service.not_ready.pop(part, None):
+                    _log.info("ready again", part=part)
+            elif service.not_ready.get(part) != why:
+                service.not_ready[part] = why
+                _log.warning("not ready", part=part, why=why)
+        service.uploads.forget_old()
+        await service.jobs.count()
+        await asyncio.sleep(_EVERY_S)
+
+
+async def _look(service: ServiceState) -> dict[str, str | None]:
+    troubles = [stream.trouble for stream in service.streams.all() if stream.trouble]
+    disk = await asyncio.to_thread(disk_trouble, service.settings.data_dir, service.settings.min_free_bytes)
+    return {
+        "disk": disk or (troubles[0] if troubles else None),
+        "jobs": None if service.jobs.alive else "a worker has ended",
+    }
+
+
+def disk_trouble(folder: Path, min_free_bytes: int) -> str | None:
+    """What is wrong with the disk that holds ``folder``; None where it can be written to."""
+    try:
+        if (free := shutil.disk_usage(folder).free) < min_free_bytes:
+            return f"{free / 2**20:.0f} MiB are free, {min_free_bytes / 2**20:.0f} are needed"
+        probe = folder / ".probe"
+        with probe.open("wb") as file:
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+        probe.unlink()
+    except OSError as problem:
+        return f"cannot be written to: {problem.strerror}"
+    return None
