@@ -46,7 +46,9 @@ class PatientHttp(H11Protocol):
             self._await_header()
         super().data_received(data)
         answered = self.conn.our_state is h11.DONE
-        if self.conn.their_state is not h11.IDLE and not (answered and self.conn.their_state is h11.SEND_BODY):
+        if self.conn.their_state is not h11.IDLE and not (
+            answered and self.conn.their_state is h11.SEND_BODY
+        ):
             self._header_came()
 
     def connection_lost(self, exc: Exception | None) -> None:

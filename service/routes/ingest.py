@@ -95,7 +95,7 @@ class _Connection:
         stream = self._stream
         document = {
             "type": "ready", "resume_from": stream.gate.accepted + 1, "limit": stream.limit,
-            "max_frame": stream.gate.max_frame_bytes,
+            "max_frame": stream.gate.max_frame_bytes, "sent": stream.gate.accepted_bytes,
         }  # fmt: skip
         await sockets.send_json(self._socket, {**document, "ended": True} if stream.gate.ended else document)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from service.jobs.child import limit
@@ -22,14 +23,16 @@ def main() -> int:
     """Fetch until the source ends: 0; 1 for a fault."""
     asked = json.loads(sys.stdin.buffer.readline())
     limit(asked["memory_bytes"], 0, "file" if asked["is_file"] else "tcp,rtp,rtsp|rtsp_transport;tcp")
-    from pipeline.sources import SourceError  # noqa: PLC0415 - nothing large before the limits
+    from pipeline.sources import SourceError, open_source  # noqa: PLC0415 - nothing large before the limits
     from pipeline.sources.formats.reader import Options  # noqa: PLC0415
     from pipeline.sources.live import LiveOptions, open_live  # noqa: PLC0415
     from pipeline.spec import Sensor  # noqa: PLC0415
 
     sensor = Sensor(**asked["sensor"]) if asked["sensor"] else None
-    options = LiveOptions(asked["speed"], asked["follow"], asked["give_up_s"], Options(sensor=sensor))
     try:
+        if asked["is_file"] and open_source(Path(asked["address"])).info.sensor_from == "file":
+            sensor = None  # what the file states counts: a stream of another size shall hear of it
+        options = LiveOptions(asked["speed"], asked["follow"], asked["give_up_s"], Options(sensor=sensor))
         source = open_live(_through_relay(asked), options)
         _Sender(source, asked).run()
     except SourceError as problem:

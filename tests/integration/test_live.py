@@ -285,10 +285,10 @@ def test_video_over_http_is_watched_and_connected_to_again_when_it_ends(tmp_path
 class RtspCamera(threading.Thread):
     """A camera that speaks RTSP 1.0 and sends JPEG over RTP (RFC 2435) inside the same connection."""
 
-    def __init__(self, frames):
+    def __init__(self, frames, port=0):
         super().__init__(daemon=True)
         self._frames, self.served = frames, 0
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(("127.0.0.1", port))
         self.port = self._listening.getsockname()[1]
 
     def run(self):

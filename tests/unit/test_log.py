@@ -6,6 +6,13 @@ from service.streams.log import FrameLog
 FRAMES = [wire.build(wire.EVENTS, wire.EVT3, i + 1, 0, 10 * i, b"x" * (10 * i)) for i in range(5)]
 
 
+def segment(folder, data):
+    folder.mkdir()
+    path = folder / f"frames-{1:020d}.log"
+    path.write_bytes(data)
+    return path
+
+
 def replayed(path):
     log = FrameLog(path, fsync=False)
     return [frame.number for frame, _ in log.replay()]
@@ -21,17 +28,34 @@ def test_frames_come_back(tmp_path):
 def test_damage_in_the_middle_is_an_error_and_removes_nothing(tmp_path):
     data = bytearray(b"".join(FRAMES))
     data[40] ^= 1
-    (tmp_path / "log").write_bytes(data)
+    path = segment(tmp_path / "log", data)
     with pytest.raises(OSError, match="its log is damaged"):
         replayed(tmp_path / "log")
-    assert (tmp_path / "log").stat().st_size == len(data)
+    assert path.stat().st_size == len(data)
 
 
 @pytest.mark.parametrize("torn", [1, 20, 41, 71])
 def test_a_torn_tail_is_removed_and_the_log_goes_on(tmp_path, torn):
     path = tmp_path / "log"
-    path.write_bytes(b"".join(FRAMES)[:-torn])
+    segment(path, b"".join(FRAMES)[:-torn])
     whole = replayed(path)
     assert whole == [1, 2, 3, 4]
     FrameLog(path, fsync=False).append(FRAMES[4:])
     assert replayed(path) == [1, 2, 3, 4, 5]
+
+
+def test_a_snapshot_makes_earlier_segments_needless(tmp_path):
+    log = FrameLog(tmp_path / "log", fsync=False)
+    log.append(FRAMES[:3])
+    log.begin_after(3)
+    log.append(FRAMES[3:])
+    assert replayed(tmp_path / "log") == [4, 5]
+    assert len(list((tmp_path / "log").iterdir())) == 1
+
+
+def test_a_kill_between_snapshot_and_new_segment_repeats_nothing(tmp_path):
+    FrameLog(tmp_path / "log", fsync=False).append(FRAMES[:3])
+    log = FrameLog(tmp_path / "log", fsync=False, after=3)
+    assert list(log.replay()) == []
+    log.append(FRAMES[3:])
+    assert replayed(tmp_path / "log") == [4, 5]

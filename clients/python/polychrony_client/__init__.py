@@ -13,14 +13,25 @@ stream.send(t, x, y, p)
 summary, motion = stream.end(), stream.rows("motion")
 """
 
+from polychrony_client.aio import AsyncClient, AsyncJob, AsyncStream
 from polychrony_client.client import Client
 from polychrony_client.errors import Closed, PolychronyError, Refused, Unreachable
 from polychrony_client.jobs import Job
+from polychrony_client.objects import (
+    Decision,
+    Detection,
+    Event,
+    Evidence,
+    FieldVector,
+    Trigger,
+    ViewMotion,
+)  # fmt: skip
 from polychrony_client.results import Gap, Lagged, Output, Rows, Watermark
 from polychrony_client.streams import Stream
 
 __all__ = [
-    "Client", "Closed", "Gap", "Job", "Lagged", "Output", "PolychronyError",
-    "Refused", "Rows", "Stream", "Unreachable", "Watermark",
+    "AsyncClient", "AsyncJob", "AsyncStream", "Client", "Closed", "Decision", "Detection", "Event", "Evidence",
+    "FieldVector", "Gap", "Job", "Lagged", "Output", "PolychronyError", "Refused", "Rows", "Stream", "Trigger",
+    "Unreachable", "ViewMotion", "Watermark",
 ]  # fmt: skip
 __version__ = "0.1.0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from polychrony_client.results import Result
 from polychrony_client.streams import Stream
 from polychrony_client.subscribe import subscribe
 from polychrony_client.transport import Transport
+from polychrony_client.uploads import Progress, job_document, nobody, send_bytes, send_file
 
 
 class Client(Transport):
@@ -23,22 +24,37 @@ class Client(Transport):
         patience_s: how long to wait for an answer, or for a service that went away.
     """
 
-    def submit(self, path: str | Path, pipeline: str | dict[str, Any] = "motion", **options: Any) -> Job:
-        """Upload a video or a recording to be analyzed.
+    def submit(
+        self, path: str | Path, pipeline: str | dict[str, Any] = "motion", *,
+        key: str | None = None, progress: Progress = nobody, **options: Any,
+    ) -> Job:  # fmt: skip
+        """Upload a video or a recording to be analyzed; an upload that breaks off goes on.
 
         Args:
             path: the file.
             pipeline: name of a preset, or a pipeline.
-            options: such as ``frame_rate``, ``sensor="640x480"``, ``from_s``, ``to_s``, ``roi``.
+            key: the same key gives the same job, however often it is sent; made up where None.
+            progress: called with (bytes that came, all bytes).
+            options: such as ``frame_rate``, ``sensor="640x480"``, ``from_s``, ``to_s``, ``roi``, ``priority``.
 
         Raises:
             Refused: the service does not take it.
         """
-        fields = {name: str(value) for name, value in options.items() if value is not None}
-        fields["pipeline"] = pipeline if isinstance(pipeline, str) else json.dumps(pipeline)
-        with Path(path).open("rb") as file:
-            answer = self.request("POST", "/v1/jobs", data=fields, files={"file": (Path(path).name, file)})
-        return Job(self, answer.json())
+        key = key or secrets.token_hex(16)
+        upload = self.upload(path, progress)
+        document = job_document(upload, pipeline, options)
+        return Job(
+            self, self.request("POST", "/v1/jobs", json=document, headers={"Idempotency-Key": key}).json()
+        )
+
+    def upload(self, path: str | Path, progress: Progress = nobody) -> str:
+        """Bring a file to the service, in parts; a connection that breaks is made anew. The upload's id.
+
+        Raises:
+            Refused: the service does not take it.
+            Unreachable: it went away and did not come back.
+        """
+        return send_file(self, Path(path), progress)
 
     def job(self, id_: str) -> Job:
         """The job of this name."""
@@ -61,6 +77,23 @@ class Client(Transport):
         if sensor is not None:
             document["sensor"] = {"width": sensor[0], "height": sensor[1]}
         return Stream(self, self.request("POST", "/v1/streams", json=document).json())
+
+    def upload_bytes(self, data: bytes, name: str = "upload") -> str:
+        """Bring bytes to the service; the upload's id."""
+        return send_bytes(self, data, name)
+
+    def attach(self, id_: str) -> Stream:
+        """Go on feeding a stream that exists: behind the last frame that the service has of it."""
+        return Stream(self, self.request("GET", f"/v1/streams/{id_}").json())
+
+    def restore(self, snapshot: bytes) -> Stream:
+        """A stream that goes on from a snapshot of another; send what comes behind it.
+
+        Raises:
+            Refused: it is no snapshot of this service, or its models have changed.
+        """
+        id_ = self.upload_bytes(snapshot, "snapshot.zip")
+        return Stream(self, self.request("POST", "/v1/streams", json={"snapshot": id_}).json())
 
     def results(
         self, stream_id: str, *outputs: str,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from polychrony_client.errors import PolychronyError
-from polychrony_client.transport import Transport
+import httpx
 
-_OVER = {"done", "failed", "cancelled"}
+from polychrony_client.errors import PolychronyError, Refused, Unreachable
+from polychrony_client.transport import Transport, is_lost
+
+OVER = frozenset({"done", "failed", "cancelled"})
 
 
 class Job:
@@ -18,7 +22,7 @@ class Job:
 
     Attributes:
         id: its name.
-        description: what the service last said of it.
+        description: what the service last said of it: state, done, eta_s, events, rows, error, artifacts ...
     """
 
     def __init__(self, transport: Transport, description: dict[str, Any]) -> None:
@@ -27,49 +31,82 @@ class Job:
         self.description = description
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The job at every change, until it is over."""
-        with self._transport.http.stream("GET", f"/v1/jobs/{self.id}/events", timeout=60) as response:
-            for line in response.iter_lines():
-                if line.startswith("data: "):
-                    self.description = json.loads(line[6:])
-                    yield self.description
+        """The job at every change, until it is over or the connection ends."""
+        try:
+            with self._transport.http.stream("GET", f"/v1/jobs/{self.id}/events", timeout=60) as response:
+                if response.is_error:
+                    response.read()
+                    raise Refused(response.status_code, response.reason_phrase)
+                for line in response.iter_lines():
+                    if line.startswith("data: "):
+                        self.description = json.loads(line[6:])
+                        yield self.description
+        except httpx.TransportError as problem:
+            raise Unreachable(f"no answer from {self._transport.url}: {problem}") from problem
 
     def wait(self, progress: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
-        """Wait until the job is over.
+        """Wait until the job is over, through restarts of the service.
 
         Args:
             progress: called with the job at every change.
 
         Raises:
             PolychronyError: it failed or was cancelled.
+            Unreachable: the service went away and did not come back.
         """
-        while self.description["state"] not in _OVER:
-            for description in self.events():
-                progress(description)
-        if self.description["state"] != "done":
-            raise PolychronyError(
-                f"job {self.id} {self.description['state']}: {self.description['error'] or ''}".rstrip(": ")
-            )
-        return self.description
+        deadline = time.monotonic() + self._transport.patience_s
+        while self.description["state"] not in OVER:
+            try:
+                for description in self.events():
+                    deadline = time.monotonic() + self._transport.patience_s
+                    progress(description)
+            except (Refused, Unreachable) as problem:
+                if is_lost(problem) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        return done_or_raise(self.id, self.description)
 
     def summary(self) -> dict[str, Any]:
         """What summary.json says."""
         return self._transport.request("GET", f"/v1/jobs/{self.id}/artifacts/summary.json").json()
 
     def download(self, folder: str | Path) -> list[Path]:
-        """Write all artifacts into ``folder``, made where it is not."""
+        """Write all artifacts into ``folder``, made where it is not.
+
+        Raises:
+            PolychronyError: one did not come through whole.
+        """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         written: list[Path] = []
         for artifact in self.description["artifacts"]:
-            path = target / Path(artifact["name"]).name
+            path, sum_ = target / Path(artifact["name"]).name, hashlib.sha256()
             with self._transport.http.stream("GET", artifact["url"]) as response, path.open("wb") as file:
                 response.raise_for_status()
                 for chunk in response.iter_bytes(1 << 20):
+                    sum_.update(chunk)
                     file.write(chunk)
+            check_sum(artifact, sum_.hexdigest())
             written.append(path)
         return written
+
+    def retry(self) -> None:
+        """Run a job that failed or was cancelled once more."""
+        self.description = self._transport.request("POST", f"/v1/jobs/{self.id}/retry").json()
 
     def cancel(self) -> None:
         """Cancel the job; forget it, where it is over."""
         self._transport.request("DELETE", f"/v1/jobs/{self.id}")
+
+
+def done_or_raise(id_: str, description: dict[str, Any]) -> dict[str, Any]:
+    """The description of a job that is done; an error for any other that is over."""
+    if description["state"] != "done":
+        raise PolychronyError(f"job {id_} {description['state']}: {description['error'] or ''}".rstrip(": "))
+    return description
+
+
+def check_sum(artifact: dict[str, Any], found: str) -> None:
+    """Whether an artifact came through whole."""
+    if artifact.get("sha256") not in {None, found}:
+        raise PolychronyError(f"{artifact['name']}: came through damaged: its SHA-256 is another")

@@ -1,19 +1,17 @@
-"""Reading the results of a stream, on a connection of its own."""
+"""Reading the results of a stream, on a connection of its own that is made anew when it breaks."""
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Iterator
-from typing import Any
-from urllib.parse import urlencode
 
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
-from polychrony_client import results, wire
-from polychrony_client.errors import Closed
+from polychrony_client.errors import Refused, Unreachable
+from polychrony_client.inbox import Inbox
 from polychrony_client.results import Result
-from polychrony_client.transport import Transport
+from polychrony_client.transport import Transport, is_lost
 
 
 def subscribe(
@@ -21,34 +19,45 @@ def subscribe(
     start: bool, after: dict[str, int] | None, lossless: bool,
 ) -> Iterator[Result]:  # fmt: skip
     """Results as they come to be, until the stream ends; connected before this returns."""
-    query = [("output", output) for output in outputs]
-    query += [("after", f"{output}:{row}") for output, row in (after or {}).items()]
-    query += [("from", "start")] * start + [("delivery", "lossless")] * lossless
-    path = f"/v1/streams/{stream_id}/results"
-    return _iterate(transport.connect(f"{path}?{urlencode(query)}" if query else path))
+    inbox = Inbox(stream_id, outputs, start, after, lossless)
+    return _iterate(transport, inbox, transport.connect(inbox.path()))
 
 
-def _iterate(socket: ClientConnection) -> Iterator[Result]:
-    """Results from a connection, until the service ends it.
+def _iterate(transport: Transport, inbox: Inbox, socket: ClientConnection) -> Iterator[Result]:
+    """Results, over as many connections as it takes; every row once.
 
     Raises:
-        Closed: it ended for a fault.
+        Closed: the service closed for a fault.
+        Unreachable: it went away and did not come back.
     """
-    fault: dict[str, Any] = {}
-    outputs: dict[int, results.Output] = {}
-    with socket:
+    try:
+        while True:
+            try:
+                for message in socket:
+                    if (result := inbox.take(message)) is not None:
+                        yield result
+                if inbox.over:
+                    return
+                code = 1001  # closed without a word of the end: it went away
+            except ConnectionClosed as problem:
+                code = problem.rcvd.code if problem.rcvd else 1006
+                if (fault := inbox.closed(code)) is not None:
+                    raise fault from problem
+            else:
+                inbox.closed(code)
+            socket.close()
+            socket = _again(transport, inbox)
+    finally:
+        socket.close()
+
+
+def _again(transport: Transport, inbox: Inbox) -> ClientConnection:
+    deadline, pause = time.monotonic() + transport.patience_s, 0.05
+    while True:
+        time.sleep(pause)
+        pause = min(2.0, pause * 2)
         try:
-            for message in socket:
-                if isinstance(message, bytes):
-                    yield results.of_frame(wire.parse(message), outputs)
-                    continue
-                document = json.loads(message)
-                if document["type"] == "hello":
-                    outputs = results.outputs_of(document)
-                elif document["type"] == "error":
-                    fault = document
-                elif (result := results.of_text(document)) is not None:
-                    yield result
-        except ConnectionClosed as problem:
-            close = problem.rcvd.code if problem.rcvd else 1006
-            raise Closed(close, fault.get("code", ""), fault.get("detail", "")) from problem
+            return transport.connect(inbox.path())
+        except (OSError, ConnectionClosed, InvalidHandshake, Refused, Unreachable) as reason:
+            if is_lost(reason) or time.monotonic() > deadline:
+                raise Unreachable(f"the connection broke and could not be resumed: {reason}") from reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,13 +24,18 @@ class Transport:
         url: of the service, such as ``http://127.0.0.1:8700``.
         token: where the service demands one.
         patience_s: how long to wait for an answer, or for a service that went away.
+        verify: an SSL context that knows the service's certificate, where the system's does not.
     """
 
-    def __init__(self, url: str, token: str | None = None, patience_s: float = 30) -> None:
+    def __init__(
+        self, url: str, token: str | None = None, patience_s: float = 30, verify: ssl.SSLContext | bool = True
+    ) -> None:
         self.url, self.patience_s = url.rstrip("/"), patience_s
         self._token = token
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=patience_s, trust_env=False)
+        self.http = httpx.Client(
+            base_url=self.url, headers=headers_of(token), timeout=patience_s, trust_env=False, verify=verify
+        )
+        self._verify = verify
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """A request to the service.
@@ -43,7 +49,7 @@ class Transport:
         except httpx.TransportError as problem:
             raise Unreachable(f"no answer from {self.url}: {problem}") from problem
         if response.is_error:
-            raise _refused(response)
+            raise refused(response)
         return response
 
     def connect(self, path: str) -> ClientConnection:
@@ -53,19 +59,15 @@ class Transport:
             Refused: the upgrade was refused.
             Unreachable: nobody answered.
         """
-        protocols: list[Any] = [_PROTOCOL]
-        if self._token:
-            encoded = base64.urlsafe_b64encode(self._token.encode()).decode().rstrip("=")
-            protocols.append(f"polychrony.token.{encoded}")
         url = self.url.replace("http", "ws", 1) + path
         try:
             opened = connect(
-                url, subprotocols=protocols, compression=None, max_size=64 << 20, proxy=None,
-                open_timeout=self.patience_s,
+                url, subprotocols=protocols_of(self._token), compression=None, max_size=64 << 20, proxy=None,
+                open_timeout=self.patience_s, **tls_of(url, self._verify),
             )  # fmt: skip
             return opened.__enter__()  # whoever asked for it closes it
         except InvalidStatus as problem:
-            raise _refusal(problem) from problem
+            raise refusal(problem) from problem
         except (OSError, TimeoutError, InvalidHandshake) as problem:
             raise Unreachable(f"no answer from {self.url}: {problem}") from problem
 
@@ -82,7 +84,30 @@ class Transport:
         self.close()
 
 
-def _refused(response: httpx.Response) -> Refused:
+def is_lost(reason: Exception) -> bool:
+    """Whether what went wrong will not mend itself: the service refused for good."""
+    return isinstance(reason, Refused) and reason.status not in {429, 502, 503, 504}
+
+
+def tls_of(url: str, verify: ssl.SSLContext | bool) -> dict[str, Any]:
+    """What a WebSocket over TLS is opened with."""
+    return {"ssl": verify} if url.startswith("wss") and isinstance(verify, ssl.SSLContext) else {}
+
+
+def headers_of(token: str | None) -> dict[str, str]:
+    """What every request brings."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def protocols_of(token: str | None) -> list[Any]:
+    """The subprotocols that a WebSocket asks for; a token goes as one."""
+    if not token:
+        return [_PROTOCOL]
+    encoded = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+    return [_PROTOCOL, f"polychrony.token.{encoded}"]
+
+
+def refused(response: httpx.Response) -> Refused:
     try:
         document = response.json()
         return Refused(response.status_code, document["detail"], document.get("errors"))
@@ -90,7 +115,7 @@ def _refused(response: httpx.Response) -> Refused:
         return Refused(response.status_code, response.reason_phrase)
 
 
-def _refusal(problem: InvalidStatus) -> Refused:
+def refusal(problem: InvalidStatus) -> Refused:
     """An upgrade that was refused, as the problem document says."""
     response = problem.response
     try:

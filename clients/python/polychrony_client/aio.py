@@ -1,0 +1,442 @@
+"""The same client for asyncio: what ``polychrony_client`` does, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from polychrony_client import transport as shared
+from polychrony_client import uploads
+from polychrony_client.errors import Refused, Unreachable
+from polychrony_client.inbox import Inbox
+from polychrony_client.jobs import OVER, check_sum, done_or_raise
+from polychrony_client.outbox import Draft, Outbox
+from polychrony_client.results import Result, Rows
+from polychrony_client.transport import is_lost
+from polychrony_client.uploads import Progress, job_document, nobody
+
+_BROKEN = (OSError, ConnectionClosed, InvalidHandshake, Refused, Unreachable)
+
+
+class AsyncClient:
+    """A client of one service.
+
+    Args:
+        url: of the service, such as ``http://127.0.0.1:8700``.
+        token: where the service demands one.
+        patience_s: how long to wait for an answer, or for a service that went away.
+        verify: an SSL context that knows the service's certificate, where the system's does not.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, patience_s: float = 30, verify: ssl.SSLContext | bool = True
+    ) -> None:
+        self.url, self.patience_s = url.rstrip("/"), patience_s
+        self._token, self._verify = token, verify
+        headers = shared.headers_of(token)
+        self.http = httpx.AsyncClient(
+            base_url=self.url, headers=headers, timeout=patience_s, trust_env=False, verify=verify
+        )
+
+    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A request to the service.
+
+        Raises:
+            Refused: it answered with an error.
+            Unreachable: it did not answer.
+        """
+        try:
+            response = await self.http.request(method, path, **options)
+        except httpx.TransportError as problem:
+            raise Unreachable(f"no answer from {self.url}: {problem}") from problem
+        if response.is_error:
+            raise shared.refused(response)
+        return response
+
+    async def connect(self, path: str) -> ClientConnection:
+        """A WebSocket of the service.
+
+        Raises:
+            Refused: the upgrade was refused.
+            Unreachable: nobody answered.
+        """
+        url = self.url.replace("http", "ws", 1) + path
+        try:
+            return await connect(
+                url, subprotocols=shared.protocols_of(self._token), compression=None, max_size=64 << 20, proxy=None,
+                open_timeout=self.patience_s, **shared.tls_of(url, self._verify),
+            )  # fmt: skip
+        except InvalidStatus as problem:
+            raise shared.refusal(problem) from problem
+        except (OSError, TimeoutError, InvalidHandshake) as problem:
+            raise Unreachable(f"no answer from {self.url}: {problem}") from problem
+
+    async def submit(
+        self, path: str | Path, pipeline: str | dict[str, Any] = "motion", *,
+        key: str | None = None, progress: Progress = nobody, **options: Any,
+    ) -> AsyncJob:  # fmt: skip
+        """Upload a video or a recording to be analyzed; see :meth:`polychrony_client.Client.submit`."""
+        key = key or secrets.token_hex(16)
+        document = job_document(await self.upload(path, progress), pipeline, options)
+        answer = await self.request("POST", "/v1/jobs", json=document, headers={"Idempotency-Key": key})
+        return AsyncJob(self, answer.json())
+
+    async def upload(self, path: str | Path, progress: Progress = nobody) -> str:
+        """Bring a file to the service; the upload's id."""
+        made = Path(path)
+        return await self._send(await asyncio.to_thread(made.read_bytes), made.name, progress)
+
+    async def job(self, id_: str) -> AsyncJob:
+        """The job of this name."""
+        return AsyncJob(self, (await self.request("GET", f"/v1/jobs/{id_}")).json())
+
+    async def stream(
+        self, pipeline: str | dict[str, Any] = "motion", sensor: tuple[int, int] | None = None, **options: Any
+    ) -> AsyncStream:
+        """Open a stream; see :meth:`polychrony_client.Client.stream`."""
+        document: dict[str, Any] = {"pipeline": pipeline, **options}
+        if sensor is not None:
+            document["sensor"] = {"width": sensor[0], "height": sensor[1]}
+        return await self._opened((await self.request("POST", "/v1/streams", json=document)).json())
+
+    async def attach(self, id_: str) -> AsyncStream:
+        """Go on feeding a stream that exists."""
+        return await self._opened((await self.request("GET", f"/v1/streams/{id_}")).json())
+
+    async def restore(self, snapshot: bytes) -> AsyncStream:
+        """A stream that goes on from a snapshot of another."""
+        id_ = await self._send(snapshot, "snapshot.zip", nobody)
+        return await self._opened((await self.request("POST", "/v1/streams", json={"snapshot": id_})).json())
+
+    def results(
+        self, stream_id: str, *outputs: str,
+        start: bool = False, after: dict[str, int] | None = None, lossless: bool = False,
+    ) -> AsyncIterator[Result]:  # fmt: skip
+        """Results of any stream, as they come to be, over as many connections as it takes; every row once."""
+        return _iterate(self, Inbox(stream_id, outputs, start, after, lossless))
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self.http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _opened(self, description: dict[str, Any]) -> AsyncStream:
+        stream = AsyncStream(self, description)
+        if description.get("source") is None:
+            await stream.connect()
+        return stream
+
+    async def _send(self, data: bytes, name: str, progress: Progress) -> str:
+        headers = uploads.create_headers(name, len(data))
+        id_ = (await self.request("POST", "/v1/uploads", headers=headers)).json()["id"]
+        url, offset = f"/v1/uploads/{id_}", 0
+        deadline, pause = time.monotonic() + self.patience_s, 0.05
+        while offset < len(data):
+            part = data[offset : offset + uploads.PART]
+            try:
+                answer = await self.request("PATCH", url, content=part, headers=uploads.part_headers(offset))
+                offset = int(answer.headers["Upload-Offset"])
+            except (Refused, Unreachable) as problem:
+                conflict = isinstance(problem, Refused) and problem.status in {409, 423}
+                if (is_lost(problem) and not conflict) or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(2.0, pause * 2)
+                offset = await self._offset(url, offset)
+            else:
+                deadline, pause = time.monotonic() + self.patience_s, 0.05
+                progress(offset, len(data))
+        return str(id_)
+
+    async def _offset(self, url: str, known: int) -> int:
+        try:
+            return int((await self.request("HEAD", url, headers=uploads.VERSION)).headers["Upload-Offset"])
+        except (Refused, Unreachable) as problem:
+            if is_lost(problem):
+                raise
+            return known
+
+
+class AsyncStream:
+    """An open stream; made by :meth:`AsyncClient.stream`. Use it from one task.
+
+    Attributes:
+        id: its name.
+        description: what the service said of it.
+        reconnects: how often the connection broke and was resumed.
+    """
+
+    def __init__(self, client: AsyncClient, description: dict[str, Any]) -> None:
+        self.id: str = description["id"]
+        self.description = description
+        self.reconnects = 0
+        self._client, self._out = client, Outbox()
+        self._socket: ClientConnection | None = None
+
+    async def connect(self) -> None:
+        """Connect, and send again what the service does not have."""
+        socket = await self._client.connect(f"/v1/streams/{self.id}/ingest")
+        try:
+            for sent in self._out.resume(json.loads(await self._hear(socket))):
+                while not self._out.fits(sent):
+                    self._out.hear(json.loads(await self._hear(socket)))
+                await socket.send(sent.data)
+        except BaseException:
+            await socket.close()
+            raise
+        self._socket = socket
+
+    async def send(self, t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> None:
+        """Send events in arrival order; waits where the service asks to."""
+        for draft in self._out.events(t, x, y, p):
+            await self._put(draft)
+
+    async def send_camera_bytes(self, data: bytes, encoding: str, t_zero_us: int = 0) -> None:
+        """Send EVT2 or EVT3 bytes as the camera sent them, without a ``%`` header."""
+        for draft in self._out.camera_bytes(data, encoding, t_zero_us):
+            await self._put(draft)
+
+    async def send_triggers(self, t: ArrayLike, channel: ArrayLike, level: ArrayLike) -> None:
+        """Send edges on the camera's trigger inputs."""
+        for draft in self._out.triggers(t, channel, level):
+            await self._put(draft)
+
+    async def heartbeat(self, t_us: int) -> None:
+        """Say that no later event is earlier than ``t_us``."""
+        await self._put(self._out.heartbeat(t_us))
+
+    async def label(self, output: str, label: str | None, from_us: int, to_us: int) -> None:
+        """Say what was seen in (from_us, to_us], so that a stage with ``learn`` learns it."""
+        await self._put(self._out.label(output, label, from_us, to_us))
+
+    async def gap(self, t_us: int) -> None:
+        """Say that events before ``t_us`` were lost."""
+        await self._put(self._out.gap(t_us))
+
+    async def flush(self) -> None:
+        """Wait until the service has everything for good."""
+        while self._out.unacknowledged:
+            await self._pump(self._client.patience_s)
+
+    async def end(self, t_us: int | None = None) -> dict[str, Any]:
+        """End the stream and wait until all results exist: {"rows": {...}, "digests": {...}}."""
+        if self._out.final is None:
+            await self._put(self._out.end(t_us))
+        while self._out.final is None:
+            await self._pump(self._client.patience_s)
+        await self.close()
+        return self._out.final
+
+    def results(
+        self, *outputs: str, start: bool = True, after: dict[str, int] | None = None, lossless: bool = False
+    ) -> AsyncIterator[Result]:
+        """Results as they come to be, until the stream ends; on a connection of its own."""
+        return self._client.results(self.id, *outputs, start=start, after=after, lossless=lossless)
+
+    async def rows(self, output: str) -> dict[str, NDArray[Any]]:
+        """All rows of an output of an ended stream, as columns; those the service still keeps."""
+        parts = [one.columns async for one in self.results(output) if isinstance(one, Rows)]
+        names = list(parts[0]) if parts else ["t"]
+        return {name: np.concatenate([part[name] for part in parts] or [np.empty(0)]) for name in names}
+
+    async def stats(self) -> dict[str, Any]:
+        """What went in, what came out, what was dropped."""
+        return (await self._client.request("GET", f"/v1/streams/{self.id}/stats")).json()
+
+    async def snapshot(self) -> bytes:
+        """The stream's state; :meth:`AsyncClient.restore` goes on from it."""
+        return (await self._client.request("GET", f"/v1/streams/{self.id}/snapshot")).content
+
+    async def delete(self) -> None:
+        """Forget the stream."""
+        await self.close()
+        await self._client.request("DELETE", f"/v1/streams/{self.id}")
+
+    async def close(self) -> None:
+        """Let go of the connection; the stream stays and can be resumed until its time-out."""
+        if self._socket is not None:
+            await self._socket.close()
+            self._socket = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._socket is not None:
+            await self.end()
+        await self.close()
+
+    async def _hear(self, socket: ClientConnection) -> str | bytes:
+        return await asyncio.wait_for(socket.recv(), self._client.patience_s)
+
+    async def _put(self, draft: Draft) -> None:
+        while not self._out.has_room(draft):
+            await self._pump(self._client.patience_s)
+        data = self._out.take(draft)
+        try:
+            await self._live().send(data)
+        except ConnectionClosed as problem:
+            await self._reconnect(problem)
+        await self._pump(0)
+
+    async def _pump(self, wait_s: float) -> None:
+        """Take in what the service says; waits for one message at most."""
+        try:
+            while True:
+                async with asyncio.timeout(wait_s or 0.0001):
+                    message = await self._live().recv()
+                self._out.hear(json.loads(message))
+                if self._out.final is not None:
+                    return
+                wait_s = 0
+        except TimeoutError as problem:
+            if wait_s:
+                raise Unreachable(f"the service said nothing for {wait_s} s") from problem
+        except ConnectionClosed as problem:
+            await self._reconnect(problem)
+
+    async def _reconnect(self, problem: ConnectionClosed) -> None:
+        if self._out.final is not None:
+            return
+        fault = self._out.closed(problem.rcvd.code if problem.rcvd else 1006)
+        if fault is not None:
+            raise fault from problem
+        deadline, pause = time.monotonic() + self._client.patience_s, 0.05
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(2.0, pause * 2)
+            try:
+                await self.connect()
+            except _BROKEN as reason:
+                if is_lost(reason) or time.monotonic() > deadline:
+                    raise Unreachable(f"the connection broke and could not be resumed: {reason}") from reason
+            else:
+                self.reconnects += 1
+                return
+
+    def _live(self) -> ClientConnection:
+        if self._socket is None:
+            raise ValueError("the stream is closed, or the service feeds it itself")
+        return self._socket
+
+
+class AsyncJob:
+    """A job; made by :meth:`AsyncClient.submit`.
+
+    Attributes:
+        id: its name.
+        description: what the service last said of it.
+    """
+
+    def __init__(self, client: AsyncClient, description: dict[str, Any]) -> None:
+        self._client = client
+        self.id: str = description["id"]
+        self.description = description
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """The job at every change, until it is over or the connection ends."""
+        try:
+            async with self._client.http.stream("GET", f"/v1/jobs/{self.id}/events", timeout=60) as response:
+                if response.is_error:
+                    raise Refused(response.status_code, response.reason_phrase)
+                async for line in response.aiter_lines():
+                    if line.startswith("data: "):
+                        self.description = json.loads(line[6:])
+                        yield self.description
+        except httpx.TransportError as problem:
+            raise Unreachable(f"no answer from {self._client.url}: {problem}") from problem
+
+    async def wait(self, progress: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
+        """Wait until the job is over, through restarts of the service; see :meth:`polychrony_client.Job.wait`."""
+        deadline = time.monotonic() + self._client.patience_s
+        while self.description["state"] not in OVER:
+            try:
+                async for description in self.events():
+                    deadline = time.monotonic() + self._client.patience_s
+                    progress(description)
+            except (Refused, Unreachable) as problem:
+                if is_lost(problem) or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+        return done_or_raise(self.id, self.description)
+
+    async def summary(self) -> dict[str, Any]:
+        """What summary.json says."""
+        return (await self._client.request("GET", f"/v1/jobs/{self.id}/artifacts/summary.json")).json()
+
+    async def download(self, folder: str | Path) -> list[Path]:
+        """Write all artifacts into ``folder``, made where it is not."""
+        target = Path(folder)
+        await asyncio.to_thread(target.mkdir, parents=True, exist_ok=True)
+        written: list[Path] = []
+        for artifact in self.description["artifacts"]:
+            data = (await self._client.request("GET", artifact["url"])).content
+            check_sum(artifact, hashlib.sha256(data).hexdigest())
+            path = target / Path(artifact["name"]).name
+            await asyncio.to_thread(path.write_bytes, data)
+            written.append(path)
+        return written
+
+    async def retry(self) -> None:
+        """Run a job that failed or was cancelled once more."""
+        self.description = (await self._client.request("POST", f"/v1/jobs/{self.id}/retry")).json()
+
+    async def cancel(self) -> None:
+        """Cancel the job; forget it, where it is over."""
+        await self._client.request("DELETE", f"/v1/jobs/{self.id}")
+
+
+async def _iterate(client: AsyncClient, inbox: Inbox) -> AsyncIterator[Result]:
+    socket = await client.connect(inbox.path())
+    try:
+        while True:
+            code = 1001
+            try:
+                async for message in socket:
+                    if (result := inbox.take(message)) is not None:
+                        yield result
+                if inbox.over:
+                    return
+            except ConnectionClosed as problem:
+                code = problem.rcvd.code if problem.rcvd else 1006
+            if (fault := inbox.closed(code)) is not None:
+                raise fault
+            await socket.close()
+            socket = await _again(client, inbox)
+    finally:
+        await socket.close()
+
+
+async def _again(client: AsyncClient, inbox: Inbox) -> ClientConnection:
+    deadline, pause = time.monotonic() + client.patience_s, 0.05
+    while True:
+        await asyncio.sleep(pause)
+        pause = min(2.0, pause * 2)
+        try:
+            return await client.connect(inbox.path())
+        except _BROKEN as reason:
+            if is_lost(reason) or time.monotonic() > deadline:
+                raise Unreachable(f"the connection broke and could not be resumed: {reason}") from reason
