@@ -39,6 +39,10 @@ def configure(settings: Settings, level: int | None = None) -> None:
     if settings.log_format == "json":
         formatting.insert(1, structlog.processors.format_exc_info)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=formatting))
+    # A refused upgrade is answered over HTTP; uvicorn takes the missing handshake for a fault.
+    logging.getLogger("uvicorn.error").addFilter(
+        lambda record: "without completing handshake" not in record.getMessage()
+    )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.WARNING))

@@ -6,13 +6,12 @@ import pytest
 
 from kernels import decode, events, filters
 from kernels.decode import Decoder
-from pipeline import packets, samples
+from pipeline import packets, samples, wire
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.sources import open_source
 from pipeline.sources.emulator import Emulator, EmulatorConfig
 from pipeline.spec import Sensor, preset, presets
-from pipeline import wire
 
 RECORDING = "evt3_640x480.raw"
 

@@ -14,8 +14,8 @@ import httpx
 class ServiceProcess:
     """``polychrony serve`` on a free port, and again after a kill."""
 
-    def __init__(self, data: Path, **settings):
-        self.data, self.settings, self.port = data, settings, 0
+    def __init__(self, data: Path, verify=True, **settings):
+        self.data, self.settings, self.port, self.verify = data, settings, 0, verify
         self.process = None
         self.log = data.parent / f"{data.name}.log"
         self.start()
@@ -36,10 +36,10 @@ class ServiceProcess:
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
             text = self.log.read_text()[before:]
-            if found := re.search(r"listening on http://[^ ]*:(\d+)/", text):
+            if found := re.search(r"listening on https?://[^ ]*:(\d+)/", text):
                 self.port = int(found[1])
                 try:
-                    if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    if httpx.get(f"{self.url}/readyz", verify=self.verify).status_code == 200:
                         return
                 except httpx.TransportError:
                     pass
@@ -48,7 +48,7 @@ class ServiceProcess:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if 'tls_certfile' in self.settings else ''}://127.0.0.1:{self.port}"
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)

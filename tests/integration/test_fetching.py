@@ -164,9 +164,7 @@ def test_a_link_out_of_the_allowed_folder_leads_nowhere(tmp_path):
 def test_a_name_leads_only_to_machines_elsewhere_and_is_looked_up_once(monkeypatch):
     """A name that is rebound to loopback is refused; what is connected to is the number that was checked."""
     answers = iter(["203.0.113.7", "127.0.0.1"])
-    monkeypatch.setattr(
-        allowed.socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", (next(answers), 0))]
-    )
+    monkeypatch.setattr(allowed.socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", (next(answers), 0))])
     target = allowed.check("rtsp://camera.example:8554/live?x=1", ("rtsp://camera.example",))
     assert target.address == "rtsp://203.0.113.7:8554/live?x=1"
     with pytest.raises(NotAllowed):
@@ -176,7 +174,10 @@ def test_a_name_leads_only_to_machines_elsewhere_and_is_looked_up_once(monkeypat
 def test_a_camera_that_redirects_is_left(fetching):
     """FFmpeg would follow it anywhere."""
     hits = []
-    with socket.create_server(("127.0.0.1", 0)) as elsewhere, socket.create_server(("127.0.0.1", 0)) as camera:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as elsewhere,
+        socket.create_server(("127.0.0.1", 0)) as camera,
+    ):
         elsewhere.settimeout(0.2)
         there, here = elsewhere.getsockname()[1], camera.getsockname()[1]
 

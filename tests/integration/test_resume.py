@@ -88,7 +88,9 @@ def test_a_subscriber_gets_every_row_once_through_a_kill(own, data_dir):
 
         def read():
             with Client(service.url) as other:
-                got.extend(one for one in other.results(stream.id, "motion", start=True) if isinstance(one, Rows))
+                got.extend(
+                    one for one in other.results(stream.id, "motion", start=True) if isinstance(one, Rows)
+                )
 
         reader = threading.Thread(target=read)
         reader.start()
@@ -263,7 +265,7 @@ def test_a_stream_whose_model_has_changed_is_not_gone_on_with(own, tmp_path, mon
         with pytest.raises(Refused, match="404"):
             stream.stats()
         assert "another than it was" in service.log.read_text()
-        assert 'streams_not_restored 1.0' in client.request("GET", "/metrics").text
+        assert "streams_not_restored 1.0" in client.request("GET", "/metrics").text
 
 
 def test_rows_are_read_from_the_start_while_the_log_is_long_gone(own, data_dir):

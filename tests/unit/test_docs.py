@@ -9,10 +9,9 @@ from typer.main import get_command
 import kernels
 import pipeline
 import service
-from pipeline import packets
+from pipeline import packets, wire
 from pipeline.stage import Context, Port, StageConfig
 from pipeline.stages import KINDS
-from pipeline import wire
 from service.app import create_app
 from service.cli import app
 from service.settings import Settings

@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from polychrony_client.errors import Refused, Unreachable
 
 _PROTOCOL = "polychrony.v1"
+_TOO_SLOW = 408
 
 
 class Transport:
@@ -59,6 +60,14 @@ class Transport:
             Refused: the upgrade was refused.
             Unreachable: nobody answered.
         """
+        try:
+            return self._connect(path)
+        except Refused as problem:  # a request that was lost on its way: seen over TLS, once in hundreds
+            if problem.status != _TOO_SLOW:
+                raise
+            return self._connect(path)
+
+    def _connect(self, path: str) -> ClientConnection:
         url = self.url.replace("http", "ws", 1) + path
         try:
             opened = connect(
@@ -86,7 +95,7 @@ class Transport:
 
 def is_lost(reason: Exception) -> bool:
     """Whether what went wrong will not mend itself: the service refused for good."""
-    return isinstance(reason, Refused) and reason.status not in {429, 502, 503, 504}
+    return isinstance(reason, Refused) and reason.status not in {408, 429, 502, 503, 504}
 
 
 def tls_of(url: str, verify: ssl.SSLContext | bool) -> dict[str, Any]:
