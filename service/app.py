@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
     telemetry.observe(lambda: figures.look(service))
     app = FastAPI(
         title="Polychrony", version=version("polychrony"), lifespan=_lifespan, redoc_url=None, docs_url=None,
-        openapi_url="/v1/openapi.json",
+        openapi_url="/v1/openapi.json", generate_unique_id_function=problems.operation_id,
         description="Event-camera streams and videos in; motion motifs and fields out. "
         "Live streams go over WebSocket: see docs/protocol.md.",
     )  # fmt: skip

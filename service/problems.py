@@ -101,4 +101,31 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What a route documents that it may answer."""
-    return {status: RESPONSES[status] for status in (401, 403, 408, 413, 421, 429, *statuses)}
+    return {status: RESPONSES[status] for status in (400, 401, 403, 408, 413, 421, 429, *statuses)}
+
+
+def made(
+    status: int, name: str, operations: tuple[str, ...], schema: dict[str, Any]
+) -> dict[int | str, dict[str, Any]]:
+    """What a route that makes something documents of its answer: which operations go on with it.
+
+    Args:
+        status: of the answer.
+        name: the parameter of these operations that names what was made.
+        operations: their ids.
+        schema: of what names it in the answer: {property: schema}, one of them.
+    """
+    [(key, value)] = schema.items()
+    return {status: {
+        "headers": {"Location": {"description": "where it is", "schema": {"type": "string"}}},
+        "content": {"application/json": {"schema": {"type": "object", "required": [key], "properties": {key: value}}}},
+        "links": {
+            operation: {"operationId": operation, "parameters": {name: f"$response.body#/{key}"}}
+            for operation in operations
+        },
+    }}  # fmt: skip
+
+
+def operation_id(route: Any) -> str:
+    """A route's id in the OpenAPI document: the name of its function."""
+    return str(route.name)

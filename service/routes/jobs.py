@@ -21,13 +21,17 @@ from pydantic_core import PydanticSerializationError
 from service.jobs import Job, upload
 from service.jobs.runner import JobOptions
 from service.jobs.store import DONE, OVER
-from service.problems import Problem, responses
+from service.problems import Problem, made, responses
 from service.routes.state import Service
 from service.uploads.store import Upload, safe_suffix
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="name of the job")]
 _HEARTBEAT_S = 15
+_MADE = made(
+    202, "job_id", ("get_job", "job_events", "retry_job", "delete_job"),
+    {"id": {"type": "string", "pattern": "^[0-9a-f]{16}$"}},
+)  # fmt: skip
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -50,7 +54,7 @@ _BODY: dict[str, Any] = {
 }  # fmt: skip
 
 
-@router.post("", status_code=202, openapi_extra=_BODY, responses=responses(400, 408, 413, 415, 422, 503))
+@router.post("", status_code=202, openapi_extra=_BODY, responses={**_MADE, **responses(409, 415, 422, 503)})
 async def create_job(
     request: Request,
     response: Response,

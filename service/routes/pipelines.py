@@ -10,12 +10,17 @@ from pipeline import library
 from pipeline.graph import Graph
 from pipeline.spec import Sensor, SpecError, preset, presets, validate
 from pipeline.stages import KINDS
-from service.problems import Problem, responses
+from service.problems import Problem, made, responses
 from service.routes.state import Service
 
 router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"])
 Name = Annotated[str, Path(pattern=library.NAME, description="name of the pipeline")]
-Document = Annotated[dict[str, Any], Body(embed=True)]
+_EXAMPLE = {"stages": [{"id": "quiet", "kind": "refractory", "period_us": 500}]}
+Document = Annotated[dict[str, Any], Body(embed=True, examples=[_EXAMPLE])]
+_MADE = made(
+    200, "name", ("get_pipeline", "activate_pipeline", "delete_pipeline"),
+    {"name": {"type": "string", "pattern": library.NAME}},
+)  # fmt: skip
 
 
 @router.get("", responses=responses())
@@ -30,7 +35,8 @@ async def list_pipelines() -> dict[str, Any]:
 
 @router.post("/validate", responses=responses(400, 422))
 async def validate_pipeline(
-    pipeline: Document, sensor: Annotated[Sensor | None, Body(embed=True)] = None
+    pipeline: Document,
+    sensor: Annotated[Sensor | None, Body(embed=True, examples=[{"width": 64, "height": 48}])] = None,
 ) -> dict[str, Any]:
     """Whether a pipeline can be used, and what it would answer; else what is wrong with it and where."""
     graph = Graph(validate(pipeline), sensor)
@@ -55,7 +61,7 @@ async def get_pipeline(
     return _described(_known(name), version)
 
 
-@router.put("/{name}", responses=responses(400, 409, 422))
+@router.put("/{name}", responses={**_MADE, **responses(409, 422, 503)})
 async def put_pipeline(name: Name, pipeline: Document, service: Service) -> dict[str, Any]:
     """Keep a pipeline under a name, as a new version that becomes the active one."""
     if name in presets():

@@ -12,7 +12,7 @@ from pipeline.checkpoint import CheckpointError
 from pipeline.spec import SpecError
 from service import allowed
 from service.allowed import NotAllowed
-from service.problems import Problem, of_spec, responses
+from service.problems import Problem, made, of_spec, responses
 from service.routes.state import Service
 from service.streams import Stream, StreamRequest
 from service.streams.fetching import Fetcher, SourceFailed
@@ -20,10 +20,14 @@ from service.streams.registry import TooManyStreams
 from service.streams.snapshots import Snapshot
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
+_MADE = made(
+    201, "stream_id", ("get_stream", "get_stats", "get_snapshot", "get_recording", "get_admission", "delete_stream"),
+    {"id": {"type": "string", "pattern": "^[0-9a-f]{16}$"}},
+)  # fmt: skip
 StreamId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="name of the stream")]
 
 
-@router.post("", status_code=201, responses=responses(409, 422, 503, 507))
+@router.post("", status_code=201, responses={**_MADE, **responses(409, 422, 503, 507)})
 async def create_stream(
     request: StreamRequest, response: Response, service: Service,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
-from service.problems import Problem, responses
+from service.problems import Problem, made, responses
 from service.routes.state import Service
 from service.uploads import Upload
 
@@ -22,6 +22,10 @@ _MOST_METADATA = 4096
 _BODY: dict[str, Any] = {
     "requestBody": {"content": {_CHUNK: {"schema": {"type": "string", "format": "binary"}}}}
 }
+_MADE = made(
+    201, "upload_id", ("get_upload", "continue_upload", "delete_upload"),
+    {"id": {"type": "string", "pattern": "^[0-9a-f]{32}$"}},
+)  # fmt: skip
 Resumable = Annotated[str | None, Header(alias="Tus-Resumable", description="1.0.0")]
 Digits = Annotated[str | None, Header(max_length=20, description="bytes")]
 
@@ -37,7 +41,7 @@ async def describe_uploads(response: Response, service: Service) -> None:
 
 
 @router.post(
-    "", status_code=201, openapi_extra=_BODY, responses=responses(400, 408, 412, 413, 415, 422, 423, 503, 507)
+    "", status_code=201, openapi_extra=_BODY, responses={**_MADE, **responses(412, 415, 422, 423, 503, 507)}
 )
 async def create_upload(
     request: Request, response: Response, service: Service, tus_resumable: Resumable = None,

@@ -30,7 +30,10 @@ class SourceRequest(BaseModel):
 class StreamRequest(BaseModel):
     """``POST /v1/streams``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid",
+        json_schema_extra={"examples": [{"pipeline": "denoise", "sensor": {"width": 346, "height": 260}}]},
+    )  # fmt: skip
 
     pipeline: str | dict[str, Any] | None = Field(
         default=None, description="name of a preset or of a pipeline that is kept, or a pipeline"

@@ -122,6 +122,16 @@ def seed_file(name, folder):
         seed, _ = in_memory("EVT2.1 bytes")
         path = path.with_suffix(".raw")
         path.write_bytes(b"% evt 2.1\n% geometry 64x48\n% end\n" + seed)
+    elif name == "PCHY":
+        from polychrony_client import wire
+
+        about = b'{"sensor": {"width": 64, "height": 48}}'
+        path = path.with_suffix(".pchy")
+        frames = [wire.build(64, 0, 0, 0, len(about), about)]
+        for i, at in enumerate(range(0, len(t), 50)):
+            t_us, payload = wire.pack_events(*(column[at : at + 50] for column in events))
+            frames.append(wire.build(wire.EVENTS, wire.AER64, i + 1, t_us, 50, payload))
+        path.write_bytes(b"".join(frames))
     elif name == "AEDAT2":
         path = path.with_suffix(".aedat")
         address = (259 - y.astype(np.int64)) << 22 | x.astype(np.int64) << 12 | p.astype(np.int64) << 11
@@ -166,7 +176,7 @@ def seed_file(name, folder):
 
 
 ON_BYTES = ("EVT2 bytes", "EVT2.1 bytes", "EVT3 bytes", "SPIF")
-OWN_FILES = ("EVT2", "EVT2.1", "EVT3", "DAT", "AEDAT2", "AEDAT4", "ATIS bin")
+OWN_FILES = ("EVT2", "EVT2.1", "EVT3", "DAT", "AEDAT2", "AEDAT4", "ATIS bin", "PCHY")
 LIBRARY_FILES = (
     "ES", "HDF5", "npz", "npy", "csv", "Parquet", "ROS bag", "video mp4", "video avi",
 )  # fmt: skip

@@ -130,12 +130,22 @@ def test_another_stream_goes_on_from_a_snapshot(client, data_dir):
         other.snapshot()
 
 
+def resigned(data):
+    """The same with other arrays, and the old signature."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, content[:-1] + b"\x01" if name == "state.safetensors" else content)
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
         (lambda data: b"not a zip", "not a snapshot"),
         (lambda data: data.replace(b'"number": ', b'"number":9', 1), "not a snapshot"),
-        (lambda data: resigned(data), "its signature is wrong"),
+        (resigned, "its signature is wrong"),
     ],
 )
 def test_a_snapshot_of_somebody_else_is_not_opened(client, spoil, problem):
@@ -146,16 +156,6 @@ def test_a_snapshot_of_somebody_else_is_not_opened(client, spoil, problem):
     stream.delete()
     with pytest.raises(Refused, match=problem):
         client.restore(spoil(data))
-
-
-def resigned(data):
-    """The same with other arrays, and the old signature."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            new.writestr(name, content[:-1] + b"\x01" if name == "state.safetensors" else content)
-    return out.getvalue()
 
 
 def test_a_snapshot_brings_everything_but_its_source(client):
@@ -193,7 +193,7 @@ def test_a_realtime_stream_is_replayed_with_what_it_shed(client, data_dir, tmp_p
 
 
 def test_a_recording_of_a_stream_is_a_recording_like_any_other(client, data_dir, tmp_path, capsys):
-    rows, digests = expected(data_dir)
+    _, digests = expected(data_dir)
     events, _ = recording(data_dir)
     stream = client.stream("motion", sensor=(346, 260), record=True)
     for part in parts_of(events, 7):

@@ -117,6 +117,7 @@ def protocols_of(token: str | None) -> list[Any]:
 
 
 def refused(response: httpx.Response) -> Refused:
+    """An answer that is an error, as the problem document says."""
     try:
         document = response.json()
         return Refused(response.status_code, document["detail"], document.get("errors"))

@@ -1,0 +1,190 @@
+"""Lines 7, 8 and 20: clients that come and go, that do not read, and that are many."""
+
+import asyncio
+import json
+import threading
+import time
+
+import numpy as np
+import psutil
+from polychrony_client import AsyncClient, Client, wire
+from websockets.asyncio.client import connect
+
+from tests.integration.service_process import ServiceProcess
+from tests.reliability.checks import check, demand, wait_for
+from tests.reliability.tools import (
+    MIB,
+    RawSocket,
+    create,
+    descriptors,
+    memory,
+    percentile,
+    random_events,
+    stats,
+)
+
+
+@check(
+    7, "a client reconnects, on both sides", "no gap, no duplicate; file descriptors and memory within 5 %"
+)
+def reconnects(scale, folder):
+    many = scale.of(30, 1000, 1000)
+    service = ServiceProcess(folder / "data")
+    try:
+        with Client(service.url) as client:
+            stream = client.stream("denoise", sensor=(640, 480))
+            cursor, rows, sent = -1, 0, 0
+            before = None
+            for i in range(many):
+                events = random_events(500, seed=i, start_us=i * 20_000, per_us=0.025)
+                stream.send(*events)
+                sent += 500
+                stream._socket.socket.close()  # broken off in the middle
+                stream.heartbeat((i + 1) * 20_000 - 1)
+                stream.flush()
+                found = next_rows(client, stream.id, cursor)
+                for first, n in found:
+                    demand(first == cursor + 1, f"row {first} after row {cursor}")
+                    cursor, rows = first + n - 1, rows + n
+                if i == many // 5:
+                    before = descriptors(service.process), memory(service.process)
+            after = descriptors(service.process), memory(service.process)
+            final = stream.end()
+            for first, n in next_rows(client, stream.id, cursor):
+                demand(first == cursor + 1, f"row {first} after row {cursor}")
+                cursor, rows = first + n - 1, rows + n
+            demand(rows == final["rows"]["clean"], f"{rows} rows of {final['rows']['clean']}")
+            demand(stream.reconnects >= many, f"only {stream.reconnects} reconnects")
+            demand(
+                client.request("GET", f"/v1/streams/{stream.id}/stats").json()["events"] == sent,
+                "events were lost",
+            )
+        files, grown = after[0] - before[0], after[1] / before[1] - 1
+        demand(files <= 0.05 * before[0], f"{files} descriptors more")
+        demand(grown <= 0.05, f"memory grew by {grown:.1%}")
+    finally:
+        service.stop()
+    return f"{many:,} reconnects, {rows:,} rows once each; descriptors {files:+d}, memory {grown:+.1%}"
+
+
+def next_rows(client, id_, cursor):
+    """(first, count) of the rows behind a cursor that are there now."""
+    query = f"?after=clean:{cursor}" if cursor >= 0 else "?from=start"
+    found = []
+    with client.connect(f"/v1/streams/{id_}/results{query}") as socket:
+        hello = json.loads(socket.recv(timeout=5))
+        due = hello["outputs"][0]["next_row"]
+        while cursor + 1 < due:
+            message = socket.recv(timeout=5)
+            if isinstance(message, bytes) and message[5] == wire.THINNED_EVENTS:
+                head = wire.parse(message)
+                total = int.from_bytes(head.payload[:8], "little")
+                found.append((head.number, total))
+                cursor = head.number + total - 1
+    return found
+
+
+@check(
+    8, "a subscriber that stops reading", "+32 MiB at most, others' p99 +20 % at most, drops reported to it"
+)
+def stalled(scale, folder):
+    seconds = scale.of(4, 60, 300)
+    service = ServiceProcess(folder / "data", retention_bytes=4 * MIB)
+    try:
+        with Client(service.url) as client:
+            stream = client.stream("denoise", sensor=(640, 480), policy="realtime", max_latency_ms=10_000)
+            latencies, since = {"alone": [], "beside": []}, {}
+            mode, stop = ["alone"], threading.Event()
+
+            def read():
+                with Client(service.url) as other:
+                    for result in other.results(stream.id):
+                        t_us = getattr(result, "t_us", None)
+                        if t_us is not None and t_us in since:
+                            latencies[mode[0]].append(time.monotonic() - since.pop(t_us))
+                        if stop.is_set():
+                            return
+
+            reader = threading.Thread(target=read)
+            reader.start()
+
+            def send_for(seconds, start):
+                deadline, i = time.monotonic() + seconds, start
+                while time.monotonic() < deadline:
+                    events = random_events(4000, seed=i % 50, start_us=i * 20_000, per_us=0.2)
+                    events[0][-1] = i * 20_000 + 19_999
+                    since[i * 20_000 + 19_999] = time.monotonic()
+                    stream.send(*events)
+                    i += 1
+                    time.sleep(0.02)
+                return i
+
+            start = send_for(1, 0)
+            latencies["alone"].clear()
+            start = send_for(seconds / 2, start)
+            before = memory(service.process)
+            mode[0] = "beside"
+            lazy = RawSocket(service, f"/v1/streams/{stream.id}/results?from=start", receive_buffer=4096)
+            start = send_for(seconds, start)
+            grown = memory(service.process) - before
+            told = []
+            lazy.socket.settimeout(5)
+            while not any("lagged" in text for text in told):
+                opcode, payload = lazy.receive()
+                demand(opcode is not None, "the lazy subscriber was never told what it missed")
+                told += [payload.decode()] if opcode == 1 else []
+            stop.set()
+            stream.end()
+            reader.join(20)
+    finally:
+        service.stop()
+    alone, beside = (percentile(latencies[name], 99) for name in ("alone", "beside"))
+    demand(grown <= 32 * MIB, f"memory grew by {grown / MIB:.0f} MiB")
+    demand(
+        beside <= 1.2 * alone + 0.005, f"p99 {beside * 1e3:.1f} ms beside it, {alone * 1e3:.1f} ms without"
+    )
+    return f"{seconds} s: memory {grown / MIB:+.1f} MiB, p99 {alone * 1e3:.1f} ms without it, {beside * 1e3:.1f} ms beside it; told lagged"
+
+
+@check(20, "fan-out: 100 subscribers, 100 messages a second from one stream", "within half a core")
+def fan_out(scale, folder):
+    seconds = scale.of(3, 20, 60)
+    service = ServiceProcess(folder / "data", requests_per_minute=10**6)
+    try:
+        id_ = create(service)
+        got = np.zeros(100, int)
+
+        async def run():
+            async with AsyncClient(service.url) as client:
+                url = f"ws://127.0.0.1:{service.port}/v1/streams/{id_}/results"
+                sockets = [
+                    await connect(url, subprotocols=["polychrony.v1"], compression=None) for _ in range(100)
+                ]
+
+                async def read(i):
+                    async for message in sockets[i]:
+                        got[i] += isinstance(message, bytes) and message[5] == wire.THINNED_EVENTS
+
+                readers = [asyncio.create_task(read(i)) for i in range(100)]
+                stream = await client.attach(id_)
+                parts = [
+                    random_events(1000, seed=i, start_us=i * 10_000, per_us=0.1) for i in range(100 * seconds)
+                ]
+                process = psutil.Process(service.process.pid)
+                used, started = process.cpu_times(), time.monotonic()
+                for i, events in enumerate(parts):
+                    await stream.send(*events)
+                    await asyncio.sleep(max(0.0, started + (i + 1) * 0.01 - time.monotonic()))
+                elapsed, now = time.monotonic() - started, process.cpu_times()
+                await stream.end()
+                await asyncio.gather(*readers, return_exceptions=True)
+                return (now.user + now.system - used.user - used.system) / elapsed, elapsed
+
+        load, elapsed = asyncio.run(run())
+        wait_for(lambda: stats(service, id_)["state"] == "ended")
+    finally:
+        service.stop()
+    rate = got.min() / elapsed
+    demand(rate > 90, f"only {rate:.0f} messages a second")
+    demand(load <= 0.5, f"{load:.2f} of a core")
+    return f"{load:.2f} of a core at {rate:.0f} messages a second to each of 100"
