@@ -80,6 +80,25 @@ def unpack_aer64(rows: U64, t_us: int) -> tuple[T, XY, XY, P]:
     return t, x, y, p
 
 
+def unpack_frames(frames: list[tuple[int, U64]]) -> tuple[T, XY, XY, P]:
+    """Columns of several frames (t_us, ``aer64`` rows [n]), one after the other."""
+    total = sum(len(rows) for _, rows in frames)
+    t, x = np.empty(total, np.int64), np.empty(total, np.uint16)
+    y, p = np.empty(total, np.uint16), np.empty(total, np.bool_)
+    at = 0
+    for t_us, rows in frames:
+        to = at + len(rows)
+        _unpack_aer64(rows, t_us, t[at:to], x[at:to], y[at:to], p[at:to])
+        at = to
+    return t, x, y, p
+
+
+def first_fall_aer64(rows: U64) -> int | None:
+    """Index of the first ``aer64`` row whose time is below the one before it, or None."""
+    at = int(_first_fall_aer64(rows))
+    return None if at < 0 else at
+
+
 def pack_aer64(t: T, x: XY, y: XY, p: P, t_us: int) -> U64:
     """``aer64`` rows [n] of events; times must lie within 2^32 us behind ``t_us``.
 
@@ -99,6 +118,15 @@ def pack_aer64(t: T, x: XY, y: XY, p: P, t_us: int) -> U64:
 def _first_fall(t: T) -> int:
     for i in range(1, t.size):
         if t[i] < t[i - 1]:
+            return i
+    return -1
+
+
+@kernel
+def _first_fall_aer64(rows: U64) -> int:
+    low = np.uint64(0xFFFFFFFF)
+    for i in range(1, rows.size):
+        if (rows[i] & low) < (rows[i - 1] & low):
             return i
     return -1
 

@@ -47,6 +47,11 @@ class Clock:
         self._pending = packets.no_events()
 
     @property
+    def late_is_error(self) -> bool:
+        """Whether a late event ends the stream."""
+        return self._late_is_error
+
+    @property
     def running_max_us(self) -> int | None:
         """The largest time seen, or None before the first."""
         return None if self._running_max == NO_TIME else self._running_max

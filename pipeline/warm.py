@@ -145,6 +145,8 @@ def _warm_decoders() -> None:
     t, x, y, p = _little_recording()
     packed = events.pack_aer64(t, x, y, p, 0)
     events.unpack_aer64(packed, 0)
+    events.unpack_frames([(0, packed), (0, packed)])
+    events.first_fall_aer64(packed)
     events.first_fall(t)
     for word_bytes in (4, 2):
         decode.decode(decode.Decoder(word_bytes), np.zeros(8, np.uint8).tobytes(), 0)

@@ -51,21 +51,40 @@ def parse(data: bytes) -> Frame:
     Raises:
         BadFrame: magic, version, length or checksum are wrong.
     """
+    frame = head(data)
+    check_sum(data)
+    return frame
+
+
+def head(data: bytes) -> Frame:
+    """The frame in one binary message, by its header: whether it came through whole is left to :func:`check_sum`.
+
+    Raises:
+        BadFrame: magic, version or length are wrong.
+    """
     if len(data) < HEADER_BYTES:
         raise BadFrame(f"a frame has at least {HEADER_BYTES} bytes, not {len(data)}")
-    magic, version, type_, code, number, t_us, count, checksum = HEADER.unpack_from(data)
+    magic, version, type_, code, number, t_us, count, _ = HEADER.unpack_from(data)
     if magic != MAGIC:
         raise BadFrame("wrong magic: a frame starts with PCHY")
     if version != VERSION:
         raise BadFrame(f"version {version}: allowed is {VERSION}")
-    view = memoryview(data)
-    payload = view[HEADER_BYTES:]
+    payload = memoryview(data)[HEADER_BYTES:]
     expected = payload_bytes(data)
     if (type_ < DETECTIONS or type_ == STREAM) and len(payload) != expected:
         raise BadFrame(f"length: count {count} means {expected} bytes of payload, not {len(payload)}")
-    if zlib.crc32(payload, zlib.crc32(view[:28])) != checksum:
-        raise BadFrame("wrong checksum")
     return Frame(type_, code, number, t_us, count, payload)
+
+
+def check_sum(data: bytes) -> None:
+    """Whether a frame came through whole.
+
+    Raises:
+        BadFrame: its checksum is another.
+    """
+    view = memoryview(data)
+    if zlib.crc32(view[HEADER_BYTES:], zlib.crc32(view[:28])) != int.from_bytes(view[28:32], "little"):
+        raise BadFrame("wrong checksum")
 
 
 def payload_bytes(head: bytes) -> int:

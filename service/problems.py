@@ -118,7 +118,8 @@ def made(
     [(key, value)] = schema.items()
     return {status: {
         "headers": {"Location": {"description": "where it is", "schema": {"type": "string"}}},
-        "content": {"application/json": {"schema": {"type": "object", "required": [key], "properties": {key: value}}}},
+        "content": {"application/json": {"schema": {
+            "type": "object", "required": [key], "properties": {key: value}}}},
         "links": {
             operation: {"operationId": operation, "parameters": {name: f"$response.body#/{key}"}}
             for operation in operations

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service.settings import Settings
@@ -23,6 +24,8 @@ _TOO_MANY = (
 _LAST_WORDS_S = 1.0
 """How long a peer has to read what it was told last."""
 _DRAIN_S = 2.0
+_SMALL, _AHEAD = 262_144, 8
+"""Messages of so many bytes, and so many of them, may wait without reading being stopped."""
 
 
 class PatientHttp(H11Protocol):
@@ -108,9 +111,13 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     _messages = 0
 
     def send_receive_event_to_app(self) -> None:
-        """A message is whole."""
+        """A message is whole. uvicorn stops reading after each; a few small ones may wait, which is cheaper."""
         self._messages += 1
+        paused, small = self.read_paused, sum(map(len, self.frames)) <= _SMALL and self.queue.qsize() < _AHEAD
+        self.read_paused = paused or small
         super().send_receive_event_to_app()
+        if small:
+            self.read_paused = paused
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
@@ -119,7 +126,14 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     async def send(self, message: Any) -> None:
-        """A close frame does not wait for room: it is what a peer that does not read is told last."""
+        """Frames that are built already go out as they are; a close frame does not wait for room to be told last."""
+        if message.get("framed"):
+            await self.writable.wait()
+            if self.disconnected:
+                raise ClientDisconnected
+            if not self.close_sent:
+                self.transport.write(message["bytes"])
+            return
         if message["type"] == "websocket.close":
             self.writable.set()
         await super().send(message)
@@ -143,9 +157,11 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def _amid_a_message(self) -> bool:
         if not self.handshake_complete or self.close_sent:
             return False
-        # websockets' parser waits either for a frame to begin (at_eof) or for the rest of one (parse).
-        awaited: Any = getattr(self.conn.parser, "gi_yieldfrom", None)
-        return bool(self.frames) or getattr(awaited, "__name__", "") == "parse"
+        # The innermost of websockets' parsers waits for a frame (at_eof) or for the rest of one (read_exact).
+        parser: Any = self.conn.parser
+        while (inner := getattr(parser, "gi_yieldfrom", None)) is not None:
+            parser = inner
+        return bool(self.frames) or getattr(parser, "__name__", "") == "read_exact"
 
     def _too_slow(self) -> None:
         self._message_timer = None

@@ -19,7 +19,7 @@ from service.streams.lifecycle import State
 
 router = APIRouter()
 _ACK_EVERY = 64
-_ACK_PAUSE_S = 0.02
+_ACK_PAUSE_S = 0.002
 
 
 @router.websocket("/v1/streams/{stream_id}/ingest")
@@ -119,8 +119,11 @@ class _Connection:
                 self._urgent.clear()
                 self._unacknowledged = 0
                 await sockets.send_json(self._socket, ack)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._urgent.wait(), _ACK_PAUSE_S)
+                if (
+                    stream.gate.accepted > ack["received"]
+                ):  # more is on its way: one word for several frames will do
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._urgent.wait(), _ACK_PAUSE_S)
                 continue
             await _first(changed.wait(), self._dirty.wait())
 
@@ -130,6 +133,8 @@ class _Connection:
             raise Refused(NO_STREAM, "no_stream", "the stream was deleted")
         if stream.sender is not self:
             raise Refused(SUPERSEDED, "superseded", "a newer connection took over")
+        if stream.refused is not None and stream.refused[0] is self:
+            raise stream.refused[1]
         if stream.failure is not None:
             code, detail = stream.failure
             raise Refused(BAD_FRAME if code == "late_event" else FAULT, code, detail)

@@ -44,6 +44,21 @@ async def close(socket: WebSocket, code: int, error: tuple[str, str] | None = No
         await asyncio.wait_for(socket.close(code), _PATIENCE_S)
 
 
+def framed(data: bytes) -> bytes:
+    """A binary message as the one frame that goes over the wire: the same for every subscriber, so built once."""
+    n = len(data)
+    if n < 126:
+        return b"\x82" + n.to_bytes(1, "big") + data
+    if n < 65_536:
+        return b"\x82\x7e" + n.to_bytes(2, "big") + data
+    return b"\x82\x7f" + n.to_bytes(8, "big") + data
+
+
+async def send_framed(socket: WebSocket, frames: bytes) -> None:
+    """Messages that :func:`framed` made, one after the other."""
+    await socket.send({"type": "websocket.send", "bytes": frames, "framed": True})
+
+
 async def send_json(socket: WebSocket, document: dict[str, Any]) -> None:
     """A text message."""
     await socket.send_json(document)

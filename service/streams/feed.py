@@ -20,6 +20,7 @@ from pipeline.rows import Rows, layout
 from pipeline.stage import Port
 
 _MAX_GAPS = 1000
+_MOST_BUILT = 4
 
 
 class Lagged(Exception):
@@ -81,6 +82,7 @@ class Feed:
                 self.oldest = self.head.next_row
         fresh = 0 if known else os.O_TRUNC
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | fresh, 0o600)
+        self._built: dict[tuple[str | int, ...], bytes] = {}
         self._closing = threading.Lock()
         self._open = True
 
@@ -116,6 +118,17 @@ class Feed:
         if first < self.oldest:
             raise Lagged(self.oldest)
         return np.frombuffer(data, self.dtype)
+
+    def message(self, *key: str | int) -> bytes | None:
+        """What was built for another reader that stands where this one does; from the event loop's thread only."""
+        return self._built.get(key)
+
+    def keep_message(self, message: bytes, *key: str | int) -> bytes:
+        """Remember what was built, for readers who come next."""
+        if len(self._built) >= _MOST_BUILT:
+            self._built.pop(next(iter(self._built)))
+        self._built[key] = message
+        return message
 
     def snapshot(self) -> dict[str, Any]:
         """What must be known to go on with the rows in the file."""

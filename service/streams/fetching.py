@@ -171,6 +171,8 @@ class Fetcher:
     async def _push(self, stream: Stream, raw: bytes) -> None:
         while stream.gate.accepted_bytes + len(raw) > stream.limit and stream.state not in OVER:
             await stream.changed.wait()
+        if stream.refused is not None and stream.refused[0] is self:
+            raise stream.refused[1]
         admitted = stream.gate.admit(raw)
         if admitted is not None:
             stream.push(admitted)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from kernels.columns import U64
+from kernels.events import first_fall_aer64
 from pipeline import wire
 from pipeline.wire import BadFrame, Frame
 
@@ -39,6 +41,8 @@ class Admitted:
     raw: bytes
     at_s: float
     """When it came, on the monotonic clock."""
+    rows: U64 | None = None
+    """Its events, where it holds plain rows."""
 
 
 @dataclass
@@ -65,15 +69,19 @@ class Gate:
     def admit(self, raw: bytes) -> Admitted | None:
         """Let a frame in, or None for one that came before; nothing of a bad frame is taken.
 
+        What is in an events frame is looked at by :func:`verify`, in another thread: it takes longest.
+
         Raises:
             Refused: it may not come in.
         """
         if len(raw) > self.max_frame_bytes:
             raise Refused(TOO_LARGE, "frame_too_large", f"a frame has at most {self.max_frame_bytes} bytes")
         try:
-            frame = wire.parse(raw)
+            frame = wire.head(raw)
         except BadFrame as problem:
             raise Refused(BAD_FRAME, "bad_frame", str(problem)) from problem
+        if frame.type != wire.EVENTS or frame.number != self.accepted + 1:
+            _check_sum(raw)
         if not wire.EVENTS <= frame.type <= wire.EDGES:
             raise Refused(BAD_FRAME, "bad_frame", f"type {frame.type}: allowed are 1 to 6")
         if frame.number == 0:
@@ -82,9 +90,17 @@ class Gate:
             self.duplicates += 1
             return None
         self._check_order(frame, len(raw))
-        self._check_content(frame)
+        self._check_header(frame)
+        if frame.type == wire.EDGES:
+            _check_times(frame, "an edges frame")
+        elif frame.type == wire.LABEL:
+            _check_label(frame)
         self.take(frame, len(raw))
         return Admitted(frame, raw, time.monotonic())
+
+    def roll_back(self, number: int, size: int, encoding: int | None) -> None:
+        """What came behind frame ``number`` was not let in after all: one of its frames was bad."""
+        self.accepted, self.accepted_bytes, self.encoding, self.ended = number, size, encoding, False
 
     def take(self, frame: Frame, size: int) -> None:
         """Count a frame that was let in."""
@@ -104,38 +120,51 @@ class Gate:
         if self.accepted_bytes + size > self.limit:
             raise Refused(POLICY, "beyond_limit", f"sent beyond the limit of {self.limit} bytes")
 
-    def _check_content(self, frame: Frame) -> None:
+    def _check_header(self, frame: Frame) -> None:
         if not 0 <= frame.t_us <= MAX_T_US:
             raise Refused(BAD_FRAME, "bad_frame", "t_us: allowed are 0 to 2^53 - 1")
         if frame.type == wire.EVENTS:
-            self._check_events(frame)
-        elif frame.type == wire.EDGES:
-            _check_times(frame, "an edges frame")
-        elif frame.type == wire.LABEL:
-            _check_label(frame)
-        elif frame.count:
+            if frame.code not in {wire.AER64, wire.EVT2, wire.EVT3}:
+                raise Refused(BAD_FRAME, "bad_frame", f"encoding {frame.code}: allowed are 0, 1, 2")
+            if self.encoding not in {None, frame.code}:
+                begun = f"the stream began with {self.encoding}"
+                raise Refused(BAD_FRAME, "bad_frame", f"encoding {frame.code}: {begun}")
+            if self.encoding is None and frame.code != wire.AER64 and bytes(frame.payload[:2]) == b"% ":
+                raise Refused(BAD_FRAME, "bad_frame", "camera bytes come without their % header")
+        elif frame.count and frame.type not in {wire.EDGES, wire.LABEL}:
             raise Refused(BAD_FRAME, "bad_frame", f"a frame of type {frame.type} has count 0")
 
-    def _check_events(self, frame: Frame) -> None:
-        if frame.code not in {wire.AER64, wire.EVT2, wire.EVT3}:
-            raise Refused(BAD_FRAME, "bad_frame", f"encoding {frame.code}: allowed are 0, 1, 2")
-        if self.encoding not in {None, frame.code}:
-            raise Refused(
-                BAD_FRAME, "bad_frame", f"encoding {frame.code}: the stream began with {self.encoding}"
-            )
-        if frame.code == wire.AER64:
-            _check_times(frame, "an aer64 frame")
-        elif self.encoding is None and frame.count and bytes(frame.payload[:2]) == b"% ":
-            raise Refused(BAD_FRAME, "bad_frame", "camera bytes come without their % header")
+
+def verify(admitted: Admitted) -> Admitted:
+    """An events frame that was let in, looked at whole: its sum, and that its times do not fall; with its rows.
+
+    Raises:
+        Refused: nothing of it may be taken.
+    """
+    if admitted.frame.type != wire.EVENTS:
+        return admitted
+    _check_sum(admitted.raw)
+    if admitted.frame.code != wire.AER64:
+        return admitted
+    return replace(admitted, rows=_check_times(admitted.frame, "an aer64 frame"))
 
 
-def _check_times(frame: Frame, what: str) -> None:
-    """Rows begin with their us since the frame's time, and do not fall."""
-    since = np.frombuffer(frame.payload, "<u4")[::2]
-    if np.any(since[1:] < since[:-1]):
+def _check_sum(raw: bytes) -> None:
+    try:
+        wire.check_sum(raw)
+    except BadFrame as problem:
+        raise Refused(BAD_FRAME, "bad_frame", str(problem)) from problem
+
+
+def _check_times(frame: Frame, what: str) -> U64:
+    """Rows begin with their us since the frame's time, and do not fall; the rows, as kernels take them."""
+    # A copy: payloads are read-only, and kernels would compile once more for that.
+    rows = np.frombuffer(frame.payload, "<u8").astype(np.uint64)
+    if first_fall_aer64(rows) is not None:
         raise Refused(BAD_FRAME, "bad_frame", f"time falls within {what}")
-    if len(since) and frame.t_us + int(since[-1]) > MAX_T_US:
+    if len(rows) and frame.t_us + (int(rows[-1]) & 0xFFFFFFFF) > MAX_T_US:
         raise Refused(BAD_FRAME, "bad_frame", "times: allowed are 0 to 2^53 - 1")
+    return rows
 
 
 def _check_label(frame: Frame) -> None:

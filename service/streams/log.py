@@ -1,7 +1,7 @@
 """Accepted frames on disk, one after the other as they came; what a stream is rebuilt from.
 
 The log is a folder of segments, each named by the number of its first frame. A snapshot begins a new one and makes
-those before it needless, so the log stays as small as what came since the last snapshot.
+those before the last snapshot but one needless, so the log stays as small as what came since then.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline import wire
 from pipeline.wire import BadFrame, Frame
 
+_MOST_PARTS = 512
 _NAME = re.compile(r"frames-(\d{20})\.log")
 
 
@@ -27,34 +28,39 @@ class FrameLog:
     Args:
         folder: of the segments; made where it is not.
         fsync: whether each append waits for the disk.
-        after: number of the last frame that a snapshot holds: segments up to it are not needed.
+        after: number of the last frame that a snapshot holds: segments up to it are not replayed.
     """
 
     def __init__(self, folder: Path, fsync: bool, after: int = 0) -> None:
         self._folder, self._fsync = folder, fsync
         folder.mkdir(parents=True, exist_ok=True)
-        self._forget(after)
+        self._after = after
         segments = self._segments()
         self._file = self._open(segments[-1][1] if segments else self._path(after + 1))
 
     def append(self, frames: list[bytes]) -> None:
         """Write frames; OSError where the disk does not take them, and then none of them is kept."""
         before = os.fstat(self._file).st_size
-        data = memoryview(b"".join(frames))
         try:
-            while data:
-                data = data[os.write(self._file, data) :]
+            write_all(self._file, frames)
             if self._fsync:
                 os.fdatasync(self._file)
         except OSError:
             os.ftruncate(self._file, before)
             raise
 
-    def begin_after(self, number: int) -> None:
-        """A snapshot holds everything up to frame ``number``: begin a segment behind it, and drop what is before."""
+    def begin_after(self, number: int, needless: int) -> None:
+        """A snapshot holds everything up to frame ``number``: begin a segment behind it.
+
+        Args:
+            number: of that frame.
+            needless: segments up to this frame will not be asked for again.
+        """
         os.close(self._file)
         self._file = self._open(self._path(number + 1))
-        self._forget(number)
+        for first, path in self._segments(since=0):
+            if first <= needless:
+                path.unlink()
 
     def replay(self) -> Iterator[tuple[Frame, int]]:
         """The frames, each with its size; a last one that was cut off by a crash is removed.
@@ -81,14 +87,22 @@ class FrameLog:
     def _open(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
-    def _segments(self) -> list[tuple[int, Path]]:
+    def _segments(self, since: int | None = None) -> list[tuple[int, Path]]:
+        """Those that begin behind a frame; behind the snapshot's where None."""
         found = [(match, path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-        return sorted((int(match[1]), path) for match, path in found)
+        after = self._after if since is None else since
+        return sorted((int(match[1]), path) for match, path in found if int(match[1]) > after)
 
-    def _forget(self, number: int) -> None:
-        for first, path in self._segments():
-            if first <= number:
-                path.unlink()
+
+def write_all(file: int, parts: list[bytes]) -> None:
+    """Write parts one after the other, without putting them together first."""
+    for start in range(0, len(parts), _MOST_PARTS):
+        group = parts[start : start + _MOST_PARTS]
+        written, size = os.writev(file, group), sum(map(len, group))
+        if written < size:
+            rest = memoryview(b"".join(group))[written:]
+            while rest:
+                rest = rest[os.write(file, rest) :]
 
 
 def _frames(path: Path) -> Generator[tuple[Frame, int], None, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import wire
+from service.streams.log import write_all
 
 
 class Recorder:
@@ -32,18 +33,16 @@ class Recorder:
 
     def append(self, frames: list[bytes]) -> None:
         """Keep frames, whole ones alone; OSError where the disk does not take them."""
-        data = b"".join(frames)
-        if self.left_out or self._size + len(data) > self._most_bytes:
+        size = sum(map(len, frames))
+        if self.left_out or self._size + size > self._most_bytes:
             self.left_out += len(frames)
             return
-        view, before = memoryview(data), self._size
         try:
-            while view:
-                view = view[os.write(self._file, view) :]
+            write_all(self._file, frames)
         except OSError:
-            os.ftruncate(self._file, before)
+            os.ftruncate(self._file, self._size)
             raise
-        self._size += len(data)
+        self._size += size
 
     def cut_back(self, size: int) -> None:
         """Forget what lies behind ``size``: it comes once more."""

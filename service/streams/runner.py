@@ -22,13 +22,17 @@ from pipeline.intake import Intake
 from pipeline.wire import Frame
 from service.streams.admission import AdmissionLog
 from service.streams.feed import Feed
-from service.streams.gate import Admitted
+from service.streams.gate import Admitted, Refused, verify
 from service.streams.log import FrameLog
 from service.streams.rates import Rates
 from service.streams.recording import Recorder
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _RETRY_S = 0.5
+_AT_ONCE = 65_536
+"""Events that are worked off at once, at most."""
+_STEP_S = 0.01
+"""So long frames are worked off before anybody looks whether what waits has grown too old."""
 
 
 @dataclass
@@ -54,14 +58,14 @@ class Shelf:
 
     Attributes:
         log: frames of a lossless stream.
-        snapshot: writes the state after frame (number), and returns how large it was.
+        snapshot: writes the state; the number of the frame that the snapshot before it holds.
         snapshot_bytes: so many bytes of frames are logged between two snapshots.
         recorder: all frames, for whoever downloads them.
         admission: what a realtime stream decided.
     """
 
     log: FrameLog | None = None
-    snapshot: Callable[[], None] | None = None
+    snapshot: Callable[[], int] | None = None
     snapshot_bytes: int = 2**63
     recorder: Recorder | None = None
     admission: AdmissionLog | None = None
@@ -85,6 +89,12 @@ class Runner:
         self.intake, self.progress, self.rates = intake, Progress(), Rates()
         self._feeds, self._notify, self._shelf = feeds, notify, shelf
         self._max_latency_s = max_latency_s
+        # A stream that ends at the first late event ends behind the frame before it, whatever waited beside it.
+        self._at_once = 0 if intake.engine.clock.late_is_error else _AT_ONCE
+        self._events_per_s = 0.0
+        """How fast the last frames were worked off."""
+        self._refusal: Refused | None = None
+        self._stepping = False
         self._since_snapshot = 0
         self._handled = True
         """Whether every frame that was received has been worked off, too."""
@@ -162,6 +172,9 @@ class Runner:
                 self._notify()
             while (batch := self._take()) is not None:
                 self._step(batch)
+                self._stepping = False
+                if self._refusal is not None:
+                    self._notify()
             self._keep_for_the_next_start()
         except LateEvent as problem:
             self._fail("late_event", str(problem))
@@ -187,11 +200,13 @@ class Runner:
             batch, asked = list(self._waiting), list(self._asked)
             self._waiting.clear()
             self._asked.clear()
+            self._stepping = bool(batch)
         for work, done in asked:
             _answer(work, done)
         return batch
 
     def _step(self, batch: list[Admitted]) -> None:
+        batch = self._good_ones(batch)
         if not batch:
             return
         progress, shelf = self.progress, self._shelf
@@ -208,34 +223,75 @@ class Runner:
         progress.received_bytes += size
         self._since_snapshot += size
         self._notify()
-        for one in batch:
+        at = 0
+        while at < len(batch):
             if not self._hold():
                 return
-            if self._too_old(one):
-                events = self.intake.shed(one.frame)
-                if shelf.admission:
-                    shelf.admission.shed(one.frame.number, events)
-            else:
-                self._handle(one.frame)
-            now = time.monotonic()
-            progress.lag_us = round((now - one.at_s) * 1e6)
-            self.rates.count(now, self.intake.engine.events, len(one.raw))
+            at = self._work_off(batch, at)
             self._notify()
         self._handled = True
         if self._since_snapshot >= shelf.snapshot_bytes:
             self.keep()
+
+    def _good_ones(self, batch: list[Admitted]) -> list[Admitted]:
+        """The frames before the first bad one; from there on nothing is taken until :meth:`take_refusal`."""
+        good: list[Admitted] = []
+        if self._refusal is not None:
+            return good
+        for one in batch:
+            try:
+                good.append(verify(one))
+            except Refused as refusal:
+                self._refusal = refusal
+                break
+        return good
+
+    def take_refusal(self) -> Refused | None:
+        """Why a frame was not taken, once what came behind it is forgotten, too; None where all were good.
+
+        The frames before it are worked off when this answers.
+        """
+        with self._wake:
+            if self._refusal is None or self._stepping:
+                return None
+            refusal, self._refusal = self._refusal, None
+            self._waiting.clear()
+            return refusal
+
+    def _work_off(self, batch: list[Admitted], at: int) -> int:
+        """Work off a frame, or several of plain rows at once; where the next one is."""
+        one, to = batch[at], at + 1
+        if self._too_old(one):
+            events = self.intake.shed(one.frame)
+            if self._shelf.admission:
+                self._shelf.admission.shed(one.frame.number, events)
+        elif one.rows is None:
+            self._handle(one.frame)
+        else:
+            rows, n = [(one.frame.t_us, one.rows)], len(one.rows)
+            most = min(self._at_once, int(self._events_per_s * _STEP_S))
+            started = time.monotonic()
+            while to < len(batch) and (more := batch[to].rows) is not None and n + len(more) <= most:
+                rows.append((batch[to].frame.t_us, more))
+                n, to = n + len(more), to + 1
+            self._publish(self.intake.take_rows(rows))
+            self._events_per_s = n / max(1e-6, time.monotonic() - started)
+        now = time.monotonic()
+        self.progress.lag_us = round((now - one.at_s) * 1e6)
+        self.rates.count(now, self.intake.engine.events, sum(len(done.raw) for done in batch[at:to]))
+        return to
 
     def keep(self) -> None:
         """Write a snapshot, and begin the log anew behind it; between two frames."""
         shelf = self._shelf
         if shelf.snapshot and shelf.log and not self.intake.ended:
             try:
-                shelf.snapshot()
+                before = shelf.snapshot()
             except OSError as problem:
                 if problem.errno not in _FULL:
                     raise
                 return  # the log goes on to hold everything
-            shelf.log.begin_after(self.progress.received)
+            shelf.log.begin_after(self.progress.received, before)
             self._since_snapshot = 0
             self.progress.snapshots += 1
 

@@ -31,35 +31,46 @@ class Snapshot:
 
 
 class Snapshots:
-    """The snapshots in a stream's folder: one, and for a moment two.
+    """The snapshots in a stream's folder: the newest, and the one before it, should that be damaged.
 
     Args:
         folder: of the stream.
         key: to sign with.
+        fsync: whether to wait for the disk.
     """
 
-    def __init__(self, folder: Path, key: bytes) -> None:
-        self._folder, self._key = folder, key
+    def __init__(self, folder: Path, key: bytes, fsync: bool = False) -> None:
+        self._folder, self._key, self._fsync = folder, key, fsync
 
     def write_to(self, path: Path, snapshot: Snapshot) -> None:
         """Write a snapshot to a file of its own."""
-        checkpoint.write(path, {"number": snapshot.number, **snapshot.card}, snapshot.state, self._key)
+        checkpoint.write(
+            path, {"number": snapshot.number, **snapshot.card}, snapshot.state, self._key, self._fsync
+        )
 
-    def write(self, snapshot: Snapshot) -> None:
-        """Write a snapshot, then forget older ones."""
+    def write(self, snapshot: Snapshot) -> int:
+        """Write a snapshot; the number of the one before it, which is kept too: 0 where there is none."""
         self.write_to(self._folder / f"snapshot-{snapshot.number:020d}.zip", snapshot)
-        for number, older in self._all():
-            if number < snapshot.number:
-                older.unlink(missing_ok=True)
+        before = [(number, path) for number, path in self._all() if number < snapshot.number]
+        for _, older in before[:-1]:
+            older.unlink(missing_ok=True)
+        return before[-1][0] if before else 0
 
     def newest(self) -> Snapshot | None:
-        """The newest snapshot, or None.
+        """The newest snapshot that is whole, or None where none was written.
 
         Raises:
-            CheckpointError: it is damaged.
+            CheckpointError: all are damaged.
         """
-        found = self._all()
-        return read(found[-1][1], self._key) if found else None
+        problem: CheckpointError | None = None
+        for _, path in reversed(self._all()):
+            try:
+                return read(path, self._key)
+            except CheckpointError as damaged:
+                problem = damaged
+        if problem is not None:
+            raise problem
+        return None
 
     def _all(self) -> list[tuple[int, Path]]:
         matches = [(match, path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]

@@ -21,7 +21,7 @@ from pipeline.intake import Intake
 from service.settings import Settings
 from service.streams.admission import AdmissionLog
 from service.streams.feed import Feed
-from service.streams.gate import Admitted, Gate
+from service.streams.gate import Admitted, Gate, Refused
 from service.streams.lifecycle import Lifecycle, State
 from service.streams.log import FrameLog
 from service.streams.recording import Recorder
@@ -66,7 +66,7 @@ class Stream:
         folder.mkdir(parents=True, exist_ok=True)
         write_request(folder, request, self.created_s)
         self.feeds = self._make_feeds(snapshot)
-        self._snapshots = Snapshots(folder, key)
+        self._snapshots = Snapshots(folder, key, settings.fsync)
         intake = Intake(Engine(self._graph, Clock(request.reorder_us, late_is_error=request.late == "error")))
         self._shelf = self._make_shelf(snapshot.number if snapshot else 0)
         self._runner = Runner(
@@ -84,6 +84,8 @@ class Stream:
         self.subscribers = self.lagged_rows = self.cut_subscribers = 0
         self.waiter: Waiter | None = None
         self.sender: object | None = None
+        self.refused: tuple[object | None, Refused] | None = None
+        """(the sender, why) of the last frame that was not taken."""
         self.fetching: Callable[[], dict[str, Any]] | None = None
         """What the source that feeds it says of itself, where the service fetches events."""
         self.last_seen_s = time.monotonic()
@@ -226,6 +228,13 @@ class Stream:
     def announce(self) -> None:
         """Wake everyone who waits for a change."""
         self._announced.clear()
+        refusal = self._runner.take_refusal()
+        if (
+            refusal is not None
+        ):  # what its sender has sent since is forgotten: it begins again behind what is good
+            progress = self._runner.progress
+            self.gate.roll_back(progress.received, progress.received_bytes, self._runner.intake.encoding)
+            self.refused = self.sender, refusal
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -306,8 +315,8 @@ class Stream:
         }  # fmt: skip
         return Snapshot(progress.received, card, self._runner.intake.snapshot())
 
-    def _keep(self) -> None:
-        self._snapshots.write(self._take())
+    def _keep(self) -> int:
+        return self._snapshots.write(self._take())
 
     def _recall(self, snapshot: Snapshot) -> None:
         card, progress = snapshot.card, self._runner.progress

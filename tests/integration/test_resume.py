@@ -56,8 +56,8 @@ def test_snapshots_keep_the_log_short_and_a_killed_service_goes_on_from_them(own
         assert len(motion["t"]) == rows["motion"]
         assert np.all(np.diff(motion["t"]) >= 0)
         assert stream.reconnects == 3
-        assert max(sizes) < 200_000 < 8 * len(events[0])
-        assert len(list(folder.glob("snapshot-*.zip"))) == 1
+        assert max(sizes) < 300_000 < 8 * len(events[0])
+        assert len(list(folder.glob("snapshot-*.zip"))) <= 2
 
 
 def test_a_stop_leaves_a_snapshot_so_that_the_next_start_has_nothing_to_repeat(own, data_dir):
@@ -72,7 +72,7 @@ def test_a_stop_leaves_a_snapshot_so_that_the_next_start_has_nothing_to_repeat(o
                 stream.flush()
                 time.sleep(0.5)
                 assert service.stop() == 0
-                assert sum(p.stat().st_size for p in (service.data / "streams").glob("*/frames-*.log")) == 0
+                assert max((service.data / "streams").glob("*/frames-*.log")).stat().st_size == 0
                 service.start()
         final = stream.end()
         assert (final["rows"], final["digests"]) == (rows, digests)
@@ -279,3 +279,21 @@ def test_rows_are_read_from_the_start_while_the_log_is_long_gone(own, data_dir):
         service.start()
         total = stream.end()["rows"]["clean"]
         assert sum(one.total for one in stream.results("clean") if isinstance(one, Rows)) == total
+
+
+def test_a_damaged_snapshot_is_made_up_for_by_the_one_before_it(own, data_dir):
+    rows, digests = expected(data_dir)
+    events, _ = recording(data_dir)
+    service = own(snapshot_bytes=100_000)
+    with Client(service.url) as client:
+        stream = client.stream("motion", sensor=(346, 260))
+        for i, part in enumerate(parts_of(events, 40)):
+            stream.send(*part)
+            if i == 30:
+                stream.flush()
+                service.kill()
+                newest = max((service.data / "streams" / stream.id).glob("snapshot-*.zip"))
+                newest.write_bytes(newest.read_bytes()[:1000])
+                service.start()
+        final = stream.end()
+    assert (final["rows"], final["digests"]) == (rows, digests)

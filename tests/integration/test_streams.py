@@ -474,3 +474,51 @@ def test_subscribers_that_leave_while_rows_come_leave_no_traceback(tmp_path):
     finally:
         running.stop()
     assert "Traceback" not in running.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory):
+    service = ServiceProcess(tmp_path_factory.mktemp("hurried") / "data", message_timeout_s=1)
+    yield service
+    service.stop()
+
+
+class TestSlowMessages:
+    """A message comes in time or the connection is closed; one on which nothing comes stays."""
+
+    def opened(self, service):
+        from tests.reliability.tools import RawSocket, create
+
+        socket = RawSocket(service.port, f"/v1/streams/{create(service, sensor=(64, 48))}/ingest")
+        socket.until(1)
+        return socket
+
+    def test_a_quiet_connection_stays(self, hurried):
+        socket = self.opened(hurried)
+        for number in (1, 2):
+            socket.send(2, wire.build(wire.EVENTS, 0, number, 0, 1, bytes(8)))
+            time.sleep(1.6)
+        socket.send(9, b"still there?")
+        assert socket.until(10) == b"still there?"
+
+    @pytest.mark.parametrize("sent", [b"\x82", b"\x82\xa8", b"\x82\xa8\0\0\0\0half"])
+    def test_half_a_frame_is_not_waited_for(self, hurried, sent):
+        socket = self.opened(hurried)
+        started = time.monotonic()
+        socket.put(sent)
+        assert socket.close_code() == 1008
+        assert 0.8 < time.monotonic() - started < 3
+
+    def test_nor_is_a_message_in_fragments_however_steadily_they_drip(self, hurried):
+        socket = self.opened(hurried)
+        started = time.monotonic()
+        socket.send(2, b"x", fin=False)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(15):
+                time.sleep(0.2)
+                socket.send(0, b"x", fin=False)
+        assert socket.close_code() in {
+            1008,
+            None,
+        }  # what was sent after the close may have reset the connection
+        assert time.monotonic() - started < 6

@@ -20,7 +20,7 @@ def large(scale, folder):
     most = 5 * MIB  # the largest message that uvicorn takes whole
     try:
         id_ = create(service, sensor=(64, 48))
-        warm = RawSocket(service, f"/v1/streams/{id_}/ingest")
+        warm = RawSocket(service.port, f"/v1/streams/{id_}/ingest")
         warm.send(2, bytes(4 * MIB + 1))
         warm.close_code()
         warm.end()
@@ -35,7 +35,7 @@ def large(scale, folder):
         thread.start()
 
         def closed(act):
-            one = RawSocket(service, f"/v1/streams/{id_}/ingest")
+            one = RawSocket(service.port, f"/v1/streams/{id_}/ingest")
             with suppress(ConnectionError):
                 act(one)
             code = one.close_code()

@@ -20,10 +20,10 @@ def ending(scale, folder):
     service = ServiceProcess(folder / "data", requests_per_minute=10**6)
     try:
         id_ = create(service, "view")
-        feeder = RawSocket(service, f"/v1/streams/{id_}/ingest")
+        feeder = RawSocket(service.port, f"/v1/streams/{id_}/ingest")
         silent = many // 4
         sockets = [
-            RawSocket(service, f"/v1/streams/{id_}/results?from=start", 4096 if i < silent else None)
+            RawSocket(service.port, f"/v1/streams/{id_}/results?from=start", 4096 if i < silent else None)
             for i in range(many)
         ]
         for one in sliced_crc_frames(30_000, 60, 1.0):  # much more than a socket's buffers hold

@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 from tests.integration.service_process import ServiceProcess
 from tests.reliability.checks import check, demand, wait_for
 from tests.reliability.tools import (
+    EVERYTHING,
     MIB,
     RawSocket,
     create,
@@ -39,7 +40,7 @@ def reconnects(scale, folder):
                 events = random_events(500, seed=i, start_us=i * 20_000, per_us=0.025)
                 stream.send(*events)
                 sent += 500
-                stream._socket.socket.close()  # broken off in the middle
+                stream._socket.socket.shutdown(2)  # broken off in the middle
                 stream.heartbeat((i + 1) * 20_000 - 1)
                 stream.flush()
                 found = next_rows(client, stream.id, cursor)
@@ -92,7 +93,7 @@ def stalled(scale, folder):
     service = ServiceProcess(folder / "data", retention_bytes=4 * MIB)
     try:
         with Client(service.url) as client:
-            stream = client.stream("denoise", sensor=(640, 480), policy="realtime", max_latency_ms=10_000)
+            stream = client.stream(EVERYTHING, sensor=(640, 480), policy="realtime", max_latency_ms=10_000)
             latencies, since = {"alone": [], "beside": []}, {}
             mode, stop = ["alone"], threading.Event()
 
@@ -105,7 +106,7 @@ def stalled(scale, folder):
                         if stop.is_set():
                             return
 
-            reader = threading.Thread(target=read)
+            reader = threading.Thread(target=read, daemon=True)
             reader.start()
 
             def send_for(seconds, start):
@@ -124,7 +125,7 @@ def stalled(scale, folder):
             start = send_for(seconds / 2, start)
             before = memory(service.process)
             mode[0] = "beside"
-            lazy = RawSocket(service, f"/v1/streams/{stream.id}/results?from=start", receive_buffer=4096)
+            lazy = RawSocket(service.port, f"/v1/streams/{stream.id}/results?from=start", receive_buffer=4096)
             start = send_for(seconds, start)
             grown = memory(service.process) - before
             told = []

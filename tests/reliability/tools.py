@@ -17,6 +17,7 @@ DENOISE = {"stages": [{"id": "quiet", "kind": "refractory", "period_us": 500},
                       {"id": "clean", "kind": "background_activity", "window_us": 5000}]}  # fmt: skip
 COUNTING = {"stages": [{"id": "none", "kind": "crop", "x": 0, "y": 0, "width": 1, "height": 1}]}
 """A stage that looks at every event and answers (almost) none."""
+EVERYTHING = {"stages": [{"id": "all", "kind": "crop", "x": 0, "y": 0, "width": 640, "height": 480}]}
 
 
 def random_events(n, seed=0, start_us=0, per_us=1.0, width=640, height=480):
@@ -71,14 +72,14 @@ def stats(service, id_):
 class RawSocket:
     """A WebSocket by hand: every bit of a frame can be wrong."""
 
-    def __init__(self, service, path, receive_buffer=None, protocols="polychrony.v1"):
+    def __init__(self, port, path, receive_buffer=None, protocols="polychrony.v1"):
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(10)
-        self.socket.connect(("127.0.0.1", service.port))
+        self.socket.connect(("127.0.0.1", port))
         key = base64.b64encode(os.urandom(16)).decode()
-        head = (f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        head = (f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
                 f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {protocols}\r\n\r\n")  # fmt: skip
         self.socket.sendall(head.encode())
         self.data = b""
@@ -135,6 +136,9 @@ class RawSocket:
 
     def end(self):
         self.socket.close()
+
+    def __del__(self):
+        self.end()
 
     def _more(self):
         data = self.socket.recv(65_536)
