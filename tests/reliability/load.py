@@ -1,7 +1,6 @@
 """Lines 9, 10 and 19: more than fits, sources that flap, and how much goes through."""
 
 import json
-import os
 import socket
 import struct
 import subprocess
@@ -10,9 +9,7 @@ import threading
 import time
 
 import httpx
-import psutil
-from polychrony_client import Client, Gap, Watermark
-from websockets.sync.client import connect
+from polychrony_client import Client, Watermark
 
 from tests.integration.service_process import ServiceProcess
 from tests.reliability.checks import check, demand, wait_for
@@ -34,29 +31,45 @@ SLOW = {"stages": [{"id": "motion", "kind": "motif", "model": "motif36", "at": {
         "outputs": ["motion.evidence"]}  # fmt: skip
 
 
-def hear(socket, kind):
-    while True:
-        said = json.loads(socket.recv(timeout=60))
-        if said["type"] == kind:
-            return said
+class Generator:
+    """Sends frames that were made before, at a rate, within the limit; what it hears it only looks through for that."""
 
+    def __init__(self, service, id_, frames):
+        self.messages, self.sent_at, self.waited_s = _wrapped(frames), {}, 0.0
+        self._socket = RawSocket(service.port, f"/v1/streams/{id_}/ingest")
+        self._limit, self._room = json.loads(self._socket.until(1))["limit"], threading.Condition()
+        threading.Thread(target=self._hear, daemon=True).start()
 
-def ingest(service, id_):
-    url = f"ws://127.0.0.1:{service.port}/v1/streams/{id_}/ingest"
-    return connect(url, subprotocols=["polychrony.v1"], compression=None, max_size=2**26)
+    def run(self, every_s):
+        sent, started = 0, time.monotonic()
+        for i, message in enumerate(self.messages):
+            if (wait := started + i * every_s - time.monotonic()) > 0:
+                time.sleep(wait)
+            sent += len(message) - 14
+            before = time.monotonic()
+            with self._room:
+                self._room.wait_for(lambda sent=sent: sent <= self._limit, 60)
+            self.waited_s += time.monotonic() - before
+            self.sent_at[i + 1] = time.monotonic()
+            self._socket.socket.sendall(message)
+
+    def _hear(self):
+        self._socket.socket.settimeout(None)
+        while (text := self._socket.until(1)) is not None:
+            said = json.loads(text)
+            if said["type"] == "ack":
+                with self._room:
+                    self._limit = said["limit"]
+                    self._room.notify()
 
 
 def capacity(service):
     """What the slow pipeline can take, events per second."""
     n, per_frame = 200_000, 2000
     id_ = create(service, SLOW, max_latency_ms=60_000, policy="realtime")
-    frames = sliced_crc_frames(per_frame, n // per_frame, 1.0)
     started = time.monotonic()
-    with ingest(service, id_) as socket:
-        hear(socket, "ready")
-        for one in frames:
-            socket.send(one)
-        wait_for(lambda: stats(service, id_)["events"] >= n, 60, "the slow pipeline does not come to an end")
+    Generator(service, id_, sliced_crc_frames(per_frame, n // per_frame, 1.0)).run(0)
+    wait_for(lambda: stats(service, id_)["events"] >= n, 60, "the slow pipeline does not come to an end")
     rate = n / (time.monotonic() - started)
     httpx.delete(f"{service.url}/v1/streams/{id_}")
     return rate
@@ -68,68 +81,56 @@ def capacity(service):
     "memory under the configured cap, latency under the bound, drop counter exact",
 )
 def overload(scale, folder):
-    seconds, bound_ms, window = scale.of(5, 60, 300), 500, 4 * MIB
+    seconds, bound_ms, window = scale.of(5, 60, 300), 500, 16 * MIB
     service = ServiceProcess(folder / "data", window_bytes=window, retention_bytes=4 * MIB)
     try:
         fits = capacity(service)
         rate, per_frame = 2 * fits, 2000
         id_ = create(service, SLOW, max_latency_ms=bound_ms, policy="realtime")
-        frames = sliced_crc_frames(per_frame, int(seconds * rate / per_frame), 1.0)
-        sent_at, latencies, gaps, stop = {}, [], [0], threading.Event()
+        generator = Generator(
+            service, id_, sliced_crc_frames(per_frame, int(seconds * rate / per_frame), 1.0)
+        )
+        latencies = []
 
         def read():
             with Client(service.url) as client:
                 for result in client.results(id_, "motion.evidence"):
-                    if isinstance(result, Gap):
-                        gaps[0] += 1
-                    if isinstance(result, Watermark) and (since := sent_at.get(result.t_us // per_frame)):
+                    if isinstance(result, Watermark) and (
+                        since := generator.sent_at.get(result.t_us // per_frame + 1)
+                    ):
                         latencies.append(time.monotonic() - since)
 
-        reader = threading.Thread(target=read, daemon=True)
-        before, peak = memory(service.process), 0
-        own = psutil.Process(os.getpid())
-        with ingest(service, id_) as socket:
-            hear(socket, "ready")
-            reader.start()
-            used, started = own.cpu_times(), time.monotonic()
-            for i, one in enumerate(frames):
-                due = started + i * per_frame / rate
-                if (wait := due - time.monotonic()) > 0:
-                    time.sleep(wait)
-                sent_at[i + 1] = time.monotonic()
-                socket.send(one)
-                if i % 50 == 0:
-                    peak = max(peak, memory(service.process) - before)
-            now, elapsed = own.cpu_times(), time.monotonic() - started
-            generator = (now.user + now.system - used.user - used.system) / elapsed
-            wait_for(
-                lambda: stats(service, id_)["frames"] == len(frames), 60, "not all frames are accounted for"
-            )
-            found = stats(service, id_)
-            httpx.delete(f"{service.url}/v1/streams/{id_}")
-        stop.set()
-        reader.join(20)
+        before, peak, done = memory(service.process), [0], threading.Event()
+
+        def watch():
+            while not done.wait(0.05):
+                peak[0] = max(peak[0], memory(service.process) - before)
+
+        threads = [threading.Thread(target=one, daemon=True) for one in (read, watch)]
+        for thread in threads:
+            thread.start()
+        generator.run(per_frame / rate)
+        total = len(generator.messages) * per_frame
+        wait_for(
+            lambda: stats(service, id_)["frames"] == len(generator.messages),
+            60,
+            "not all frames are accounted for",
+        )
+        found = stats(service, id_)
+        done.set()
+        httpx.delete(f"{service.url}/v1/streams/{id_}")
     finally:
         service.stop()
-    total = len(frames) * per_frame
-    demand(
-        generator < 0.1 or seconds < 60,
-        f"the generator took {generator:.2f} of a core: it was part of the load",
+    shed, p99 = found["dropped"]["shed"], percentile(latencies, 99) * 1e3
+    demand(found["events"] + shed == total, f"{found['events']} taken + {shed} shed of {total}")
+    demand(shed > total / 10, f"only {shed} of {total} were shed: it was no overload")
+    demand(peak[0] <= window + 64 * MIB, f"memory grew by {peak[0] / MIB:.0f} MiB")
+    demand(latencies and p99 <= bound_ms + 100, f"p99 {p99:.0f} ms of {len(latencies)}")
+    return (
+        f"{seconds} s at {rate / 1e6:.2f} Mev/s, of which {fits / 1e6:.2f} fit: {shed / total:.0%} shed, every one counted; "
+        f"p99 {p99:.0f} ms with a bound of {bound_ms} on waiting, memory {peak[0] / MIB:+.0f} MiB, "
+        f"sender held back {generator.waited_s:.1f} s"
     )
-    demand(
-        found["events"] + found["dropped"]["shed"] == total,
-        f"{found['events']} taken + {found['dropped']['shed']} shed of {total}",
-    )
-    demand(
-        found["dropped"]["shed"] > total / 10,
-        f"only {found['dropped']['shed']} of {total} were shed: it was no overload",
-    )
-    p99 = percentile(latencies, 99) * 1e3
-    cap = window + 64 * MIB
-    demand(peak <= cap, f"memory grew by {peak / MIB:.0f} MiB")
-    demand(p99 <= bound_ms + 150, f"p99 {p99:.0f} ms")
-    return (f"{seconds} s at {rate / 1e6:.2f} Mev/s, of which {fits / 1e6:.2f} fit: {found['dropped']['shed'] / total:.0%} shed, every one counted; "
-            f"p99 {p99:.0f} ms of {bound_ms}, memory {peak / MIB:+.0f} MiB")  # fmt: skip
 
 
 @check(
@@ -164,7 +165,7 @@ def soak(scale, folder):
     finally:
         service.stop()
     slope, upper = (value / 1e6 for value in slope_per_hour(marks, values))
-    bounds = {8: 10_000, 300: 20, 600: 20}
+    bounds = {8: 20_000, 300: 20, 600: 20}  # in eight seconds a line through memory says next to nothing
     demand(upper < bounds[seconds], f"{slope:.1f} MB/h, at most {upper:.1f}")
     return f"{seconds} s, {flaps} flaps, {sent:,} events: {slope:+.2f} MB/h, 95 % below {upper:.2f}"
 
