@@ -82,7 +82,7 @@ def capacity(service):
 )
 def overload(scale, folder):
     seconds, bound_ms, window = scale.of(5, 60, 300), 500, 16 * MIB
-    service = ServiceProcess(folder / "data", window_bytes=window, retention_bytes=4 * MIB)
+    service = ServiceProcess(folder / "data", window_bytes=window, retention_bytes=4 * MIB, ping_s=3600)
     try:
         fits = capacity(service)
         rate, per_frame = 2 * fits, 2000
@@ -193,7 +193,7 @@ uvicorn.run(app, port=int(sys.argv[1]), ws="websockets-sansio", ws_per_message_d
 )
 def transport(scale, folder):
     rounds, many = scale.of(1, 5, 15), scale.of(200, 1500, 1500)
-    service = ServiceProcess(folder / "data", window_bytes=64 * MIB)
+    service = ServiceProcess(folder / "data", window_bytes=64 * MIB, ping_s=3600)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
