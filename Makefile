@@ -1,7 +1,7 @@
 # Two commands need nothing but git, make and Python >= 3.11 with venv:
 #   make run    start the service and send it the bundled sample
 #   make test   run the whole test suite
-# The rest: make check | lock | bench | fuzz | sample | train | clean
+# The rest: make check | lock | bench | fuzz | reliability | soak | security | sample | train | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 PACKAGES := kernels pipeline service clients/python/polychrony_client tests
 
-.PHONY: run test check bench fuzz lock sample train clean
+.PHONY: run test check bench fuzz reliability reliability-full soak security lock sample train clean
 
 run: $(RUNTIME)
 	@$(BIN)/polychrony demo
@@ -34,6 +34,21 @@ bench: $(DEV)
 # Hostile bytes: a million inputs for each decoder of our own, 20,000 for each library's. An hour.
 fuzz: $(DEV)
 	@$(BIN)/python -m tests.fuzz
+
+# All that docs/reliability.md lists, within half an hour; and at full length, which can be broken off and gone on with.
+reliability: $(DEV)
+	@PYTHONPATH=.:clients/python $(BIN)/python -m tests.reliability --write
+
+reliability-full: $(DEV)
+	@PYTHONPATH=.:clients/python $(BIN)/python -m tests.reliability --scale full --resume
+
+# Eight lossless streams, five million events a second together, two minutes.
+soak: $(DEV)
+	@PYTHONPATH=.:clients/python $(BIN)/python -m tests.reliability.soak
+
+# docs/security.md, from the tests that try each threat.
+security: $(DEV)
+	@PYTHONPATH=.:clients/python $(BIN)/python -m tests.reliability.security --write
 
 # The lock files carry hashes and no registry addresses, and hold for every Python >= 3.11 on x86-64 and ARM64.
 lock:

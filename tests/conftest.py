@@ -17,8 +17,9 @@ settings.load_profile("polychrony")
 
 ROOT = Path(__file__).parents[1]
 
-# The models of whoever runs the tests are none of ours.
+# The models and pipelines of whoever runs the tests are none of ours.
 os.environ["POLYCHRONY_MODELS"] = tempfile.mkdtemp(prefix="polychrony-models-")
+os.environ["POLYCHRONY_PIPELINES"] = tempfile.mkdtemp(prefix="polychrony-pipelines-")
 
 
 @pytest.fixture(scope="session")

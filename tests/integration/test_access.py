@@ -58,6 +58,10 @@ MATRIX = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "needed"), MATRIX)
+@pytest.mark.threat(
+    "somebody without a token, or with too small a one",
+    "401 or 403 for every route; scopes read, stream, admin",
+)
 def test_each_request_takes_its_scope(closed, method, path, body, needed):
     assert ask(closed, method, path, json=body).status_code == 401
     assert ask(closed, method, path, "wrong" * 9, json=body).status_code == 401
@@ -68,6 +72,7 @@ def test_each_request_takes_its_scope(closed, method, path, body, needed):
     assert ask(closed, method, path, ADMIN, json=body).status_code not in {401, 403}
 
 
+@pytest.mark.threat("a WebSocket without a token, or with too small a one", "401 or 403 before the upgrade")
 def test_sockets_take_theirs(closed):
     with (
         Client(closed.url, closed.tokens["stream"]) as sender,
@@ -83,6 +88,7 @@ def test_sockets_take_theirs(closed):
             stranger.connect(f"/v1/streams/{stream.id}/results")
 
 
+@pytest.mark.threat("finding out which streams there are", "401 comes before 404, with the same words")
 def test_unknown_and_forbidden_look_alike_to_a_stranger(closed):
     with Client(closed.url, closed.tokens["stream"]) as sender:
         stream = sender.stream("denoise", sensor=(8, 8))
@@ -90,6 +96,10 @@ def test_unknown_and_forbidden_look_alike_to_a_stranger(closed):
     assert there.json() == not_there.json()
 
 
+@pytest.mark.threat(
+    "tokens that leak through addresses and logs",
+    "tokens are read from headers alone; logs carry no query and no token",
+)
 def test_a_token_in_the_address_counts_for_nothing_and_is_logged_nowhere(closed):
     secret = closed.tokens["admin"]
     assert httpx.get(f"{closed.url}/v1/streams?token={secret}").status_code == 401
@@ -102,6 +112,7 @@ def test_a_token_in_the_address_counts_for_nothing_and_is_logged_nowhere(closed)
     assert '"event": "request"' in log
 
 
+@pytest.mark.threat("a stolen data folder", "tokens are kept as SHA-256 of 256 random bits, mode 0600")
 def test_tokens_are_kept_as_hashes_by_their_owner_alone(closed):
     path = closed.data / "tokens.json"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -109,6 +120,7 @@ def test_tokens_are_kept_as_hashes_by_their_owner_alone(closed):
         assert secret not in path.read_text()
 
 
+@pytest.mark.threat("a token that got out", "revoked or expired tokens are worthless at once")
 def test_a_token_that_is_revoked_or_over_is_worthless_at_once(closed, capsys):
     def polychrony(*arguments):
         with pytest.raises(SystemExit) as ended:
@@ -129,12 +141,17 @@ def test_a_token_that_is_revoked_or_over_is_worthless_at_once(closed, capsys):
     assert ask(closed, "GET", "/v1/streams", expired).status_code == 401
 
 
+@pytest.mark.threat("a broken file of tokens", "nobody gets in by it")
 def test_a_broken_file_of_tokens_lets_nobody_in(tmp_path):
     (tmp_path / "tokens.json").write_text("{")
     with pytest.raises(TokenError):
         Tokens(tmp_path).find("x")
 
 
+@pytest.mark.threat(
+    "cookies stolen by scripts, requests forged by other sites",
+    "HttpOnly, SameSite=Strict, Origin checked; the cookie is not the token",
+)
 def test_a_browser_signs_in_and_out(closed):
     own = {"Origin": closed.url}
     with httpx.Client(base_url=closed.url, headers=own) as browser:
@@ -156,6 +173,7 @@ def test_a_browser_signs_in_and_out(closed):
         assert browser.get("/v1/streams").status_code == 401
 
 
+@pytest.mark.threat("pages of other origins", "refused unless `allowed_origins` lists them")
 def test_another_origin_is_let_in_only_where_that_was_said(closed):
     lab = {"Origin": "https://lab.example", "Access-Control-Request-Method": "POST"}
     answer = httpx.options(f"{closed.url}/v1/streams", headers=lab)
@@ -167,11 +185,15 @@ def test_another_origin_is_let_in_only_where_that_was_said(closed):
     assert "access-control-allow-origin" not in evil.headers
 
 
+@pytest.mark.threat("pages of other origins that read answers", "no CORS header unless it was asked for")
 def test_cors_is_off_by_default(service):
     answer = httpx.get(f"{service.url}/v1/streams", headers={"Origin": "https://lab.example"})
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+@pytest.mark.threat(
+    "guessing tokens, and floods of requests", "429 after `failures_per_minute` and `requests_per_minute`"
+)
 def test_too_many_requests_and_too_many_wrong_tokens_are_put_off(tmp_path):
     service = ServiceProcess(tmp_path / "data", token=ADMIN, requests_per_minute=60, failures_per_minute=5)
     try:
@@ -187,6 +209,7 @@ def test_too_many_requests_and_too_many_wrong_tokens_are_put_off(tmp_path):
         service.stop()
 
 
+@pytest.mark.threat("eavesdropping", "https and wss with `tls_certfile`")
 def test_tls_is_spoken_where_a_certificate_is_given(tmp_path):
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
@@ -206,6 +229,7 @@ def test_tls_is_spoken_where_a_certificate_is_given(tmp_path):
         service.stop()
 
 
+@pytest.mark.threat("forged X-Forwarded-For", "believed of `trusted_proxies` alone")
 def test_proxy_headers_are_believed_only_of_proxies_that_were_named(tmp_path):
     forwarded = {"X-Forwarded-For": "203.0.113.9"}
     for trusted, seen in (("[]", "127.0.0.1"), ('["127.0.0.1"]', "203.0.113.9")):

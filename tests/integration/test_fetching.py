@@ -142,6 +142,10 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("address", REFUSED)
+@pytest.mark.threat(
+    "SSRF: file:, exec:, metadata and private addresses, in any spelling",
+    "422; only what `allowed_sources` lists is fetched",
+)
 def test_what_was_not_allowed_is_not_fetched(fetching, address):
     with Client(fetching.url) as client, pytest.raises(Refused) as caught:
         open_source(client, "denoise", address, sensor=(64, 48))
@@ -150,12 +154,14 @@ def test_what_was_not_allowed_is_not_fetched(fetching, address):
     assert address not in str(caught.value)
 
 
+@pytest.mark.threat("SSRF by default", "the list is empty by default")
 def test_nothing_is_allowed_unless_it_was_said(client):
     for address in (str(CLIP), "udp://127.0.0.1:3333", "rtsp://127.0.0.1/x"):
         with pytest.raises(Refused, match="allowed_sources"):
             open_source(client, "denoise", address, sensor=(64, 48))
 
 
+@pytest.mark.threat("symbolic links out of an allowed folder", "the real path must lie within it")
 def test_a_link_out_of_the_allowed_folder_leads_nowhere(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link.raw").symlink_to("/etc/passwd")
@@ -163,6 +169,10 @@ def test_a_link_out_of_the_allowed_folder_leads_nowhere(tmp_path):
         allowed.check(str(tmp_path / "in" / "link.raw"), (str(tmp_path / "in"),))
 
 
+@pytest.mark.threat(
+    "DNS rebinding of a source",
+    "a name is looked up once, checked, and the number is connected to; names never lead to loopback or link-local",
+)
 def test_a_name_leads_only_to_machines_elsewhere_and_is_looked_up_once(monkeypatch):
     """A name that is rebound to loopback is refused; what is connected to is the number that was checked."""
     answers = iter(["203.0.113.7", "127.0.0.1"])
@@ -173,6 +183,9 @@ def test_a_name_leads_only_to_machines_elsewhere_and_is_looked_up_once(monkeypat
         allowed.check("rtsp://camera.example:8554/live", ("rtsp://camera.example",))
 
 
+@pytest.mark.threat(
+    "a camera that redirects elsewhere", "FFmpeg speaks through a relay that ends a connection at a redirect"
+)
 def test_a_camera_that_redirects_is_left(fetching):
     """FFmpeg would follow it anywhere."""
     hits = []

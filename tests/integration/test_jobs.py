@@ -52,6 +52,9 @@ def test_a_recording_with_options(client, data_dir):
     assert list(summary["digests"]) == ["quiet"]
 
 
+@pytest.mark.threat(
+    "path traversal in an artifact's name", "only names that the job made are served, sandboxed"
+)
 def test_artifacts_are_served_in_ranges(client):
     job = client.submit(samples.CLIP, "denoise")
     job.wait()
@@ -112,6 +115,7 @@ def test_what_cannot_be_done_is_refused_at_once(client, pipeline, options, probl
     assert caught.value.errors[0]["path"]
 
 
+@pytest.mark.threat("malformed multipart bodies", "400, 413, 415 or 422, nothing is kept")
 def test_malformed_bodies_are_refused(client, service):
     post = client.http.post
     assert post("/v1/jobs", content=b"x").status_code == 415

@@ -74,6 +74,7 @@ def test_what_is_no_zip_is_one_clear_line(tmp_path, content):
     assert "bad.zip" in result.stderr
 
 
+@pytest.mark.threat("zip traversal in a model", "two names are read from the archive, nothing is unpacked")
 def test_only_the_two_files_of_a_zip_are_touched(tmp_path, monkeypatch):
     monkeypatch.setenv("POLYCHRONY_MODELS", str(tmp_path / "own"))
     folder = bundle_of(tmp_path / "bundle")
@@ -88,6 +89,7 @@ def test_only_the_two_files_of_a_zip_are_touched(tmp_path, monkeypatch):
     assert not (tmp_path / "escaped").exists()
 
 
+@pytest.mark.threat("a decompression bomb in a model", "sizes are limited while unpacking")
 def test_a_bomb_is_refused(tmp_path):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -491,6 +491,10 @@ def test_a_delta_network_runs_on_a_video_and_is_calibrated_on_it(tmp_path, video
     assert "not a video" in refused.stderr
 
 
+@pytest.mark.threat(
+    "model files that run code when they are opened",
+    "safetensors, NIR and ONNX alone, read in a child with limits; pickle, .pt, .joblib: 415, never opened",
+)
 def test_models_over_rest(client, tmp_path):
     url = str(client.url)
     listed = httpx.get(f"{url}/v1/models").json()

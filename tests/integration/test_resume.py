@@ -148,6 +148,10 @@ def resigned(data):
         (resigned, "its signature is wrong"),
     ],
 )
+@pytest.mark.threat(
+    "a forged snapshot, whose arrays become indices in kernels",
+    "snapshots are signed (HMAC-SHA256) with a key of the service",
+)
 def test_a_snapshot_of_somebody_else_is_not_opened(client, spoil, problem):
     stream = client.stream("denoise", sensor=(64, 48))
     stream.send([1], [1], [1], [1])

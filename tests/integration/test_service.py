@@ -1,12 +1,23 @@
 """What surrounds streams and jobs: health, metrics, problems, guard, tokens, the page."""
 
+import gzip
+import json
 import re
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import ClassVar
 
 import httpx
+import numpy as np
 import pytest
 from polychrony_client import Client, Refused
 
+from pipeline.models.bundle import CARD, WEIGHTS, save
 from tests.integration.service_process import ServiceProcess
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_health_and_readiness(client):
@@ -107,6 +118,10 @@ def test_openapi_describes_every_route(client):
         ({}, 422),
     ],
 )
+@pytest.mark.threat(
+    "DNS rebinding, and pages of another site or port",
+    "Host is checked on everything (421), Origin on what changes something and on upgrades (403)",
+)
 def test_host_and_origin_are_checked(service, headers, status):
     headers = {key: value.format(own=service.url) for key, value in headers.items()}
     method = "GET" if "Host" in headers else "POST"
@@ -132,6 +147,10 @@ def test_a_token_that_was_set_is_demanded_everywhere_but_at_the_door(tmp_path):
         service.stop()
 
 
+@pytest.mark.threat(
+    "a service that is opened to a network by mistake",
+    "beyond loopback a token is demanded, made at the first start, mode 0600",
+)
 def test_beyond_loopback_a_token_is_made_and_kept_private(tmp_path):
     service = ServiceProcess(tmp_path / "data", host="0.0.0.0")
     try:
@@ -145,9 +164,116 @@ def test_beyond_loopback_a_token_is_made_and_kept_private(tmp_path):
         service.stop()
 
 
+@pytest.mark.threat(
+    "scripts injected into the page", "a content security policy that starts with default-src 'none'"
+)
 def test_the_page_and_its_files_are_served_under_a_strict_policy(client):
     page = client.request("GET", "/")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     for name in re.findall(r'"(/static/[^"]+)"', page.text):
         assert client.request("GET", name).status_code == 200
     assert not re.search(r"https?://", page.text)
+
+
+def test_the_dashboard_of_grafana_asks_for_figures_that_there_are(client):
+    dashboard = json.loads((ROOT / "docker" / "grafana" / "polychrony.json").read_text())
+    asked = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
+    text = client.request("GET", "/metrics").text
+    given = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) | set(
+        re.findall(r"^(\w+)[ {]", text, re.MULTILINE)
+    )
+    assert asked <= given
+
+
+def test_the_log_is_lines_of_json(service):
+    lines = [line for line in service.log.read_text().splitlines() if not line.startswith("polychrony:")]
+    assert lines
+    for line in lines:
+        said = json.loads(line)
+        assert {"event", "level", "timestamp"} <= set(said)
+
+
+class Collector(BaseHTTPRequestHandler):
+    """Takes in traces."""
+
+    seen: ClassVar[list] = []
+
+    def do_POST(self):
+        self.seen.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_traces_go_where_they_are_sent(tmp_path):
+    pytest.importorskip("opentelemetry.sdk")
+    collector = HTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    service = ServiceProcess(tmp_path / "data", otlp_endpoint=f"http://127.0.0.1:{collector.server_port}")
+    try:
+        httpx.get(f"{service.url}/v1/streams")
+    finally:
+        service.stop()
+        collector.shutdown()
+        collector.server_close()
+    [(path, body), *_] = Collector.seen
+    assert path == "/v1/traces"
+    assert b"/v1/streams" in gzip.decompress(body) if body[:2] == b"\x1f\x8b" else b"/v1/streams" in body
+
+
+def test_pipelines_are_kept_in_versions(client):
+    first = {"stages": [{"id": "quiet", "kind": "refractory", "period_us": 500}]}
+    second = {"stages": [{"id": "quiet", "kind": "refractory", "period_us": 900}]}
+    put = lambda document: client.request("PUT", "/v1/pipelines/mine", json={"pipeline": document}).json()  # noqa: E731
+    assert (put(first)["active"], put(second)["active"], put(second)["versions"]) == (1, 2, [1, 2])
+    period = lambda: client.request("GET", "/v1/pipelines/mine").json()["pipeline"]["stages"][0]["period_us"]  # noqa: E731
+    assert period() == 900
+    stream = client.stream("mine", sensor=(64, 48))
+    client.request("POST", "/v1/pipelines/mine/activate", json={"version": 1})
+    assert period() == 500
+    stream.send([1, 700], [1, 1], [1, 1], [1, 1])
+    assert stream.end()["rows"] == {"quiet": 1}, "a stream keeps what it was opened with"
+    with pytest.raises(Refused, match="404"):
+        client.request("GET", "/v1/pipelines/mine?version=9")
+    with pytest.raises(Refused, match="409"):
+        client.request("PUT", "/v1/pipelines/motion", json={"pipeline": first})
+    client.request("DELETE", "/v1/pipelines/mine")
+    with pytest.raises(Refused, match="no pipeline is named 'mine'"):
+        client.stream("mine", sensor=(64, 48))
+
+
+def test_a_model_in_use_stays_and_its_versions_are_told_apart(client, tmp_path):
+    def bundle(name, scale):
+        from pipeline.models import registry
+
+        model = registry.load_bank("motif8")
+        card = model.card.model_copy(update={"name": name, "version": str(scale)})
+        weight = model.weight.astype(np.float32).copy()
+        weight[0, 0, 0, 0, 0] = scale
+        tensors = {"weight": weight, "bias": model.bias.astype(np.float32)}
+        save(tmp_path / name, card, tensors)
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            for file in (CARD, WEIGHTS):
+                archive.write(tmp_path / name / file, file)
+        with (tmp_path / f"{name}.zip").open("rb") as file:
+            return client.request("POST", "/v1/models", files={"file": (f"{name}.zip", file)}).json()
+
+    one, two = bundle("mine", 3), bundle("mine", 4)
+    assert one["digest"] != two["digest"]
+    versions = client.request("GET", "/v1/models/mine").json()["versions"]
+    assert versions == [one["digest"][:12], two["digest"][:12]]
+    pipeline = {
+        "stages": [{"id": "motion", "kind": "motif", "model": "mine", "threshold": {"evidence": 1.0}}]
+    }
+    stream = client.stream(pipeline, sensor=(64, 48))
+    with pytest.raises(Refused, match=f"409: in use by stream {stream.id}"):
+        client.request("DELETE", "/v1/models/mine")
+    again = client.request("POST", "/v1/models/mine/activate", json={"version": versions[0]}).json()
+    assert again["digest"] == one["digest"]
+    stream.send([1], [1], [1], [1])
+    stream.end()
+    client.request("DELETE", "/v1/models/mine")
+    with pytest.raises(Refused, match="404"):
+        client.request("GET", "/v1/models/mine")

@@ -188,6 +188,7 @@ BAD_FRAMES = [
 
 
 @pytest.mark.parametrize(("message", "close", "detail"), BAD_FRAMES)
+@pytest.mark.threat("hostile frames", "4400 or 1009, nothing of them is applied, the stream goes on")
 def test_a_bad_frame_closes_its_connection_with_a_reason_and_nothing_else(
     client, service, message, close, detail
 ):

@@ -52,7 +52,13 @@ def test_streams_through_the_service_survive_cuts(node, service):
     cutter = HTTPServer(("127.0.0.1", 0), Cutter)
     threading.Thread(target=cutter.serve_forever, daemon=True).start()
     try:
-        run(node, "service", SERVICE=service.url, PROXY=proxy.url, CUT=f"http://127.0.0.1:{cutter.server_port}/")
+        run(
+            node,
+            "service",
+            SERVICE=service.url,
+            PROXY=proxy.url,
+            CUT=f"http://127.0.0.1:{cutter.server_port}/",
+        )
     finally:
         cutter.shutdown()
         cutter.server_close()

@@ -37,6 +37,10 @@ def create(service, length, **headers):
     return httpx.post(f"{service.url}/v1/uploads", headers={**TUS, "Upload-Length": str(length), **headers})
 
 
+@pytest.mark.threat(
+    "path traversal in an upload's name, offsets that lie",
+    "names are for people only; offsets must be the file's length",
+)
 def test_an_upload_goes_on_where_it_broke_off(service, client):
     data = samples.CLIP.read_bytes()
     name = base64.b64encode(b"../../etc/windows.mp4").decode()
@@ -94,6 +98,9 @@ def test_options_say_what_can_be_done(service):
     }  # fmt: skip
 
 
+@pytest.mark.threat(
+    "filling the disk with uploads", "413 and 507 by size, number and free space; uploads expire"
+)
 def test_room_is_bounded_and_comes_back(small):
     assert create(small, 2**20 + 1).status_code == 413
     made = create(small, 2**20)

@@ -172,9 +172,8 @@ def test_links_lead_somewhere():
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
 def test_locks_carry_hashes_and_no_address(lock):
     text = (ROOT / lock).read_text()
-    assert "http" not in re.sub(r"^http\w*==.*$", "", text, flags=re.MULTILINE).replace("httpx", "").replace(
-        "httpcore", ""
-    )
+    assert "://" not in text
+    assert "index" not in text
     requirements = [line for line in text.splitlines() if re.match(r"\w", line)]
     assert len(requirements) > 40
     assert text.count("--hash=sha256:") >= len(requirements)

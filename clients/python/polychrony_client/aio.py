@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -256,9 +255,9 @@ class AsyncStream:
 
     async def rows(self, output: str) -> dict[str, NDArray[Any]]:
         """All rows of an output of an ended stream, as columns; those the service still keeps."""
-        parts = [one.columns async for one in self.results(output) if isinstance(one, Rows)]
-        names = list(parts[0]) if parts else ["t"]
-        return {name: np.concatenate([part[name] for part in parts] or [np.empty(0)]) for name in names}
+        inbox = Inbox(self.id, (output,), True, None, False)
+        parts = [one async for one in _iterate(self._client, inbox) if isinstance(one, Rows)]
+        return inbox.columns(parts, output)
 
     async def stats(self) -> dict[str, Any]:
         """What went in, what came out, what was dropped."""
@@ -418,8 +417,8 @@ async def _iterate(client: AsyncClient, inbox: Inbox) -> AsyncIterator[Result]:
                 async for message in socket:
                     if (result := inbox.take(message)) is not None:
                         yield result
-                if inbox.over:
-                    return
+                    if inbox.over:
+                        return
             except ConnectionClosed as problem:
                 code = problem.rcvd.code if problem.rcvd else 1006
             if (fault := inbox.closed(code)) is not None:

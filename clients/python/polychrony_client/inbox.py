@@ -6,6 +6,9 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
+from numpy.typing import NDArray
+
 from polychrony_client import results, wire
 from polychrony_client.errors import Closed
 from polychrony_client.outbox import RETRIED
@@ -72,6 +75,13 @@ class Inbox:
             found = results.of_text(document, self._outputs)
             return None if found is None else self._remember(found)
         return None
+
+    def columns(self, parts: list[Rows], output: str) -> dict[str, NDArray[Any]]:
+        """Parts of one output put together; all columns, too, where there are none."""
+        if parts:
+            return {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+        [known] = [one for one in self._outputs.values() if one.name == output]
+        return known.no_rows()
 
     def closed(self, code: int) -> Closed | None:
         """The error that a connection ended with; None where it may be made anew."""

@@ -26,6 +26,14 @@ class Output:
     first_row: int
     next_row: int
 
+    def no_rows(self) -> dict[str, NDArray[Any]]:
+        """Its columns, with nothing in them."""
+        if self.kind == "events":
+            kinds = {"t": np.int64, "x": np.uint16, "y": np.uint16, "p": np.bool_}
+            return {name: np.empty(0, kind) for name, kind in kinds.items()}
+        nothing = np.empty(0, self.dtype)
+        return {name: nothing[name] for name in self.dtype.names or () if name != "zero"}
+
     @property
     def label_names(self) -> tuple[str, ...]:
         """Names of the classes."""

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
 from polychrony_client.errors import Refused, Unreachable
+from polychrony_client.inbox import Inbox
 from polychrony_client.outbox import Draft, Outbox
 from polychrony_client.results import Result, Rows
-from polychrony_client.subscribe import subscribe
+from polychrony_client.subscribe import read, subscribe
 from polychrony_client.transport import Transport, is_lost
 
 
@@ -127,9 +127,9 @@ class Stream:
 
     def rows(self, output: str) -> dict[str, NDArray[Any]]:
         """All rows of an output of an ended stream, as columns; those the service still keeps."""
-        parts = [one.columns for one in self.results(output) if isinstance(one, Rows)]
-        names = list(parts[0]) if parts else ["t"]
-        return {name: np.concatenate([part[name] for part in parts] or [np.empty(0)]) for name in names}
+        inbox = Inbox(self.id, (output,), True, None, False)
+        parts = [one for one in read(self._transport, inbox) if isinstance(one, Rows)]
+        return inbox.columns(parts, output)
 
     def labels(self, output: str) -> list[dict[str, Any]]:
         """What the labels of an output's rows stand for: name, direction_deg, speed_px_per_ms."""

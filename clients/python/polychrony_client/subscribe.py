@@ -20,6 +20,11 @@ def subscribe(
 ) -> Iterator[Result]:  # fmt: skip
     """Results as they come to be, until the stream ends; connected before this returns."""
     inbox = Inbox(stream_id, outputs, start, after, lossless)
+    return read(transport, inbox)
+
+
+def read(transport: Transport, inbox: Inbox) -> Iterator[Result]:
+    """What an inbox is to read."""
     return _iterate(transport, inbox, transport.connect(inbox.path()))
 
 
@@ -36,8 +41,8 @@ def _iterate(transport: Transport, inbox: Inbox, socket: ClientConnection) -> It
                 for message in socket:
                     if (result := inbox.take(message)) is not None:
                         yield result
-                if inbox.over:
-                    return
+                    if inbox.over:
+                        return
                 code = 1001  # closed without a word of the end: it went away
             except ConnectionClosed as problem:
                 code = problem.rcvd.code if problem.rcvd else 1006

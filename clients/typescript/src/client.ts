@@ -78,8 +78,11 @@ export class Client {
       for await (const message of socket.messages()) {
         const result = inbox.take(message);
         if (result !== null) yield result;
+        if (inbox.over) {
+          socket.close();
+          return;
+        }
       }
-      if (inbox.over) return;
       if (inbox.fault !== null || !RETRIED.has(socket.code)) {
         throw new Closed(socket.code, inbox.fault?.code ?? "", inbox.fault?.detail ?? "");
       }
