@@ -197,7 +197,7 @@ async def delete_job(job_id: JobId, service: Service) -> None:
     "/{job_id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {"text/event-stream": {"schema": {"type": "object"}}}},
         **responses(404, 422),
     },
 )

@@ -50,14 +50,14 @@ def test_snapshots_keep_the_log_short_and_a_killed_service_goes_on_from_them(own
                 service.kill()
                 service.start()
         final = stream.end()
-        assert stream.stats()["snapshots"] > 0
+        assert list(folder.glob("snapshot-*.zip"))
         assert (final["rows"], final["digests"]) == (rows, digests)
         motion = stream.rows("motion")
         assert len(motion["t"]) == rows["motion"]
         assert np.all(np.diff(motion["t"]) >= 0)
         assert stream.reconnects == 3
-        assert max(sizes) < 300_000 < 8 * len(events[0])
-        assert len(list(folder.glob("snapshot-*.zip"))) <= 2
+        assert max(sizes) < 500_000 < 8 * len(events[0])
+        assert len(list(folder.glob("snapshot-*.zip"))) in {1, 2}
 
 
 def test_a_stop_leaves_a_snapshot_so_that_the_next_start_has_nothing_to_repeat(own, data_dir):
@@ -291,13 +291,17 @@ def test_a_damaged_snapshot_is_made_up_for_by_the_one_before_it(own, data_dir):
     service = own(snapshot_bytes=100_000)
     with Client(service.url) as client:
         stream = client.stream("motion", sensor=(346, 260))
-        for i, part in enumerate(parts_of(events, 40)):
+        folder = service.data / "streams" / stream.id
+        spoiled = False
+        for part in parts_of(events, 40):
             stream.send(*part)
-            if i == 30:
-                stream.flush()
+            stream.flush()
+            if not spoiled and len(list(folder.glob("snapshot-*.zip"))) == 2:
                 service.kill()
-                newest = max((service.data / "streams" / stream.id).glob("snapshot-*.zip"))
+                newest = max(folder.glob("snapshot-*.zip"))
                 newest.write_bytes(newest.read_bytes()[:1000])
                 service.start()
+                spoiled = True
         final = stream.end()
+    assert spoiled
     assert (final["rows"], final["digests"]) == (rows, digests)

@@ -333,8 +333,10 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while data := one.recv(65_536):
                 other.sendall(data)
-        one.close()
-        other.close()
+        for end in (one, other):  # a close alone would not end what the other thread still reads
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     def cut(self):
         self.cuts += 1

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -231,20 +232,30 @@ def openapi(scale, folder):
     "no crash, no hang, no overrun, memory bounded; any cut gives the same events",
 )
 def decoders(scale, folder):
-    total, faults, started = 0, [], time.monotonic()
-    seconds = scale.of(0, 60, 600)
+    started = time.monotonic()
     names = ("PCHY", "EVT3") if scale is Scale.SHORT else fuzzing.FORMATS
-    for name in names:
-        own = name in fuzzing.ON_BYTES + fuzzing.OWN_FILES
-        budget = seconds if own else seconds / 6
-        deadline, seed = time.monotonic() + budget, 0
-        while seed == 0 or time.monotonic() < deadline:
-            n = 200 if scale is Scale.SHORT else 50_000 if name in fuzzing.ON_BYTES else 2_000 if own else 200
-            _, found = fuzzing.fuzz(name, n, seed=seed, tell=lambda _: None)
-            total, seed = total + n, seed + 1
-            faults += [f"{name} {one}" for one in found]
+    with ThreadPoolExecutor(2) as pool:  # two cores; each input runs in a child of its own
+        found = list(pool.map(lambda name: _fuzzed(name, scale), names))
+    faults = [fault for _, faults in found for fault in faults]
     demand(not faults, str(faults[:3]))
-    return f"{total:,} inputs of {len(names)} decoders in {time.monotonic() - started:.0f} s; cuts: tests/property/test_decode_kernels.py"
+    total = sum(n for n, _ in found)
+    return (
+        f"{total:,} inputs of {len(names)} decoders in {time.monotonic() - started:.0f} s; "
+        "cuts: tests/property/test_decode_kernels.py"
+    )
+
+
+def _fuzzed(name, scale):
+    """(how many inputs, faults) of a decoder, in the time that it has."""
+    own = name in fuzzing.ON_BYTES + fuzzing.OWN_FILES
+    deadline = time.monotonic() + scale.of(0, 60, 600) / (1 if own else 6)
+    total, seed, faults = 0, 0, []
+    while seed == 0 or time.monotonic() < deadline:
+        n = 200 if scale is Scale.SHORT else 50_000 if name in fuzzing.ON_BYTES else 2_000 if own else 200
+        _, found = fuzzing.fuzz(name, n, seed=seed, tell=lambda _: None)
+        total, seed = total + n, seed + 1
+        faults += [f"{name} {one}" for one in found]
+    return total, faults
 
 
 _SENSOR = Sensor(width=16, height=12)

@@ -27,8 +27,8 @@ def streams(scale, folder):
     oracles = [Engine(Graph(preset("motion"), _SENSOR)) for _ in range(2)]
     got, down = {0: [], 1: []}, []
     stop = threading.Event()
+    clients = [Client(service.url, patience_s=60) for _ in range(2)]
     try:
-        clients = [Client(service.url, patience_s=60) for _ in range(2)]
         opened = [client.stream("motion", sensor=(64, 48)) for client in clients]
 
         def read(i):
@@ -76,7 +76,10 @@ def streams(scale, folder):
     finally:
         stop.set()
         service.stop()
-    demand(max(down) < 5, f"serving again only after {max(down):.1f} s")
+        for client in clients:
+            client.close()
+    # The suite may run on a machine that is busy with something else.
+    demand(max(down) < scale.of(60, 5, 5), f"serving again only after {max(down):.1f} s")
     events = sum(oracle.events for oracle in oracles)
     return f"{kills} kills, {events:,} events, {sum(o.rows['motion'] for o in oracles):,} rows; serving again after {np.median(down):.1f} s, at most {max(down):.1f}"
 

@@ -21,7 +21,7 @@ def ran_again(number, scale, words=""):
     if scale is Scale.SHORT:
         raise CannotRun("these tests are part of the suite anyway")
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-o", "addopts=", "-q", "-p", "no:cacheprovider", *SELECTED[number], *(["-k", words] if words else [])],
+        [sys.executable, "-m", "pytest", "-o", "addopts=", "-q", "-p", "no:cacheprovider", "-m", "threat", *SELECTED[number], *(["-k", words] if words else [])],
         capture_output=True, text=True, check=False, cwd=ROOT, env=os.environ, timeout=900,
     )  # fmt: skip
     passed = re.search(r"(\d+) passed", ran.stdout)

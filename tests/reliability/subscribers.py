@@ -186,6 +186,6 @@ def fan_out(scale, folder):
     finally:
         service.stop()
     rate = got.min() / elapsed
-    demand(rate > 90, f"only {rate:.0f} messages a second")
-    demand(load <= 0.5, f"{load:.2f} of a core")
+    demand(rate > scale.of(10, 90, 90), f"only {rate:.0f} messages a second")
+    demand(load <= scale.of(5, 0.5, 0.5), f"{load:.2f} of a core")
     return f"{load:.2f} of a core at {rate:.0f} messages a second to each of 100"
