@@ -71,10 +71,14 @@ def main():
 
 
 def page(known, scale):
+    unknown = {
+        "figure": "not run at this scale yet; its short form runs in the test suite",
+        "result": "not run",
+    }
     rows = [
         f"| {check.number} | {check.title} | {check.demand} | {found['figure']} | {found['result']} |"
         for check in every()
-        if (found := known.get(str(check.number)))
+        for found in [known.get(str(check.number), unknown)]
     ]
     total = sum(found["seconds"] for found in known.values())
     return "\n".join([
