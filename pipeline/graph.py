@@ -10,6 +10,8 @@ from pipeline.packets import Kind, Packet
 from pipeline.spec import PipelineSpec, Sensor, SpecError
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
+MOST_PIXELS = 2**26
+"""Pixels of the sensor times stages: each stage may keep some bytes for every pixel."""
 SOURCE = "source"
 TRIGGERS = "triggers"
 """The output of what a camera saw on its trigger inputs; no stage touches it."""
@@ -37,6 +39,8 @@ class Graph:
         self.seconds: dict[str, float] = {}
         self._stopwatch = stopwatch or (lambda: 0.0)
         self.sensor = _agree(spec.sensor, sensor)
+        if (held := self.sensor.width * self.sensor.height * len(spec.stages)) > MOST_PIXELS:
+            raise SpecError("sensor", f"{held} pixels over all stages; allowed are {MOST_PIXELS}")
         configs: dict[str, StageConfig] = {config.id: config for config in spec.stages}
         if len(configs) < len(spec.stages):
             raise _duplicate(spec)

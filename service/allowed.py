@@ -47,6 +47,8 @@ def check(address: str, allowed: tuple[str, ...]) -> Target:
     Raises:
         NotAllowed: no entry of ``allowed`` fits.
     """
+    if not address.isprintable():
+        raise NotAllowed("source.address: holds characters that do not print")
     if _DEVICES.fullmatch(address):
         if address in allowed or address.partition(":")[0] + ":" in allowed:
             return Target(address)
@@ -86,6 +88,8 @@ def _network(scheme: str, address: str, allowed: tuple[str, ...]) -> Target:
         raise NotAllowed("source.address: not an address") from None
     entries = [_entry(entry) for entry in allowed if entry.lower().startswith(f"{scheme}://")]
     fitting = [entry for entry, wanted in entries if wanted in {None, port}]
+    if not fitting:  # nothing is even looked up for an address that no entry could fit
+        raise _refusal()
     resolved = _resolve(host, port)
     if not resolved or not all(_fits(host, number, fitting) for number in resolved):
         raise _refusal()
@@ -93,7 +97,7 @@ def _network(scheme: str, address: str, allowed: tuple[str, ...]) -> Target:
     bracketed = f"[{number}]" if ":" in number else number
     login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     query = f"?{parts.query}" if parts.query else ""
-    return Target(f"{scheme}://{login}{bracketed}:{port}{parts.path}{query}", number, port)
+    return Target(f"{scheme}://{login}{bracketed}:{port}{parts.path or '/'}{query}", number, port)
 
 
 def _entry(entry: str) -> tuple[str, int | None]:

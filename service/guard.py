@@ -33,6 +33,7 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz", "/", "/v1/session"})
 TOKEN_PROTOCOL = "polychrony.token."  # noqa: S105 - the name of a subprotocol
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _UPLOADS = re.compile(r"/v1/(jobs|models|uploads(/[0-9a-f]{32})?)$")
+_UPLOADED = frozenset({"multipart/form-data", "application/offset+octet-stream"})
 _CORS = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE, HEAD",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Tus-Resumable, Upload-Length, "
@@ -76,6 +77,10 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _check_host_and_origin(self, request: HTTPConnection, scope: Scope) -> None:
+        if not scope[
+            "path"
+        ].isprintable():  # routes match before a final newline; scopes must not be told apart by it
+            raise Problem(400, "the path holds characters that do not print")
         host = request.headers.get("host", "")
         if _name(host) not in self._hosts and not _is_number(_name(host)):
             raise Problem(421, "this service is not known by the name in Host")
@@ -168,7 +173,9 @@ class Guard:
 
     def _bounded(self, request: HTTPConnection, scope: Scope, receive: Receive) -> Receive:
         """A body that is neither too large nor too slow."""
-        limit = None if _UPLOADS.match(scope["path"]) else self._settings.max_body_bytes
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        upload = kind in _UPLOADED and _UPLOADS.match(scope["path"])
+        limit = None if upload else self._settings.max_body_bytes
         stated = request.headers.get("content-length", "")
         if limit is not None and stated.isascii() and stated.isdigit() and int(stated) > limit:
             raise Problem(413, f"larger than {limit} bytes")

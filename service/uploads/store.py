@@ -21,6 +21,7 @@ from pathlib import Path
 from service.problems import Problem
 from service.settings import Settings
 
+_MOST = 1000
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -92,6 +93,10 @@ class Uploads:
         settings = self._settings
         if length > settings.max_upload_bytes:
             raise Problem(413, f"Upload-Length: at most {settings.max_upload_bytes} bytes")
+        if len(self._uploads) >= _MOST:
+            raise Problem(
+                507, f"{_MOST} uploads wait already: delete one, or wait until one is used or expires"
+            )
         reserved = sum(one.length for one in self._uploads.values())
         if reserved + length > settings.max_uploads_bytes:
             raise Problem(

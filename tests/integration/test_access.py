@@ -282,3 +282,38 @@ def test_what_config_prints_is_a_file_of_settings(tmp_path, monkeypatch):
         "default",
         str(tmp_path / "all.toml"),
     }
+
+
+@pytest.mark.threat(
+    "paths that a route takes for another than the guard does",
+    "400 for a path with characters that do not print",
+)
+def test_a_newline_behind_a_path_widens_no_scope(closed):
+    with (
+        Client(closed.url, closed.tokens["stream"]) as sender,
+        Client(closed.url, closed.tokens["read"]) as reader,
+    ):
+        stream = sender.stream("denoise", sensor=(8, 8))
+        assert (
+            ask(closed, "GET", f"/v1/streams/{stream.id}/snapshot%0A", closed.tokens["read"]).status_code
+            == 400
+        )
+        with pytest.raises(Refused, match="400"):
+            reader.connect(f"/v1/streams/{stream.id}/ingest%0A")
+
+
+@pytest.mark.threat(
+    "a pipeline or a body that takes all memory",
+    "pixels times stages and bodies that are no uploads are bounded",
+)
+def test_neither_a_huge_sensor_nor_an_endless_body_takes_memory(service):
+    body = {
+        "pipeline": {"stages": [{"id": "a", "kind": "refractory"}]},
+        "sensor": {"width": 65536, "height": 32768},
+    }
+    for path in ("/v1/pipelines/validate", "/v1/streams"):
+        assert ask(service, "POST", path, json=body).status_code == 422
+    json_ = {"Content-Type": "application/json"}
+    assert (
+        ask(service, "POST", "/v1/jobs", content=iter([b" " * 65_536] * 64), headers=json_).status_code == 413
+    )
