@@ -6,15 +6,18 @@ between leads nowhere. Loopback, link-local and the like are reached only where 
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.errors import UserError
 
+_LOOKING, _LOOK_UP_S = ThreadPoolExecutor(4, "look-up"), 10
 _PORTS = {"rtsp": 554, "dv": 7777, "udp": 3333}
 _DEVICES = re.compile(r"webcam:\d{1,3}|usb:[\w.-]*")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -39,6 +42,19 @@ class Target:
     host: str = ""
     port: int = 0
     is_file: bool = False
+
+
+async def look_up(address: str, allowed: tuple[str, ...]) -> Target:
+    """:func:`check` beside the event loop; names that nobody answers for hold up no other work.
+
+    Raises:
+        NotAllowed: no entry of ``allowed`` fits, or the name takes too long.
+    """
+    looking = asyncio.get_running_loop().run_in_executor(_LOOKING, check, address, allowed)
+    try:
+        return await asyncio.wait_for(looking, _LOOK_UP_S)
+    except TimeoutError as problem:
+        raise NotAllowed(f"source.address: its name was not resolved within {_LOOK_UP_S} s") from problem
 
 
 def check(address: str, allowed: tuple[str, ...]) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -60,6 +61,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     service: ServiceState = app.state.service
     service.settings.data_dir.mkdir(parents=True, exist_ok=True)
     on_compilation(lambda _: service.telemetry.compilations.inc())
+    shutil.rmtree(service.settings.scratch_dir, ignore_errors=True)
+    service.settings.scratch_dir.mkdir()
     service.uploads.open()
     await service.jobs.open()
     service.streams.open()

@@ -14,6 +14,7 @@ import base64
 import binascii
 import ipaddress
 import re
+import time
 from collections.abc import Iterable
 
 import structlog
@@ -179,19 +180,24 @@ class Guard:
         stated = request.headers.get("content-length", "")
         if limit is not None and stated.isascii() and stated.isdigit() and int(stated) > limit:
             raise Problem(413, f"larger than {limit} bytes")
-        seen, over = 0, False
+        settings, seen, over, waited_s = self._settings, 0, False, 0.0
 
         async def bounded() -> Message:
-            nonlocal seen, over
+            nonlocal seen, over, waited_s
             if over:
                 return await receive()
+            began_s = time.monotonic()
             try:
-                message = await asyncio.wait_for(receive(), self._settings.body_timeout_s)
+                message = await asyncio.wait_for(receive(), settings.body_timeout_s)
             except TimeoutError as problem:
-                raise Problem(408, f"no progress for {self._settings.body_timeout_s:g} s",
+                raise Problem(408, f"no progress for {settings.body_timeout_s:g} s",
                               headers={"Connection": "close"}) from problem  # fmt: skip
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
+                waited_s += time.monotonic() - began_s
+                if waited_s > settings.body_timeout_s + seen / settings.slowest_body_bytes_s:
+                    raise Problem(408, f"slower than {settings.slowest_body_bytes_s} bytes/s",
+                                  headers={"Connection": "close"})  # fmt: skip
                 over = not message.get("more_body", False)
                 if limit is not None and seen > limit:
                     raise Problem(413, f"larger than {limit} bytes", headers={"Connection": "close"})

@@ -33,6 +33,7 @@ class PatientHttp(H11Protocol):
 
     settings: ClassVar[Settings]
     _header_timer: asyncio.TimerHandle | None = None
+    _reading_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Refuse more connections than there may be; else wait for a header, not for ever."""
@@ -57,6 +58,7 @@ class PatientHttp(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
         self._header_came()
+        self._reads_again()
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
@@ -69,6 +71,17 @@ class PatientHttp(H11Protocol):
         super().on_response_complete()
         if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
             self._await_header()
+
+    def pause_writing(self) -> None:
+        """The peer reads slower than it is written to: that may go on for some time, not for ever."""
+        super().pause_writing()
+        if self._reading_timer is None:
+            self._reading_timer = self.loop.call_later(self.settings.slow_subscriber_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It reads."""
+        self._reads_again()
+        super().resume_writing()
 
     def shutdown(self) -> None:
         """Close; and where the peer does not read, close all the same."""
@@ -83,6 +96,11 @@ class PatientHttp(H11Protocol):
         if self._header_timer is not None:
             self._header_timer.cancel()
             self._header_timer = None
+
+    def _reads_again(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
 
     def _too_slow(self) -> None:
         self._header_timer = None

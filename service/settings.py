@@ -84,6 +84,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=MIB, ge=1024, description="largest request that is no upload, bytes")
     header_timeout_s: float = Field(default=10, gt=0, description="a request's header comes within, s")
     body_timeout_s: float = Field(default=30, gt=0, description="a body may stand still for so long, s")
+    slowest_body_bytes_s: int = Field(
+        default=1024, ge=1, description="a body that comes slower than this is given up, bytes/s"
+    )
     message_timeout_s: float = Field(default=20, gt=0, description="a WebSocket message comes within, s")
     ping_s: float = Field(
         default=20, gt=0, description="between pings of a WebSocket, and until one is missed, s"
@@ -124,6 +127,9 @@ class Settings(BaseSettings):
         default=8192 * MIB, ge=512 * MIB, description="address space of a job, bytes"
     )
     job_seconds: int = Field(default=3600, ge=1, description="processor time of a job, s")
+    job_file_bytes: int = Field(
+        default=8192 * MIB, ge=MIB, description="largest file that a job may write, bytes"
+    )
     job_attempts: int = Field(
         default=3, ge=1, description="how often a job is begun before it counts as failed"
     )
@@ -171,6 +177,11 @@ class Settings(BaseSettings):
     def jobs_dir(self) -> Path:
         """Uploads and artifacts of jobs."""
         return self.data_dir / "jobs"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """What nobody needs after a restart."""
+        return self.data_dir / "scratch"
 
     @property
     def uploads_dir(self) -> Path:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,6 +50,9 @@ def zoo() -> list[str]:
 
 def names() -> list[str]:
     """Names of all models; those of the zoo first."""
+    if any(own().glob(".*.old")):
+        with _alone():
+            pass
     return zoo() + [name for name in _names(own()) if name not in zoo()]
 
 
@@ -103,7 +109,10 @@ def load(name: str) -> Model:
         ModelError: there is none, or its bundle is broken.
     """
     folder = folder_of(name)
-    changed = max((folder / part).stat().st_mtime_ns for part in (bundle.CARD, bundle.WEIGHTS))
+    try:
+        changed = max((folder / part).stat().st_mtime_ns for part in (bundle.CARD, bundle.WEIGHTS))
+    except OSError as problem:
+        raise ModelError(f"model at {folder.name}: {problem.strerror}") from problem
     return _read(folder, changed)
 
 
@@ -206,6 +215,31 @@ def install(
 
 def _put(folder: Path, name: str, version: str) -> None:
     """Make a bundle the active one of its name, and keep it among the versions."""
+    own().mkdir(parents=True, exist_ok=True)
+    with _alone():
+        _exchange(folder, name, version)
+
+
+@contextmanager
+def _alone() -> Generator[None]:
+    """Nobody else changes the user's models meanwhile, in this process or another."""
+    with (own() / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _mend()
+        yield
+
+
+def _mend() -> None:
+    """Bring back what an exchange that was broken off had put aside; then nothing is left aside."""
+    for old in own().glob(".*.old"):
+        target = own() / old.name[1:-4]
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(target)
+
+
+def _exchange(folder: Path, name: str, version: str) -> None:
     target = own() / name
     part, old = target.with_name(f".{name}.part"), target.with_name(f".{name}.old")
     for leftover in (part, old):
@@ -266,7 +300,8 @@ def remove(name: str) -> None:
     """
     if name in zoo():
         raise ModelError(f"{name}: models of the zoo stay")
-    shutil.rmtree(folder_of(name), ignore_errors=True)
+    with _alone():
+        shutil.rmtree(folder_of(name), ignore_errors=True)
 
 
 def _from_onnx(

@@ -1,4 +1,4 @@
-"""``python -m service.jobs.child MEMORY_BYTES CPU_SECONDS ARGUMENTS...``: a job under limits.
+"""``python -m service.jobs.child MEMORY_BYTES CPU_SECONDS FILE_BYTES ARGUMENTS...``: a job under limits.
 
 The limits are put on before anything is imported that could need them, and the job dies with the
 service that started it.
@@ -16,12 +16,13 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def limit(memory_bytes: int, cpu_seconds: int, protocols: str = "file") -> None:
+def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, protocols: str = "file") -> None:
     """Limit this process.
 
     Args:
         memory_bytes: address space.
         cpu_seconds: processor time; 0 for as much as it takes.
+        file_bytes: the largest file that it writes.
         protocols: what FFmpeg may open: a playlist in disguise must not reach the network.
     """
     if sys.platform == "linux":
@@ -32,14 +33,15 @@ def limit(memory_bytes: int, cpu_seconds: int, protocols: str = "file") -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     if cpu_seconds:
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"protocol_whitelist;{protocols}"
 
 
 def main() -> None:
     """Limit this process, then be ``polychrony``."""
-    limit(int(sys.argv[1]), int(sys.argv[2]))
-    importlib.import_module("service.cli").main(sys.argv[3:])
+    limit(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    importlib.import_module("service.cli").main(sys.argv[4:])
 
 
 if __name__ == "__main__":

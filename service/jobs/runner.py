@@ -175,11 +175,19 @@ class Jobs:
         Raises:
             Problem: too many wait.
         """
-        if (await self.store.counts())["queued"] >= self._settings.max_queued_jobs:
-            raise Problem(503, "too many jobs wait", headers={"Retry-After": "30"})
+        await self.demand_room()
         taken = await self.store.add(job)
         self._more.release()
         return taken
+
+    async def demand_room(self) -> None:
+        """Look whether one more may wait.
+
+        Raises:
+            Problem: too many do already.
+        """
+        if (await self.store.counts())["queued"] >= self._settings.max_queued_jobs:
+            raise Problem(503, "too many jobs wait", headers={"Retry-After": "30", "Connection": "close"})
 
     def live(self, id_: str) -> Live:
         """What is known of a job that waits or runs."""
@@ -254,15 +262,16 @@ class Jobs:
         settings = self._settings
         live.process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "service.jobs.child",
-            str(settings.job_memory_bytes), str(settings.job_seconds),
+            str(settings.job_memory_bytes), str(settings.job_seconds), str(settings.job_file_bytes),
             "analyze", str(upload), "--out", str(self.answers(job.id)), "--name", job.name,
             "--pipeline", str(folder / "pipeline.json"), "--progress-lines", *options.arguments(),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             limit=_LINE_BYTES,
         )  # fmt: skip
         live.started_s = time.monotonic()
-        if live.cancelled:
-            _kill(live)  # while it was being started
+        now = await self.store.get(job.id)
+        if live.cancelled or now is None or now.state != RUNNING:
+            _kill(live)  # cancelled while it was being started
         _log.info("job started", id=job.id, attempt=job.attempts)
         live.tell()
         try:
@@ -319,6 +328,8 @@ def _reason(status: int, said: str) -> str:
         return "took more processor time than a job may"
     if status == -signal.SIGKILL:
         return "killed: more time or memory than a job may take"
+    if "File too large" in said:
+        return "would have written a larger file than a job may"
     if "MemoryError" in said or "Unable to allocate" in said:
         return "needed more memory than a job may take"
     return said or f"ended with status {status}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -34,8 +34,17 @@ class Upload:
     fields: dict[str, str] = field(default_factory=dict[str, str])
 
 
-async def receive(chunks: AsyncIterator[bytes], content_type: str, folder: Path, max_bytes: int) -> Upload:
+async def receive(
+    chunks: AsyncIterator[bytes], content_type: str, folder: Path, max_bytes: int, came: Callable[[int], None]
+) -> Upload:
     """Take in a multipart body whose file becomes ``folder/upload<suffix>``.
+
+    Args:
+        chunks: the body.
+        content_type: its header.
+        folder: where to.
+        max_bytes: of the whole body.
+        came: told how much has come; raises where that is too much for the disk.
 
     Raises:
         Problem: it is too large, malformed, or has no file.
@@ -51,6 +60,7 @@ async def receive(chunks: AsyncIterator[bytes], content_type: str, folder: Path,
             total += len(chunk)
             if total > max_bytes:
                 raise Problem(413, f"larger than {max_bytes} bytes")
+            came(total)
             await asyncio.to_thread(parser.write, chunk)
         parser.finalize()
     except FormParserError as problem:

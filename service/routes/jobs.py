@@ -54,7 +54,12 @@ _BODY: dict[str, Any] = {
 }  # fmt: skip
 
 
-@router.post("", status_code=202, openapi_extra=_BODY, responses={**_MADE, **responses(409, 415, 422, 503)})
+@router.post(
+    "",
+    status_code=202,
+    openapi_extra=_BODY,
+    responses={**_MADE, **responses(408, 409, 413, 415, 422, 503, 507)},
+)
 async def create_job(
     request: Request,
     response: Response,
@@ -65,22 +70,21 @@ async def create_job(
     service.demand_ready()
     jobs = service.jobs
     if idempotency_key is not None and (known := await jobs.store.with_key(idempotency_key)):
-        async for _ in request.stream():  # the same once more: let it be sent, and keep nothing
-            pass
+        await _pass_over(request, service.settings.max_upload_bytes)
         response.headers["Location"] = f"/v1/jobs/{known.id}"
         return await _describe(service, known)
+    await jobs.demand_room()
     id_, folder = jobs.new_folder()
     waited: Upload | None = None
     try:
         if request.headers.get("content-type", "").partition(";")[0] == "application/json":
             waited, name, fields = _from_upload(service, await _json(request), folder)
         else:
-            taken = await upload.receive(
-                request.stream(),
-                request.headers.get("content-type", ""),
-                folder,
-                service.settings.max_upload_bytes,
-            )
+            with service.uploads.passing(request.headers.get("content-length", "")) as came:
+                taken = await upload.receive(
+                    request.stream(), request.headers.get("content-type", ""), folder,
+                    service.settings.max_upload_bytes, came,
+                )  # fmt: skip
             name, fields = taken.name, dict[str, Any](taken.fields)
         priority = _priority(fields)
         job = await jobs.submit(Job(id_, name, _options(fields), idempotency_key, priority))
@@ -93,6 +97,15 @@ async def create_job(
         service.uploads.remove(waited.id)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return await _describe(service, job)
+
+
+async def _pass_over(request: Request, most: int) -> None:
+    """The same job once more: let its body be sent, and keep nothing of it."""
+    seen = 0
+    async for chunk in request.stream():
+        seen += len(chunk)
+        if seen > most:
+            raise Problem(413, f"larger than {most} bytes", headers={"Connection": "close"})
 
 
 async def _json(request: Request) -> Any:

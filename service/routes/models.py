@@ -71,11 +71,13 @@ async def get_model(name: ModelName) -> dict[str, Any]:
 
 @router.get("/{name}/export", response_class=FileResponse, responses=responses(404, 422))
 async def export_model(
-    name: ModelName, format: Annotated[Literal["zip", "nir"], Query(description="how to write it")] = "zip"
+    name: ModelName,
+    service: Service,
+    format: Annotated[Literal["zip", "nir"], Query(description="how to write it")] = "zip",
 ) -> FileResponse:
     """A model as a bundle, or a spiking network as a NIR graph."""
     await asyncio.to_thread(_described, name)
-    folder = Path(mkdtemp(prefix="polychrony-export-"))
+    folder = Path(mkdtemp(prefix="export-", dir=service.settings.scratch_dir))
     target = folder / f"{name}.{format}"
     try:
         await asyncio.to_thread(registry.export, name, target)
@@ -88,16 +90,17 @@ async def export_model(
     )
 
 
-@router.post("", status_code=201, openapi_extra=_BODY, responses=responses(400, 408, 413, 415, 422, 503))
+@router.post("", status_code=201, openapi_extra=_BODY, responses=responses(400, 408, 413, 415, 422, 503, 507))
 async def import_model(request: Request, response: Response, service: Service) -> dict[str, Any]:
     """Import a model; its file is only read in a child process with limits."""
     service.demand_ready()
-    folder = Path(mkdtemp(prefix="polychrony-import-"))
+    folder = Path(mkdtemp(prefix="import-", dir=service.settings.scratch_dir))
     try:
-        taken = await upload.receive(
-            request.stream(), request.headers.get("content-type", ""), folder,
-            min(_MOST_BYTES, service.settings.max_upload_bytes),
-        )  # fmt: skip
+        with service.uploads.passing(request.headers.get("content-length", "")) as came:
+            taken = await upload.receive(
+                request.stream(), request.headers.get("content-type", ""), folder,
+                min(_MOST_BYTES, service.settings.max_upload_bytes), came,
+            )  # fmt: skip
         unknown = sorted(set(taken.fields) - set(_OPTIONS))
         if unknown:
             raise Problem(422, f"unknown field: allowed are file, {', '.join(_OPTIONS)}")
@@ -143,7 +146,15 @@ async def delete_model(name: ModelName, service: Service) -> None:
 
 
 def _all() -> list[dict[str, Any]]:
-    return [_described(name) for name in registry.names()]
+    return [_listed(name) for name in registry.names()]
+
+
+def _listed(name: str) -> dict[str, Any]:
+    """A model, or what is wrong with it: one that is broken hides no other."""
+    try:
+        return _described(name)
+    except Problem as problem:
+        return {"name": name, "error": problem.detail}
 
 
 def _described(name: str) -> dict[str, Any]:
@@ -167,7 +178,7 @@ async def _imported(taken: upload.Upload) -> dict[str, Any]:
         f"--{name.replace('_', '-')}={text}" for name, text in {**options, **taken.fields}.items() if text
     ]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "service.jobs.child", str(_MEMORY_BYTES), str(_SECONDS),
+        sys.executable, "-m", "service.jobs.child", str(_MEMORY_BYTES), str(_SECONDS), str(_MOST_BYTES),
         "models", "import", str(taken.path), "--json", *arguments,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query
@@ -28,7 +29,7 @@ async def list_pipelines() -> dict[str, Any]:
     """The presets, the pipelines that are kept, and the JSON schema of every kind of stage."""
     return {
         "presets": [{"name": name, "pipeline": preset(name).model_dump(mode="json")} for name in presets()],
-        "own": [_described(name) for name in library.names()],
+        "own": [_listed(name) for name in library.names()],
         "kinds": {kind: config.model_json_schema() for kind, config in KINDS.items()},
     }
 
@@ -39,7 +40,7 @@ async def validate_pipeline(
     sensor: Annotated[Sensor | None, Body(embed=True, examples=[{"width": 64, "height": 48}])] = None,
 ) -> dict[str, Any]:
     """Whether a pipeline can be used, and what it would answer; else what is wrong with it and where."""
-    graph = Graph(validate(pipeline), sensor)
+    graph = await asyncio.to_thread(lambda: Graph(validate(pipeline), sensor))
     return {
         "fingerprint": graph.fingerprint,
         "outputs": [
@@ -92,6 +93,14 @@ def _known(name: str) -> str:
     if name not in library.names():
         raise Problem(404, "no such pipeline")
     return name
+
+
+def _listed(name: str) -> dict[str, Any]:
+    """A pipeline, or what is wrong with it: one that is broken hides no other."""
+    try:
+        return _described(name)
+    except (Problem, SpecError, OSError, ValueError) as problem:
+        return {"name": name, "preset": False, "error": getattr(problem, "detail", None) or str(problem)}
 
 
 def _described(name: str, version: int | None = None) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _from_snapshot(request: StreamRequest, snapshot: Snapshot) -> StreamRequest:
 async def _with_sensor(request: StreamRequest, fetcher: Fetcher, service: Service) -> StreamRequest:
     """The request with the sensor that its source states, where nobody else does."""
     request.spec()
-    await asyncio.to_thread(allowed.check, fetcher.address, service.settings.allowed_sources)
+    await allowed.look_up(fetcher.address, service.settings.allowed_sources)
     if request.sensor is not None or request.spec().sensor is not None:
         return request
     return request.model_copy(update={"sensor": await fetcher.open()})

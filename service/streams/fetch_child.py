@@ -11,18 +11,26 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from service.jobs.child import limit
 
 _FRAME_EVENTS = 32_768
 _LARGEST_STEP_US = 2**32 - 1
 _TELL_S = 0.5
+_FILE_BYTES = 2**26
+"""It writes none but what numba keeps of its kernels."""
 
 
 def main() -> int:
     """Fetch until the source ends: 0; 1 for a fault."""
     asked = json.loads(sys.stdin.buffer.readline())
-    limit(asked["memory_bytes"], 0, "file" if asked["is_file"] else "tcp,rtp,rtsp|rtsp_transport;tcp")
+    limit(
+        asked["memory_bytes"],
+        0,
+        _FILE_BYTES,
+        "file" if asked["is_file"] else "tcp,rtp,rtsp|rtsp_transport;tcp",
+    )
     from pipeline.sources import SourceError, open_source  # noqa: PLC0415 - nothing large before the limits
     from pipeline.sources.formats.reader import Options  # noqa: PLC0415
     from pipeline.sources.live import LiveOptions, open_live  # noqa: PLC0415
@@ -48,10 +56,9 @@ def _through_relay(asked: dict[str, Any]) -> str:
     from service.streams.rtsp_relay import Relay  # noqa: PLC0415
 
     relay = Relay(asked["host"], asked["port"])
-    scheme, _, rest = address.partition("://")
-    netloc, slash, path = rest.partition("/")
-    login = f"{netloc.rpartition('@')[0]}@" if "@" in netloc else ""
-    return f"{scheme}://{login}127.0.0.1:{relay.port}{slash}{path}"
+    parts = urlsplit(address)
+    login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    return parts._replace(netloc=f"{login}127.0.0.1:{relay.port}").geturl()
 
 
 class _Sender:

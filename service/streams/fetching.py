@@ -195,7 +195,7 @@ class Fetcher:
                 stream.push(admitted)
 
     async def _start(self, after: int, not_before_us: int, gap: bool) -> asyncio.subprocess.Process:
-        target = await asyncio.to_thread(allowed.check, self._source.address, self._allowed)
+        target = await allowed.look_up(self._source.address, self._allowed)
         self._is_file = target.is_file and not self._source.follow
         self.state = "connecting"
         asked = {

@@ -10,9 +10,10 @@ import socket
 import threading
 from contextlib import suppress
 
-_REDIRECT = re.compile(rb"(?:^|\r\n)RTSP/1\.\d 3\d\d")
-_LOOKED_AT = 65_536
-"""Bytes of a camera's answers that are looked at: all that comes before it plays."""
+_REDIRECT = re.compile(rb"RTSP/\S*\s+\+?0*3\d\d|\nlocation[ \t]*:", re.IGNORECASE)
+"""As FFmpeg reads an answer: it drops carriage returns, and takes any blanks and any number that begins with a 3."""
+_LOOK_BACK = 8192
+"""Bytes of what came before that are looked at once more; FFmpeg cuts lines at 4096."""
 _PATIENCE_S = 5
 
 
@@ -47,8 +48,8 @@ class Relay:
         seen = b""
         with suppress(OSError):
             while data := one.recv(65_536):
-                if watched and len(seen) < _LOOKED_AT:
-                    seen += data
+                if watched:
+                    seen = seen[-_LOOK_BACK:] + data.replace(b"\r", b"")
                     if _REDIRECT.search(seen):
                         self.redirects += 1
                         break

@@ -14,7 +14,8 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from service.problems import Problem
 from service.settings import Settings
 
 _MOST = 1000
+_LOOK_EVERY = 16 * 2**20
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -65,6 +67,8 @@ class Uploads:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._folder = settings, settings.uploads_dir
         self._uploads: dict[str, Upload] = {}
+        self._passing: dict[int, int] = {}
+        """Bytes that are still to come of each body that is taken in by one request."""
 
     def open(self) -> None:
         """Find what an earlier run left."""
@@ -102,9 +106,7 @@ class Uploads:
             raise Problem(
                 507, "as many uploads wait as may: delete one, or wait until one is used or expires"
             )
-        ahead = sum(one.length - one.offset for one in self._uploads.values())
-        if shutil.disk_usage(self._folder).free - ahead - length < settings.min_free_bytes:
-            raise Problem(507, "the disk has no room for it")
+        self._demand_room(length)
         id_ = secrets.token_hex(16)
         path = self._folder / f"{id_}.bin"
         path.touch(mode=0o600)
@@ -113,6 +115,36 @@ class Uploads:
         part.replace(path.with_suffix(".json"))
         upload = self._uploads[id_] = Upload(id_, path, length, metadata)
         return upload
+
+    @contextmanager
+    def passing(self, content_length: str) -> Generator[Callable[[int], None]]:
+        """Room on the disk for a body that one request brings; the function is told how much of it has come.
+
+        Raises:
+            Problem: there is none, or it is gone meanwhile.
+        """
+        length = int(content_length) if re.fullmatch(r"[0-9]{1,18}", content_length) else 0
+        self._demand_room(length)
+        number = max(self._passing, default=0) + 1
+        self._passing[number] = length
+        looked_at = 0
+
+        def came(seen: int) -> None:
+            nonlocal looked_at
+            self._passing[number] = max(0, length - seen)
+            if seen - looked_at >= _LOOK_EVERY:
+                looked_at = seen
+                self._demand_room(0)
+
+        try:
+            yield came
+        finally:
+            del self._passing[number]
+
+    def _demand_room(self, length: int) -> None:
+        ahead = sum(one.length - one.offset for one in self._uploads.values()) + sum(self._passing.values())
+        if shutil.disk_usage(self._folder).free - ahead - length < self._settings.min_free_bytes:
+            raise Problem(507, "the disk has no room for it", headers={"Connection": "close"})
 
     def get(self, id_: str) -> Upload | None:
         """The upload of this name."""
