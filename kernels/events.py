@@ -12,6 +12,8 @@ import numpy as np
 from kernels._jit import kernel
 from kernels.columns import U64, XY, P, T
 
+_BLOCK = 1024
+
 NO_TIME = -(2**63)
 """A running maximum that has seen nothing yet."""
 
@@ -47,6 +49,11 @@ def admit(t: T, running_max: int, reorder_us: int, max_gap_us: int) -> tuple[P, 
     Returns:
         ``(kept [m], running_max, m)``: m = n, or the index of the first event behind a gap.
     """
+    if len(t):
+        first, last = int(t[0]), int(t[-1])
+        before = first if running_max == NO_TIME else running_max
+        if before <= first and last - before <= max_gap_us and first_fall(t) < 0:
+            return np.ones(len(t), np.bool_), last, len(t)  # in order and without a gap, as nearly always
     kept = np.empty(len(t), np.bool_)
     m, running_max = _admit(t, running_max, reorder_us, max_gap_us, kept)
     return kept[:m], int(running_max), int(m)
@@ -76,7 +83,7 @@ def unpack_aer64(rows: U64, t_us: int) -> tuple[T, XY, XY, P]:
     """Columns of ``aer64`` rows [n] whose times are relative to ``t_us``."""
     n = len(rows)
     t, x, y, p = np.empty(n, np.int64), np.empty(n, np.uint16), np.empty(n, np.uint16), np.empty(n, np.bool_)
-    _unpack_aer64(rows, t_us, t, x, y, p)
+    _unpack_aer64(_read_only(rows), t_us, t, x, y, p)
     return t, x, y, p
 
 
@@ -88,14 +95,14 @@ def unpack_frames(frames: list[tuple[int, U64]]) -> tuple[T, XY, XY, P]:
     at = 0
     for t_us, rows in frames:
         to = at + len(rows)
-        _unpack_aer64(rows, t_us, t[at:to], x[at:to], y[at:to], p[at:to])
+        _unpack_aer64(_read_only(rows), t_us, t[at:to], x[at:to], y[at:to], p[at:to])
         at = to
     return t, x, y, p
 
 
 def first_fall_aer64(rows: U64) -> int | None:
     """Index of the first ``aer64`` row whose time is below the one before it, or None."""
-    at = int(_first_fall_aer64(rows))
+    at = int(_first_fall_aer64(_read_only(rows)))
     return None if at < 0 else at
 
 
@@ -114,20 +121,40 @@ def pack_aer64(t: T, x: XY, y: XY, p: P, t_us: int) -> U64:
     return rows
 
 
+def _read_only(rows: U64) -> U64:
+    """Rows as they lie in a frame, which nobody may write to: kernels are compiled for that alone."""
+    if rows.flags.writeable:
+        rows = rows.view()
+        rows.flags.writeable = False
+    return rows if rows.flags.aligned else _read_only(rows.copy())
+
+
 @kernel
 def _first_fall(t: T) -> int:
-    for i in range(1, t.size):
-        if t[i] < t[i - 1]:
-            return i
+    for start in range(1, t.size, _BLOCK):
+        before, now = t[start - 1 : start - 1 + _BLOCK], t[start : start + _BLOCK]
+        falls = 0  # counted, not left at: a loop without a way out is done with vectors
+        for i in range(now.size):
+            falls += now[i] < before[i]
+        if falls:
+            for i in range(now.size):
+                if now[i] < before[i]:
+                    return start + i
     return -1
 
 
 @kernel
 def _first_fall_aer64(rows: U64) -> int:
     low = np.uint64(0xFFFFFFFF)
-    for i in range(1, rows.size):
-        if (rows[i] & low) < (rows[i - 1] & low):
-            return i
+    for start in range(1, rows.size, _BLOCK):
+        before, now = rows[start - 1 : start - 1 + _BLOCK], rows[start : start + _BLOCK]
+        falls = 0
+        for i in range(now.size):
+            falls += (now[i] & low) < (before[i] & low)
+        if falls:
+            for i in range(now.size):
+                if (now[i] & low) < (before[i] & low):
+                    return start + i
     return -1
 
 

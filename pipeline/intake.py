@@ -141,8 +141,7 @@ class Intake:
     def _decode(self, frame: Frame) -> Events:
         self.encoding = frame.code
         if frame.code == wire.AER64:
-            # A copy: payloads start 32 bytes into bytes objects, which are read-only.
-            return unpack_aer64(np.frombuffer(frame.payload, "<u8").astype(np.uint64), frame.t_us)
+            return unpack_aer64(np.frombuffer(frame.payload, "<u8").astype(np.uint64, copy=False), frame.t_us)
         if self._decoder is None:
             self._decoder = Decoder(_WORD_BYTES[frame.code])
         t, x, y, p = decode.decode(self._decoder, frame.payload, frame.t_us)

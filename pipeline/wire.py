@@ -14,8 +14,9 @@ All little-endian.
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
+
+from isal.isal_zlib import crc32  # zlib's sum, with the processor's own multiplication: fifteen times as fast
 
 MAGIC, VERSION = b"PCHY", 1
 HEADER = struct.Struct("<4sBBHQqII")
@@ -83,7 +84,7 @@ def check_sum(data: bytes) -> None:
         BadFrame: its checksum is another.
     """
     view = memoryview(data)
-    if zlib.crc32(view[HEADER_BYTES:], zlib.crc32(view[:28])) != int.from_bytes(view[28:32], "little"):
+    if crc32(view[HEADER_BYTES:], crc32(view[:28])) != int.from_bytes(view[28:32], "little"):
         raise BadFrame("wrong checksum")
 
 
@@ -96,5 +97,5 @@ def payload_bytes(head: bytes) -> int:
 def build(type_: int, code: int, number: int, t_us: int, count: int, payload: bytes = b"") -> bytes:
     """The bytes of a frame."""
     head = HEADER.pack(MAGIC, VERSION, type_, code, number, t_us, count, 0)[:28]
-    checksum = zlib.crc32(payload, zlib.crc32(head))
+    checksum = crc32(payload, crc32(head))
     return b"".join((head, checksum.to_bytes(4, "little"), payload))

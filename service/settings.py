@@ -102,7 +102,7 @@ class Settings(BaseSettings):
         default=64 * MIB, ge=MIB, description="rows of an output that are kept for subscribers, bytes"
     )
     snapshot_bytes: int = Field(
-        default=64 * MIB,
+        default=32 * MIB,
         ge=65_536,
         description="frames of a lossless stream that are logged between snapshots, bytes",
     )

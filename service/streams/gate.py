@@ -158,8 +158,7 @@ def _check_sum(raw: bytes) -> None:
 
 def _check_times(frame: Frame, what: str) -> U64:
     """Rows begin with their us since the frame's time, and do not fall; the rows, as kernels take them."""
-    # A copy: payloads are read-only, and kernels would compile once more for that.
-    rows = np.frombuffer(frame.payload, "<u8").astype(np.uint64)
+    rows = np.frombuffer(frame.payload, "<u8").astype(np.uint64, copy=False)
     if first_fall_aer64(rows) is not None:
         raise Refused(BAD_FRAME, "bad_frame", f"time falls within {what}")
     if len(rows) and frame.t_us + (int(rows[-1]) & 0xFFFFFFFF) > MAX_T_US:

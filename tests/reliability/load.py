@@ -23,6 +23,7 @@ from tests.reliability.tools import (
     percentile,
     random_events,
     sliced_crc_frames,
+    sliced_crc_heads,
     slope_per_hour,
     stats,
 )
@@ -198,13 +199,14 @@ uvicorn.run(app, port=int(sys.argv[1]), ws="websockets-sansio", ws_per_message_d
     "at least half of a bare websockets-sansio echo in the same run",
 )
 def transport(scale, folder):
-    rounds, many = scale.of(1, 5, 15), scale.of(200, 1500, 1500)
+    rounds, many = scale.of(1, 5, 15), scale.of(200, 12_000, 12_000)
     service = ServiceProcess(folder / "data", window_bytes=64 * MIB, ping_s=3600)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     echo = subprocess.Popen([sys.executable, "-c", _ECHO, str(port)])
-    frames = _wrapped(sliced_crc_frames(10_000, many, 1.0))
+    heads, payload = sliced_crc_heads(10_000, many, 1.0)
+    frames = [(head, payload) for head in _wrapped(heads, len(payload))]
     ours, theirs, acks = [], [], []
     try:
         wait_for(lambda: _answers(port), 20, "the echo does not start")
@@ -230,15 +232,31 @@ def _answers(port):
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _wrapped(frames):
-    """The bytes of WebSocket messages, masked with zero: nothing is left to compute while they are sent."""
-    return [b"\x82\xff" + struct.pack(">Q", len(one)) + bytes(4) + one for one in frames]
+def _wrapped(frames, more=0):
+    """The bytes of WebSocket messages, masked with zero: nothing is left to compute while they are sent.
+
+    ``more`` bytes follow each.
+    """
+    return [b"\x82\xff" + struct.pack(">Q", len(one) + more) + bytes(4) + one for one in frames]
+
+
+def _send(one, message):
+    """Send (head, payload), which all messages share: a generator that reads gigabytes would be what is measured."""
+    sent = one.socket.sendmsg(message)
+    for part in message:
+        if sent < len(part):
+            one.socket.sendall(memoryview(part)[sent:])
+        sent = max(0, sent - len(part))
+
+
+def _bytes(message):
+    return sum(map(len, message))
 
 
 def _through_echo(port, messages):
     """Events per second, each frame sent and received."""
     one = RawSocket(port, "/")
-    expected = sum(len(message) - 4 for message in messages)  # what comes back is not masked
+    expected = sum(_bytes(message) - 4 for message in messages)  # what comes back is not masked
     started = time.monotonic()
 
     def read():
@@ -249,7 +267,7 @@ def _through_echo(port, messages):
     reading = threading.Thread(target=read)
     reading.start()
     for message in messages:
-        one.socket.sendall(message)
+        _send(one, message)
     reading.join()
     took = time.monotonic() - started
     one.end()
@@ -280,12 +298,12 @@ def _through_ours(service, messages):
     reading.start()
     sent = 0
     for i, message in enumerate(messages):
-        sent += len(message) - 14
+        sent += _bytes(message) - 14
         if sent > limit:
             with room:
                 room.wait_for(lambda sent=sent: sent <= limit)
         sent_at[i + 1] = time.monotonic()
-        one.socket.sendall(message)
+        _send(one, message)
     reading.join()
     while stats(service, id_)["events"] < 10_000 * len(messages):
         time.sleep(0.001)
@@ -302,7 +320,7 @@ def _one_at_a_time(service, messages):
     one.until(1)
     for i, message in enumerate(messages):
         started = time.monotonic()
-        one.socket.sendall(message)
+        _send(one, message)
         while json.loads(one.until(1)).get("durable", 0) < i + 1:
             pass
         took.append(time.monotonic() - started)

@@ -48,14 +48,23 @@ def descriptors(process):
 
 def sliced_crc_frames(events_per_frame, frames, per_us, seed=0, **sensor):
     """Frames whose events only differ in time: quick to make, and to send without computing."""
+    heads, payload = sliced_crc_heads(events_per_frame, frames, per_us, seed, **sensor)
+    return [head + payload for head in heads]
+
+
+def sliced_crc_heads(events_per_frame, frames, per_us, seed=0, **sensor):
+    """(the headers of such frames, the payload of all of them)."""
     events = random_events(events_per_frame, seed, per_us=per_us, **sensor)
     span = int(events_per_frame / per_us)
     _, payload = wire.pack_events(events[0] - 0, *events[1:])
     offset = int(events[0][0])
-    return [
-        wire.build(wire.EVENTS, wire.AER64, i + 1, offset + i * span, events_per_frame, payload)
+    heads = [
+        wire.build(wire.EVENTS, wire.AER64, i + 1, offset + i * span, events_per_frame, payload)[
+            : -len(payload)
+        ]
         for i in range(frames)
     ]
+    return heads, payload
 
 
 def create(service, pipeline="denoise", sensor=(640, 480), **options):

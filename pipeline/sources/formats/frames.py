@@ -45,7 +45,9 @@ class FrameFile(BaseReader):
             edges[:, 1], edges[:, 2] = rows["channel"], rows["level"]
             return Reading(packets.no_events(), done, edges)
         if frame.code == wire.AER64:
-            events = unpack_aer64(np.frombuffer(frame.payload, "<u8").astype(np.uint64), frame.t_us)
+            events = unpack_aer64(
+                np.frombuffer(frame.payload, "<u8").astype(np.uint64, copy=False), frame.t_us
+            )
             return Reading(events, done, no_triggers())
         if self._decoder is None:
             self._decoder = Decoder(_WORD_BYTES.get(frame.code, 2))
