@@ -35,22 +35,24 @@ class Check:
         title: what is done.
         demand: what must hold.
         run: does it: takes a scale and a folder, and gives the figure; raises where it does not hold.
+        patient: whether it goes on beside others that do not look at the clock, as it only looks at memory.
     """
 
     number: int
     title: str
     demand: str
     run: Callable[[Scale, Path], str]
+    patient: bool = False
 
 
 CHECKS: dict[int, Check] = {}
 
 
-def check(number, title, demand):
+def check(number, title, demand, patient=False):
     """Put a function on the list."""
 
     def put(run):
-        CHECKS[number] = Check(number, title, demand, run)
+        CHECKS[number] = Check(number, title, demand, run, patient)
         return run
 
     return put

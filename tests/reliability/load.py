@@ -144,6 +144,7 @@ def overload(scale, folder):
     10,
     "soak with a source that flaps every 10 s",
     "memory slope under 1 MB/h after warm-up (bounded form: its upper 95 % bound under 20 MB/h)",
+    patient=True,
 )
 def soak(scale, folder):
     seconds, every = scale.of(8, 300, 600), scale.of(2, 10, 10)
