@@ -47,15 +47,25 @@ def write(path: Path, card: dict[str, Any], state: State, key: bytes, fsync: boo
             for part, arrays in state.items() for name, array in arrays.items()}  # fmt: skip
     arrays = safetensors.numpy.save(flat)
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(CARD, text)
-            archive.writestr(ARRAYS, arrays)
-            archive.writestr(SIGNATURE, _signature(text, arrays, key))
-        file.flush()
+    try:
+        with part.open("wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                archive.writestr(CARD, text)
+                archive.writestr(ARRAYS, arrays)
+                archive.writestr(SIGNATURE, _signature(text, arrays, key))
+            file.flush()
+            if fsync:
+                os.fsync(file.fileno())
+        part.replace(path)
         if fsync:
-            os.fsync(file.fileno())
-    part.replace(path)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     return path.stat().st_size
 
 

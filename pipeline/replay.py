@@ -49,6 +49,11 @@ def replay(recording: Path, shed: list[tuple[int, int]], pipeline: PipelineSpec 
         FrameFileError: it is damaged.
     """
     about = frame_file.about(recording)
+    if about.get("after_frame"):
+        raise ReplayError(
+            f"{recording.name}: begins behind frame {about['after_frame']}, at a snapshot of another stream: "
+            "it cannot be run from the start"
+        )
     try:
         spec = pipeline or _spec(about["pipeline"])
         sensor = Sensor.model_validate(about["sensor"])

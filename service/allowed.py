@@ -16,9 +16,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.errors import UserError
+from pipeline.samples import CLIP
 
 _LOOKING, _LOOK_UP_S = ThreadPoolExecutor(4, "look-up"), 10
 _PORTS = {"rtsp": 554, "dv": 7777, "udp": 3333}
+PUSHED, SAMPLE = "pictures:", "sample:"
+"""What always may be asked for, as neither reaches outside: pictures that a client pushes, the bundled clip."""
 _DEVICES = re.compile(r"webcam:\d{1,3}|usb:[\w.-]*")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -65,6 +68,10 @@ def check(address: str, allowed: tuple[str, ...]) -> Target:
     """
     if not address.isprintable():
         raise NotAllowed("source.address: holds characters that do not print")
+    if address == PUSHED:
+        return Target(address)
+    if address == SAMPLE:
+        return Target(str(CLIP), is_file=True)
     if _DEVICES.fullmatch(address):
         if address in allowed or address.partition(":")[0] + ":" in allowed:
             return Target(address)
@@ -73,8 +80,8 @@ def check(address: str, allowed: tuple[str, ...]) -> Target:
     if not scheme:
         return _file(address, allowed)
     if scheme not in _PORTS:
-        raise NotAllowed(f"source.address: allowed ways are {', '.join(f'{s}://' for s in _PORTS)}, usb:, webcam:N "
-                         "and a file or folder")  # fmt: skip
+        raise NotAllowed(f"source.address: allowed ways are {', '.join(f'{s}://' for s in _PORTS)}, usb:, webcam:N, "
+                         f"{PUSHED}, {SAMPLE} and a file or folder")  # fmt: skip
     return _network(scheme, address, allowed)
 
 

@@ -16,7 +16,19 @@ from service import figures, problems, tracing
 from service.guard import Guard
 from service.jobs import Jobs
 from service.limiter import PerMinute
-from service.routes import health, ingest, jobs, models, page, pipelines, results, session, streams, uploads
+from service.routes import (
+    health,
+    ingest,
+    jobs,
+    models,
+    page,
+    pictures,
+    pipelines,
+    results,
+    session,
+    streams,
+    uploads,
+)
 from service.routes.state import ServiceState
 from service.sessions import Sessions
 from service.settings import Settings
@@ -45,7 +57,19 @@ def create_app(settings: Settings) -> FastAPI:
         "Live streams go over WebSocket: see docs/protocol.md.",
     )  # fmt: skip
     app.state.service = service
-    for module in (streams, jobs, uploads, pipelines, models, session, health, ingest, results, page):
+    for module in (
+        streams,
+        jobs,
+        uploads,
+        pipelines,
+        models,
+        session,
+        health,
+        ingest,
+        pictures,
+        results,
+        page,
+    ):
         app.include_router(module.router)
     app.mount("/static", page.static)
     problems.install(app)

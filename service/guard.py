@@ -210,7 +210,7 @@ def needed_scope(scope: Scope) -> Right:
     """What a request needs."""
     path, method = scope["path"], scope.get("method", "")
     if scope["type"] == "websocket":
-        return Right.STREAM if path.endswith("/ingest") else Right.READ
+        return Right.STREAM if path.endswith(("/ingest", "/pictures")) else Right.READ
     if method in _SAFE:
         return Right.STREAM if path.endswith("/snapshot") else Right.READ
     if path == "/v1/pipelines/validate":

@@ -20,16 +20,23 @@ _EVERY_S = 1.0
 async def watch(service: ServiceState) -> None:
     """Look for ever."""
     while True:
-        for part, why in (await _look(service)).items():
-            if why is None:
-                if service.not_ready.pop(part, None):
-                    _log.info("ready again", part=part)
-            elif service.not_ready.get(part) != why:
-                service.not_ready[part] = why
-                _log.warning("not ready", part=part, why=why)
-        service.uploads.forget_old()
-        await service.jobs.count()
+        try:
+            _tell(service, await _look(service))
+            service.uploads.forget_old()
+            await service.jobs.count()
+        except Exception:  # what cannot be looked at now may be looked at later
+            _log.exception("the service could not be looked after")
         await asyncio.sleep(_EVERY_S)
+
+
+def _tell(service: ServiceState, seen: dict[str, str | None]) -> None:
+    for part, why in seen.items():
+        if why is None:
+            if service.not_ready.pop(part, None):
+                _log.info("ready again", part=part)
+        elif service.not_ready.get(part) != why:
+            service.not_ready[part] = why
+            _log.warning("not ready", part=part, why=why)
 
 
 async def _look(service: ServiceState) -> dict[str, str | None]:

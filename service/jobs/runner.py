@@ -19,6 +19,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.spec import preset, validate
+from service.jobs import child
 from service.jobs.store import CANCELLED, DONE, FAILED, OVER, QUEUED, RUNNING, Job, JobStore
 from service.problems import Problem
 from service.settings import Settings
@@ -219,8 +220,8 @@ class Jobs:
 
     async def remove(self, id_: str) -> None:
         """Forget a job that is over, with its files."""
-        await self.store.remove(id_)
-        await asyncio.to_thread(shutil.rmtree, self.folder(id_), True)
+        if await self.store.remove(id_):
+            await asyncio.to_thread(shutil.rmtree, self.folder(id_), True)
 
     async def _tidy_forever(self) -> None:
         """Jobs whose time is over go."""
@@ -245,16 +246,31 @@ class Jobs:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._more.acquire(), 5)
                 continue
+            before, live = self._live.get(job.id), Live()
+            self._live[job.id] = live
+            if before is not None:
+                before.tell()
             try:
-                await self._run(job)
+                await self._run(job, live)
             except Exception as problem:
                 _log.exception("job failed for a fault of the service", id=job.id)
-                await self.store.finish(job.id, FAILED, f"a fault of the service: {type(problem).__name__}")
-            self.live(job.id).tell()
-            self._live.pop(job.id, None)
+                await self._fail(job, f"a fault of the service: {type(problem).__name__}")
+            live.tell()
+            if self._live.get(job.id) is live:
+                del self._live[job.id]
 
-    async def _run(self, job: Job) -> None:
-        live = self.live(job.id)
+    async def _fail(self, job: Job, why: str) -> None:
+        """Write down that it failed, as soon as that can be written: the disk may be full."""
+        while True:
+            try:
+                await self.store.finish(job.id, FAILED, why, attempt=job.attempts)
+            except Exception:
+                _log.exception("what became of a job cannot be written down", id=job.id)
+                await asyncio.sleep(1)
+            else:
+                return
+
+    async def _run(self, job: Job, live: Live) -> None:
         folder = self.folder(job.id)
         upload = next(folder.glob("upload*"))
         (folder / "pipeline.json").write_text(json.dumps(job.options["pipeline"]))
@@ -266,11 +282,11 @@ class Jobs:
             "analyze", str(upload), "--out", str(self.answers(job.id)), "--name", job.name,
             "--pipeline", str(folder / "pipeline.json"), "--progress-lines", *options.arguments(),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            limit=_LINE_BYTES,
+            limit=_LINE_BYTES, env=child.environment(),
         )  # fmt: skip
         live.started_s = time.monotonic()
         now = await self.store.get(job.id)
-        if live.cancelled or now is None or now.state != RUNNING:
+        if live.cancelled or _not_the_same(now, job):
             _kill(live)  # cancelled while it was being started
         _log.info("job started", id=job.id, attempt=job.attempts)
         live.tell()
@@ -279,16 +295,16 @@ class Jobs:
             status = await process.wait()
         finally:
             _kill(live)
-        if (now := await self.store.get(job.id)) is None or now.state != RUNNING:
+        if _not_the_same(await self.store.get(job.id), job):
             return  # cancelled meanwhile
         if status == 0:
             artifacts = await asyncio.to_thread(_artifacts, self.answers(job.id))
             size = upload.stat().st_size + sum(one["bytes"] for one in artifacts)
-            await self.store.finish(job.id, DONE, None, artifacts, size)
+            await self.store.finish(job.id, DONE, None, artifacts, size, job.attempts)
         else:
             # People know their file by the name that they gave it.
             reason = _reason(status, said.replace(upload.name, job.name))
-            await self.store.finish(job.id, FAILED, reason, size=upload.stat().st_size)
+            await self.store.finish(job.id, FAILED, reason, size=upload.stat().st_size, attempt=job.attempts)
         _log.info("job over", id=job.id, status=status)
 
     async def _follow(self, live: Live, process: asyncio.subprocess.Process) -> str:
@@ -304,6 +320,11 @@ class Jobs:
                 live.rows = progress["rows"]
                 live.tell()
         return await complaints
+
+
+def _not_the_same(now: Job | None, job: Job) -> bool:
+    """Whether a job was cancelled, or is at another attempt by now."""
+    return now is None or now.state != RUNNING or now.attempts != job.attempts
 
 
 def _artifacts(folder: Path) -> list[dict[str, Any]]:

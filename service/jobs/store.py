@@ -154,9 +154,9 @@ class JobStore:
 
     async def finish(
         self, id_: str, state: str, error: str | None = None,
-        artifacts: list[dict[str, Any]] | None = None, size: int = 0,
+        artifacts: list[dict[str, Any]] | None = None, size: int = 0, attempt: int | None = None,
     ) -> None:  # fmt: skip
-        """A job is over, unless it is already."""
+        """A job is over, unless it is already, or at another attempt than the one that is told of."""
 
         def work(db: sa.Connection) -> None:
             values: dict[str, Any] = {
@@ -167,7 +167,10 @@ class JobStore:
             }
             if artifacts is not None:
                 values["artifacts"] = artifacts
-            db.execute(_JOBS.update().where(_JOBS.c.id == id_, _JOBS.c.state.not_in(OVER)).values(**values))
+            query = _JOBS.update().where(_JOBS.c.id == id_, _JOBS.c.state.not_in(OVER))
+            if attempt is not None:
+                query = query.where(_JOBS.c.attempts == attempt)
+            db.execute(query.values(**values))
 
         await self._do(work)
 
@@ -245,9 +248,13 @@ class JobStore:
 
         return await self._do(work)
 
-    async def remove(self, id_: str) -> None:
-        """Forget a job."""
-        await self._do(lambda db: db.execute(_JOBS.delete().where(_JOBS.c.id == id_)))
+    async def remove(self, id_: str) -> bool:
+        """Forget a job that is over; whether there was one."""
+
+        def work(db: sa.Connection) -> bool:
+            return db.execute(_JOBS.delete().where(_JOBS.c.id == id_, _JOBS.c.state.in_(OVER))).rowcount > 0
+
+        return await self._do(work)
 
     async def counts(self) -> dict[str, int]:
         """Jobs by state."""

@@ -18,7 +18,7 @@ from starlette.background import BackgroundTask
 from pipeline.models import bundle, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.describe import describe
-from service.jobs import upload
+from service.jobs import child, upload
 from service.problems import Problem, responses
 from service.routes.state import Service
 
@@ -181,6 +181,7 @@ async def _imported(taken: upload.Upload) -> dict[str, Any]:
         sys.executable, "-m", "service.jobs.child", str(_MEMORY_BYTES), str(_SECONDS), str(_MOST_BYTES),
         "models", "import", str(taken.path), "--json", *arguments,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env=child.environment(),
     )  # fmt: skip
     try:
         answer, complaints = await asyncio.wait_for(process.communicate(), _SECONDS)

@@ -1,34 +1,46 @@
-"""``/``: the dashboard."""
+"""``/``: the dashboard, as `make` builds it from clients/web."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-_SERVICE = Path(__file__).parents[1]
-# In the wheel it lies beside the service, in a checkout where it is written.
-FOLDER = next(
-    path
-    for path in (_SERVICE / "web", _SERVICE.parent / "clients" / "web")
-    if (path / "index.html").is_file()
-)
+FOLDER = Path(__file__).parents[1] / "web"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 )
+_NOT_BUILT = "The page is not built: `make run` builds it. The service itself is up; see /v1/openapi.json.\n"
+_KEEP = "public, max-age=31536000, immutable"
 router = APIRouter(include_in_schema=False)
-static = StaticFiles(directory=FOLDER)
+
+
+class _Assets(StaticFiles):
+    """Files whose names change with what is in them."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        answer = super().file_response(*args, **kwargs)  # pyright: ignore[reportArgumentType]
+        answer.headers["Cache-Control"] = _KEEP
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+
+static = _Assets(directory=FOLDER, check_dir=False)
 
 
 @router.get("/")
-async def dashboard() -> FileResponse:
+async def dashboard() -> Response:
     """The page."""
     headers = {
         "Content-Security-Policy": POLICY,
         "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-cache",
     }
-    return FileResponse(FOLDER / "index.html", headers=headers)
+    page = FOLDER / "index.html"
+    if not page.is_file():
+        return Response(_NOT_BUILT, 503, headers, "text/plain")
+    return FileResponse(page, headers=headers)

@@ -46,6 +46,11 @@ async def create_stream(
         if fetcher is not None:
             request = await _with_sensor(request, fetcher, service)
         await service.streams.make_room()
+        if idempotency_key is not None and (known := service.streams.with_key(idempotency_key)):
+            if fetcher is not None:  # the same came twice at a time
+                await fetcher.close()
+            response.headers["Location"] = f"/v1/streams/{known.id}"
+            return known.describe()
         stream = service.streams.create(request, snapshot, idempotency_key)
     except BaseException as error:
         if fetcher is not None:
@@ -172,7 +177,9 @@ async def get_recording(stream_id: StreamId, service: Service) -> FileResponse:
 )
 async def get_admission(stream_id: StreamId, service: Service) -> Response:
     """What a realtime stream shed, a line a run of frames; `polychrony replay --admission` follows it."""
-    path = find(service, stream_id).admission
+    stream = find(service, stream_id)
+    path = stream.admission
+    await stream.flush_admission()
     if path is None:
         raise Problem(404, "a lossless stream sheds nothing")
     text = await asyncio.to_thread(path.read_bytes) if path.exists() else b""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from service.streams.log import write_all
+
 _MOST_BYTES = 16 * 2**20
 
 
@@ -26,18 +28,22 @@ class AdmissionLog:
         if self._run and number == self._run[1] + 1:
             self._run = self._run[0], number, self._run[2] + events
             return
-        self.close()
+        self.flush()
         self._run = number, number, events
 
-    def close(self) -> None:
-        """Write down what is known."""
+    def flush(self) -> None:
+        """Write down what is known; OSError where the disk does not take it, and then it is still to be written."""
         if self._run is None or self.full:
             return
         first, last, events = self._run
-        line = json.dumps({"shed": [first, last], "events": events}) + "\n"
-        self._run, self._size = None, self._size + len(line)
-        if self._size > _MOST_BYTES:  # said in `stats`; the counts go on
+        line = json.dumps({"shed": [first, last], "events": events}).encode() + b"\n"
+        if self._size + len(line) > _MOST_BYTES:  # said in `stats`; the counts go on
             self.full = True
             return
-        with self.path.open("a") as file:
-            file.write(line)
+        with self.path.open("ab", buffering=0) as file:
+            try:
+                write_all(file.fileno(), [line])
+            except OSError:
+                file.truncate(self._size)
+                raise
+        self._run, self._size = None, self._size + len(line)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.allowed import PUSHED
 from service.jobs.child import limit
 
 _FRAME_EVENTS = 32_768
@@ -33,16 +34,25 @@ def main() -> int:
     )
     from pipeline.sources import SourceError, open_source  # noqa: PLC0415 - nothing large before the limits
     from pipeline.sources.formats.reader import Options  # noqa: PLC0415
-    from pipeline.sources.live import LiveOptions, open_live  # noqa: PLC0415
+    from pipeline.sources.live import LiveOptions, Pushed, open_live  # noqa: PLC0415
+    from pipeline.sources.video import VideoOptions  # noqa: PLC0415
     from pipeline.spec import Sensor  # noqa: PLC0415
 
     sensor = Sensor(**asked["sensor"]) if asked["sensor"] else None
     try:
+        if asked["address"] == PUSHED:
+            if sensor is None:
+                raise SourceError("pictures: sensor: needed, as pictures are fitted to it")
+            _Sender(Pushed(sys.stdin.buffer, sensor, VideoOptions()), asked).run()
+            return 0
         if asked["is_file"] and open_source(Path(asked["address"])).info.sensor_from == "file":
             sensor = None  # what the file states counts: a stream of another size shall hear of it
         options = LiveOptions(asked["speed"], asked["follow"], asked["give_up_s"], Options(sensor=sensor))
-        source = open_live(_through_relay(asked), options)
-        _Sender(source, asked).run()
+        sender = _Sender(open_live(_through_relay(asked), options), asked)
+        sender.run()
+        while asked["repeat"] and asked["is_file"]:
+            sender.begin_again(open_live(asked["address"], options))
+            sender.run()
     except SourceError as problem:
         print(str(problem).replace("\n", " "), file=sys.stderr)
         return 1
@@ -74,6 +84,7 @@ class _Sender:
         self._told_s = 0.0
         self._newest_us = -1
         self._introduced = False
+        self._skip_events: int = asked["skip_events"]
 
     def run(self) -> None:
         for arrival in self._source.arrivals():
@@ -83,6 +94,11 @@ class _Sender:
                 self._tell()
         self._introduce()
         self._tell()
+
+    def begin_again(self, source: Any) -> None:
+        """The same once more, behind what was sent: what remembers begins anew, as behind a gap."""
+        self._source, self._offset_us, self._gap = source, None, True
+        self._not_before_us = self._newest_us + 1
 
     def _introduce(self) -> None:
         """What the source is, as soon as that is known."""
@@ -112,6 +128,10 @@ class _Sender:
         from pipeline import wire  # noqa: PLC0415
 
         t, x, y, p = arrival.events
+        if self._skip_events:
+            skipped = min(self._skip_events, len(t))
+            self._skip_events -= skipped
+            t, x, y, p = (column[skipped:] for column in arrival.events)
         if len(t):
             if self._offset_us is None:
                 self._offset_us = max(0, self._not_before_us - int(t.min()))

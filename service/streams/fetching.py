@@ -19,8 +19,10 @@ import structlog
 
 from pipeline import wire
 from pipeline.errors import UserError
+from pipeline.sources.live.pushed import HEAD
 from pipeline.spec import Sensor
 from service import allowed
+from service.jobs import child
 from service.settings import MIB, Settings
 from service.streams.gate import Refused
 from service.streams.lifecycle import OVER
@@ -53,7 +55,9 @@ class Fetcher:
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_file = False
-        self._last_s = 0.0
+        self._last_s, self._pushed_s = 0.0, time.monotonic()
+        self._events: int | None = None
+        """Events that the stream has of it."""
         self.state, self.error, self.restarts = "connecting", "", 0
         self._about: dict[str, Any] = {}
         self._losses: dict[str, int] = {}
@@ -63,6 +67,32 @@ class Fetcher:
     def address(self) -> str:
         """Where it fetches from."""
         return self._source.address
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether clients push pictures into it."""
+        return self._source.address == allowed.PUSHED
+
+    @property
+    def idle_s(self) -> float:
+        """For how long no picture was pushed; 0 where none are waited for."""
+        return time.monotonic() - self._pushed_s if self.takes_pictures else 0.0
+
+    async def push(self, data: bytes, t_us: int) -> None:
+        """Hand a picture to the pixel model; waits while its pipe is full, drops it where nobody looks."""
+        self._pushed_s = time.monotonic()
+        stdin = self._process.stdin if self._process else None
+        if stdin is None or stdin.is_closing():
+            self._earlier["pictures_nobody_looked_at"] = self._earlier.get("pictures_nobody_looked_at", 0) + 1
+            return
+        stdin.write(HEAD.pack(len(data), t_us) + data)
+        with suppress(ConnectionError):
+            await stdin.drain()
+
+    def end_pictures(self) -> None:
+        """No more come: what is in the pipe is worked off, and the stream ends."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
 
     async def open(self) -> Sensor:
         """Start it, and wait until it says how large its sensor is.
@@ -140,6 +170,8 @@ class Fetcher:
         """Take all frames of one child; whether the source itself came to its end."""
         newest = stream.newest_us
         process = self._process
+        if self._events is None:
+            self._events = stream.events_taken
         if process is None:
             not_before = 0 if newest is None else newest + 1 + self._idle_us()
             process = await self._start(stream.gate.accepted, not_before, gap=newest is not None)
@@ -176,6 +208,8 @@ class Fetcher:
         admitted = stream.gate.admit(raw)
         if admitted is not None:
             stream.push(admitted)
+            if admitted.frame.type == wire.EVENTS:
+                self._events = (self._events or 0) + admitted.frame.count
 
     def _fits(self, stream: Stream) -> None:
         stated = self._about.get("sensor")
@@ -201,17 +235,22 @@ class Fetcher:
         asked = {
             "address": target.address, "host": target.host, "port": target.port, "is_file": self._is_file,
             "sensor": self._sensor and self._sensor.model_dump(), "speed": self._source.speed,
-            "follow": self._source.follow, "give_up_s": self._source.give_up_s, "after": after,
-            "not_before_us": 0 if self._is_file else not_before_us, "gap": gap, "memory_bytes": _MEMORY_BYTES,
+            "follow": self._source.follow, "repeat": self._source.repeat,
+            "give_up_s": self._source.give_up_s,
+            "after": after, "not_before_us": 0 if target.is_file else not_before_us,
+            # A file that grows is cut into frames as it grows: what the stream has of it is counted in events.
+            "skip_events": (self._events or 0) if target.is_file and self._source.follow else 0,
+            "gap": gap and not target.is_file, "memory_bytes": _MEMORY_BYTES,
         }  # fmt: skip
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "service.streams.fetch_child",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            limit=8 * MIB,
+            limit=8 * MIB, env=child.environment(),
         )  # fmt: skip
         if process.stdin is not None:
             process.stdin.write(json.dumps(asked).encode() + b"\n")
-            process.stdin.close()
+            if not self.takes_pictures:
+                process.stdin.close()
         return process
 
     async def _kill(self) -> None:

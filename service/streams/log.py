@@ -49,18 +49,23 @@ class FrameLog:
             os.ftruncate(self._file, before)
             raise
 
-    def begin_after(self, number: int, needless: int) -> None:
-        """A snapshot holds everything up to frame ``number``: begin a segment behind it.
+    def begin_after(self, number: int) -> None:
+        """Begin a segment behind the last frame, ``number``; OSError where there can be none: then nothing has changed.
 
-        Args:
-            number: of that frame.
-            needless: segments up to this frame will not be asked for again.
+        A segment begins before the snapshot is written that it follows: one without a snapshot is replayed like all
+        others, but a snapshot in the middle of a segment would hide what follows it there.
         """
-        os.close(self._file)
-        self._file = self._open(self._path(number + 1))
+        fresh = self._open(self._path(number + 1))
+        if self._fsync:
+            sync_folder(self._folder)
+        old, self._file = self._file, fresh
+        os.close(old)
+
+    def forget(self, needless: int) -> None:
+        """Segments up to this frame will not be asked for again."""
         for first, path in self._segments(since=0):
             if first <= needless:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def replay(self) -> Iterator[tuple[Frame, int]]:
         """The frames, each with its size; a last one that was cut off by a crash is removed.
@@ -78,7 +83,9 @@ class FrameLog:
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self._file)
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
 
     def _path(self, first: int) -> Path:
         return self._folder / f"frames-{first:020d}.log"
@@ -92,6 +99,15 @@ class FrameLog:
         found = [(match, path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
         after = self._after if since is None else since
         return sorted((int(match[1]), path) for match, path in found if int(match[1]) > after)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk knows the names of a folder."""
+    known = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(known)
+    finally:
+        os.close(known)
 
 
 def write_all(file: int, parts: list[bytes]) -> None:

@@ -28,7 +28,8 @@ class Recorder:
             text = json.dumps(about).encode()
             os.write(self._file, wire.build(wire.STREAM, 0, 0, 0, len(text), text))
         self._size = os.fstat(self._file).st_size
-        self.start = wire.HEADER_BYTES + len(json.dumps(about).encode())
+        head = os.pread(self._file, wire.HEADER_BYTES, 0)
+        self.start = wire.HEADER_BYTES + wire.payload_bytes(head)
         """Where the first frame of the stream lies."""
 
     def append(self, frames: list[bytes]) -> None:
@@ -46,8 +47,8 @@ class Recorder:
 
     def cut_back(self, size: int) -> None:
         """Forget what lies behind ``size``: it comes once more."""
-        os.ftruncate(self._file, size)
-        self._size = size
+        self._size = min(self._size, max(self.start, size))
+        os.ftruncate(self._file, self._size)
 
     @property
     def size(self) -> int:

@@ -20,7 +20,7 @@ from service.streams.gate import Admitted
 from service.streams.lifecycle import OVER, State
 from service.streams.request import StreamRequest, read_request
 from service.streams.snapshots import Snapshot, Snapshots
-from service.streams.stream import Stream
+from service.streams.stream import GONE, Stream
 
 _log = structlog.get_logger("streams")
 
@@ -40,6 +40,7 @@ class Streams:
         self._over_since: dict[str, float] = {}
         self._watch: asyncio.Task[None] | None = None
         self._key = b""
+        self._later: set[Path] = set()
         self.not_restored: dict[str, str] = {}
         """Streams on disk that could not be gone on with, and why."""
 
@@ -49,7 +50,10 @@ class Streams:
         folder.mkdir(parents=True, exist_ok=True)
         self._key = snapshots.key_of(self._settings.data_dir)
         for path in sorted(folder.iterdir()):
-            self._restore(path)
+            if path.name.startswith(GONE):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                self._restore(path)
         self._watch = asyncio.create_task(self._watch_forever())
 
     async def close(self) -> None:
@@ -62,7 +66,7 @@ class Streams:
     async def make_room(self) -> None:
         """Forget the stream that has been over for longest, where there are as many as there may be."""
         if len(self._streams) >= self._settings.max_streams:
-            over = [stream for stream in self._streams.values() if stream.state in OVER]
+            over = [one for one in self._streams.values() if one.state in OVER and not one.worth_keeping]
             if over:
                 await self.delete(min(over, key=lambda stream: stream.created_s).id)
 
@@ -89,16 +93,20 @@ class Streams:
             raise TooManyStreams(f"{self._settings.max_streams} streams are kept already: delete one")
         id_ = secrets.token_hex(8)
         folder = self._settings.streams_dir / id_
+        stream = None
         try:
             stream = Stream(id_, request.resolved(), self._settings, folder, self._key, snapshot)
             if snapshot:  # so that a restart finds what came from elsewhere
-                Snapshots(folder, self._key).write(snapshot)
+                stream.keep_first(snapshot)
+            if key is not None:
+                (folder / "key").write_text(key)
         except BaseException:
+            if stream is not None:
+                stream.close()
             shutil.rmtree(folder, ignore_errors=True)
             raise
         self._streams[id_] = stream
         if key is not None:
-            (folder / "key").write_text(key)
             self._keys[key] = id_
         stream.start(restore=False)
         _log.info("stream created", id=id_, policy=request.policy)
@@ -117,6 +125,10 @@ class Streams:
         self._fetchers[stream.id] = fetcher
         stream.fetching = fetcher.describe
         fetcher.feed(stream)
+
+    def fetcher(self, id_: str) -> Fetcher | None:
+        """What feeds the stream of this name, where the service does so itself."""
+        return self._fetchers.get(id_)
 
     def get(self, id_: str) -> Stream | None:
         """The stream of this name."""
@@ -166,13 +178,21 @@ class Streams:
             if request.policy != "lossless":
                 shutil.rmtree(folder, ignore_errors=True)  # resumes over a broken connection only
                 return
+            for part in (*folder.glob(".*.part"), *folder.glob(".asked-*")):
+                part.unlink(missing_ok=True)
             snapshot = Snapshots(folder, self._key).newest()
             stream = Stream(folder.name, request, self._settings, folder, self._key, snapshot, created_s)
         except (UserError, CheckpointError, OSError, ValueError, KeyError) as problem:
+            if self.not_restored.get(folder.name) == str(problem):
+                return
             self.not_restored[folder.name] = str(problem)
+            if isinstance(problem, OSError):  # a full disk may have room again
+                self._later.add(folder)
             _log.error("stream not restored", id=folder.name, problem=str(problem))
             return
         self._streams[folder.name] = stream
+        self.not_restored.pop(folder.name, None)
+        self._later.discard(folder)
         if (folder / "key").is_file():
             self._keys[(folder / "key").read_text()] = folder.name
         stream.start(restore=True)
@@ -182,16 +202,26 @@ class Streams:
     async def _watch_forever(self) -> None:
         while True:
             await asyncio.sleep(min(0.5, self._settings.keep_ended_s))
-            now = time.monotonic()
+            for folder in list(self._later):
+                self._restore(folder)
             for stream in list(self._streams.values()):
-                if stream.sender is not None:
-                    stream.last_seen_s = now
-                elif stream.restored.is_set() and not stream.gate.ended:
-                    self._end_if_idle(stream, now)
-                if stream.state in OVER:
-                    since = self._over_since.setdefault(stream.id, now)
-                    if now - since > self._settings.keep_ended_s:
-                        await self.delete(stream.id)
+                try:
+                    await self._look_after(stream, time.monotonic())
+                except Exception:
+                    _log.exception("a stream could not be looked after", id=stream.id)
+
+    async def _look_after(self, stream: Stream, now: float) -> None:
+        fetcher = self._fetchers.get(stream.id)
+        if fetcher is not None and fetcher.idle_s > stream.request.idle_timeout_s:
+            fetcher.end_pictures()
+        if stream.sender is not None or not stream.restored.is_set():
+            stream.last_seen_s = now
+        elif not stream.gate.ended:
+            self._end_if_idle(stream, now)
+        if stream.state in OVER and not stream.worth_keeping:
+            since = self._over_since.setdefault(stream.id, now)
+            if now - since > self._settings.keep_ended_s:
+                await self.delete(stream.id)
 
     def _end_if_idle(self, stream: Stream, now: float) -> None:
         """A stream without sender ends as if ``end`` had come."""

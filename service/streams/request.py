@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +18,16 @@ class SourceRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    address: str = Field(min_length=1, max_length=500, description="as `polychrony stream` takes it")
+    address: str = Field(
+        min_length=1,
+        max_length=500,
+        description="as `polychrony stream` takes it; "
+        "`sample:` for the bundled clip, `pictures:` for pictures that a client pushes",
+    )
     speed: float = Field(
         default=1.0, ge=0, le=1e6, description="of a file: times real time; 0: as fast as it goes"
     )
+    repeat: bool = Field(default=False, description="begin a file again at its end, for ever")
     follow: bool = Field(default=False, description="go on reading a file or folder that grows")
     give_up_s: float = Field(
         default=0, ge=0, le=86_400, description="end when nothing came for so long; 0: never"
@@ -75,11 +82,17 @@ class StreamRequest(BaseModel):
         return self.model_copy(update={"pipeline": document})
 
 
-def write_request(folder: Path, request: StreamRequest, created_s: float) -> None:
-    """Keep what a stream was made from."""
+def write_request(folder: Path, request: StreamRequest, created_s: float, fsync: bool = False) -> None:
+    """Keep what a stream was made from, once."""
+    if (folder / "request.json").exists():
+        return
     document = {"created_s": created_s, "request": request.model_dump(mode="json")}
     part = folder / ".request.part"
-    part.write_text(json.dumps(document))
+    with part.open("w") as file:
+        file.write(json.dumps(document))
+        file.flush()
+        if fsync:
+            os.fsync(file.fileno())
     part.replace(folder / "request.json")
 
 

@@ -12,8 +12,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+
+import structlog
 
 from pipeline import wire
 from pipeline.clock import LateEvent
@@ -27,6 +30,7 @@ from service.streams.log import FrameLog
 from service.streams.rates import Rates
 from service.streams.recording import Recorder
 
+_log = structlog.get_logger("streams")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _RETRY_S = 0.5
 _AT_ONCE = 65_536
@@ -44,6 +48,7 @@ class Progress:
     durable: int = 0
     lag_us: int = 0
     snapshots: int = 0
+    snapshot_failures: int = 0
     trouble: str | None = None
     """What holds the stream up; it goes on by itself."""
     finished: bool = False
@@ -96,8 +101,8 @@ class Runner:
         self._refusal: Refused | None = None
         self._stepping = False
         self._since_snapshot = 0
-        self._handled = True
-        """Whether every frame that was received has been worked off, too."""
+        self._settled = False
+        """Whether log, engine and feeds stand behind the last frame that was received: else a snapshot would lie."""
         self._waiting: deque[Admitted] = deque()
         self._asked: deque[tuple[Callable[[], object], Future[object]]] = deque()
         self._wake = threading.Condition()
@@ -105,8 +110,8 @@ class Runner:
         self._may_go_on: Callable[[], bool] = lambda: True
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
 
-    def start(self, replay: Callable[[], None] | None = None) -> None:
-        """Start the thread; ``replay`` is run in it first."""
+    def start(self, replay: Callable[[], bool] | None = None) -> None:
+        """Start the thread; ``replay`` is run in it first, and says whether it came to the log's end."""
         self._replay = replay
         self._thread.start()
 
@@ -162,20 +167,26 @@ class Runner:
         self.progress.received_bytes += size
         self._since_snapshot += size
         if self._shelf.recorder:
-            self._shelf.recorder.append([bytes(frame.payload.obj)])  # pyright: ignore[reportArgumentType]
+            raw = bytes(frame.payload.obj)  # pyright: ignore[reportArgumentType]
+            if not self._until_there_is_room(partial(self._shelf.recorder.append, [raw])):
+                raise _Stopped
         self._handle(frame)
 
     def _run(self) -> None:
         try:
             if self._replay:
-                self._replay()
+                if not self._replay():
+                    return
                 self._notify()
+            self._settled = True
             while (batch := self._take()) is not None:
                 self._step(batch)
                 self._stepping = False
                 if self._refusal is not None:
                     self._notify()
             self._keep_for_the_next_start()
+        except _Stopped:
+            pass  # the next start replays what was begun here
         except LateEvent as problem:
             self._fail("late_event", str(problem))
         except OSError as problem:
@@ -184,6 +195,9 @@ class Runner:
             self._fail("internal", f"a fault of the service: {type(problem).__name__}")
             raise
         finally:
+            if self._shelf.admission:
+                with suppress(OSError):
+                    self._shelf.admission.flush()
             self._refuse_all()
 
     def _fail(self, code: str, detail: str) -> None:
@@ -211,6 +225,7 @@ class Runner:
             return
         progress, shelf = self.progress, self._shelf
         raw = [one.raw for one in batch]
+        self._settled = False
         if shelf.log:
             if not self._until_there_is_room(partial(shelf.log.append, raw)):
                 return
@@ -218,7 +233,6 @@ class Runner:
         if shelf.recorder and not self._until_there_is_room(partial(shelf.recorder.append, raw)):
             return
         size = sum(len(one.raw) for one in batch)
-        self._handled = False
         progress.received = batch[-1].frame.number
         progress.received_bytes += size
         self._since_snapshot += size
@@ -229,7 +243,7 @@ class Runner:
                 return
             at = self._work_off(batch, at)
             self._notify()
-        self._handled = True
+        self._settled = True
         if self._since_snapshot >= shelf.snapshot_bytes:
             self.keep()
 
@@ -265,7 +279,10 @@ class Runner:
             events = self.intake.shed(one.frame)
             if self._shelf.admission:
                 self._shelf.admission.shed(one.frame.number, events)
-        elif one.rows is None:
+            return to
+        if self._shelf.admission and not self._until_there_is_room(self._shelf.admission.flush):
+            raise _Stopped
+        if one.rows is None:
             self._handle(one.frame)
         else:
             rows, n = [(one.frame.t_us, one.rows)], len(one.rows)
@@ -282,21 +299,27 @@ class Runner:
         return to
 
     def keep(self) -> None:
-        """Write a snapshot, and begin the log anew behind it; between two frames."""
+        """Begin the log anew, write a snapshot of what lies before, and forget what neither needs.
+
+        Between two frames. Where the system does not let it, the log holds everything, and it is tried again later.
+        """
         shelf = self._shelf
-        if shelf.snapshot and shelf.log and not self.intake.ended:
-            try:
-                before = shelf.snapshot()
-            except OSError as problem:
-                if problem.errno not in _FULL:
-                    raise
-                return  # the log goes on to hold everything
-            shelf.log.begin_after(self.progress.received, before)
-            self._since_snapshot = 0
-            self.progress.snapshots += 1
+        if not (shelf.snapshot and shelf.log and self._settled) or self.intake.ended:
+            return
+        self._since_snapshot = shelf.snapshot_bytes // 2
+        try:
+            shelf.log.begin_after(self.progress.received)
+            before = shelf.snapshot()
+            shelf.log.forget(before)
+        except OSError as problem:
+            self.progress.snapshot_failures += 1
+            _log.warning("no snapshot: the log goes on", problem=problem.strerror)
+            return
+        self._since_snapshot = 0
+        self.progress.snapshots += 1
 
     def _keep_for_the_next_start(self) -> None:
-        if self._since_snapshot and self._handled:
+        if self._since_snapshot:
             self.keep()
 
     def _until_there_is_room(self, write: Callable[[], None]) -> bool:
@@ -332,13 +355,14 @@ class Runner:
         if frame.type == wire.END:
             self.progress.digests = self.intake.engine.digests()
             if self._shelf.admission:
-                self._shelf.admission.close()
+                self._shelf.admission.flush()
             self.progress.finished = True
             self._notify()
 
     def _publish(self, results: list[Result]) -> None:
         for result in results:
-            self._until_there_is_room(partial(self._feeds[result.output].publish, result))
+            if not self._until_there_is_room(partial(self._feeds[result.output].publish, result)):
+                raise _Stopped
 
     def _refuse_all(self) -> None:
         """Nobody will answer any more."""
@@ -346,10 +370,17 @@ class Runner:
             asked = list(self._asked)
             self._asked.clear()
         for _, done in asked:
-            done.set_exception(RuntimeError("the stream is closed"))
+            if done.set_running_or_notify_cancel():
+                done.set_exception(RuntimeError("the stream is closed"))
+
+
+class _Stopped(Exception):
+    """It was time to stop in the middle of a frame: the state is of use to nobody."""
 
 
 def _answer(work: Callable[[], object], done: Future[object]) -> None:
+    if not done.set_running_or_notify_cancel():
+        return  # whoever asked has gone
     try:
         done.set_result(work())
     except Exception as problem:

@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,15 @@ from service.settings import Settings
 from service.streams.admission import AdmissionLog
 from service.streams.feed import Feed
 from service.streams.gate import Admitted, Gate, Refused
-from service.streams.lifecycle import Lifecycle, State
+from service.streams.lifecycle import OVER, Lifecycle, State
 from service.streams.log import FrameLog
 from service.streams.recording import Recorder
 from service.streams.request import StreamRequest, write_request
 from service.streams.runner import Runner, Shelf
 from service.streams.snapshots import Snapshot, Snapshots
+
+GONE = ".gone-"
+"""Before the name of a folder that is being removed."""
 
 
 @dataclass
@@ -60,15 +63,20 @@ class Stream:
     ) -> None:  # fmt: skip
         self.id, self.request, self.created_s = id_, request, created_s or time.time()
         self._settings, self._folder, self._loop = settings, folder, asyncio.get_running_loop()
-        self._graph = Graph(request.spec(), request.sensor)
+        self._graph = Graph(request.spec(), request.sensor, stopwatch=time.perf_counter)
         if snapshot and snapshot.card["fingerprint"] != self._graph.fingerprint:
             raise CheckpointError("its pipeline, its sensor or one of its models is another than it was")
         folder.mkdir(parents=True, exist_ok=True)
-        write_request(folder, request, self.created_s)
-        self.feeds = self._make_feeds(snapshot)
+        write_request(folder, request, self.created_s, settings.fsync)
+        self.feeds: dict[str, Feed] = {}
+        self._shelf = Shelf()
+        try:
+            self._open(snapshot)
+        except BaseException:
+            self._let_go()
+            raise
         self._snapshots = Snapshots(folder, key, settings.fsync)
         intake = Intake(Engine(self._graph, Clock(request.reorder_us, late_is_error=request.late == "error")))
-        self._shelf = self._make_shelf(snapshot.number if snapshot else 0)
         self._runner = Runner(
             intake, self.feeds, self._from_thread, self._shelf,
             request.max_latency_ms * 1e-3 if request.policy == "realtime" else None,
@@ -120,6 +128,17 @@ class Stream:
         return self._runner.progress.failure
 
     @property
+    def worth_keeping(self) -> bool:
+        """Whether it failed for what lies outside it, so that its files may be of use once that is mended."""
+        return self.failure is not None and self.failure[0] in {"storage", "internal"}
+
+    async def flush_admission(self) -> None:
+        """Have what was shed so far written down."""
+        if self._shelf.admission and self.state not in OVER:
+            with contextlib.suppress(RuntimeError, OSError):
+                await asyncio.wrap_future(self._runner.between_frames(self._shelf.admission.flush))
+
+    @property
     def trouble(self) -> str | None:
         """What holds it up, such as a full disk; it goes on by itself."""
         return self._runner.progress.trouble
@@ -136,6 +155,11 @@ class Stream:
         room = max(self._settings.window_bytes, self._settings.max_frame_bytes)
         self.gate.limit = max(self.gate.limit, received + room)
         return self.gate.limit
+
+    @property
+    def events_taken(self) -> int:
+        """Events that came in so far, with those that were shed."""
+        return self._runner.intake.engine.events + self._runner.intake.shed_events
 
     @property
     def newest_us(self) -> int | None:
@@ -210,12 +234,18 @@ class Stream:
         self._runner.poke()
 
     def delete_files(self) -> None:
-        """Remove what is on disk."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove what is on disk: at once, so that no start finds a part of it."""
+        gone = self._folder.with_name(f"{GONE}{self.id}")
+        with contextlib.suppress(OSError):
+            self._folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def close(self) -> None:
         """Stop the thread and let go of files; what is on disk stays."""
         self._runner.stop()
+        self._let_go()
+
+    def _let_go(self) -> None:
         for feed in self.feeds.values():
             feed.close()
         if self._shelf.recorder:
@@ -264,8 +294,11 @@ class Stream:
                 "beyond_time": intake.beyond_time, **ignored,
             },
             "labels_learned": engine.labels_learned, "costs": self._graph.activity(),
+            "stage_seconds": {name: round(spent, 6) for name, spent in self._graph.seconds.items()},
             "subscribers": self.subscribers, "lagged_rows": self.lagged_rows,
             "cut_subscribers": self.cut_subscribers, "snapshots": progress.snapshots,
+            "snapshot_failures": progress.snapshot_failures,
+            "admission_full": bool(self._shelf.admission and self._shelf.admission.full),
             "recording": self._recording(), "source": self.fetching() if self.fetching else None,
             "trouble": progress.trouble,
             "failure": progress.failure and {"code": progress.failure[0], "detail": progress.failure[1]},
@@ -282,17 +315,16 @@ class Stream:
     def _watermark_us(self) -> int | None:
         return None if self.newest_us is None else self.newest_us - self.request.reorder_us
 
-    def _make_feeds(self, snapshot: Snapshot | None) -> dict[str, Feed]:
+    def _open(self, snapshot: Snapshot | None) -> None:
+        """The files of its rows, and what must outlive it."""
         known: dict[str, Any] = snapshot.card["feeds"] if snapshot else {}
-        return {
-            name: Feed(
-                i, name, port, self._folder / f"rows-{i}", self._settings.retention_bytes, known.get(name)
-            )
-            for i, (name, port) in enumerate(self._graph.outputs.items())
-        }
+        for i, (name, port) in enumerate(self._graph.outputs.items()):
+            path = self._folder / f"rows-{i}"
+            self.feeds[name] = Feed(i, name, port, path, self._settings.retention_bytes, known.get(name))
+        self._fill_shelf(snapshot.number if snapshot else 0)
 
-    def _make_shelf(self, after: int) -> Shelf:
-        settings, request, shelf = self._settings, self.request, Shelf()
+    def _fill_shelf(self, after: int) -> None:
+        settings, request, shelf = self._settings, self.request, self._shelf
         if request.policy == "lossless":
             shelf.log = FrameLog(self._folder, settings.fsync, after)
             shelf.snapshot, shelf.snapshot_bytes = self._keep, settings.snapshot_bytes
@@ -300,9 +332,8 @@ class Stream:
             shelf.admission = AdmissionLog(self._folder / "admission.jsonl")
         if request.record:
             about = {**request.model_dump(mode="json", exclude={"source"}),
-                     "sensor": self._graph.sensor.model_dump()}  # fmt: skip
+                     "sensor": self._graph.sensor.model_dump(), "after_frame": after}  # fmt: skip
             shelf.recorder = Recorder(self._folder / "recording.pchy", about, settings.max_recording_bytes)
-        return shelf
 
     def _take(self) -> Snapshot:
         """Its state; in the runner's thread, between two frames."""
@@ -311,7 +342,7 @@ class Stream:
             "request": self.request.model_dump(mode="json", exclude={"source"}),
             "fingerprint": self._graph.fingerprint, "received_bytes": progress.received_bytes,
             "feeds": {name: feed.snapshot() for name, feed in self.feeds.items()},
-            "recorded": recorder.size if recorder else 0,
+            "recorded": recorder.size if recorder else 0, "left_out": recorder.left_out if recorder else 0,
         }  # fmt: skip
         return Snapshot(progress.received, card, self._runner.intake.snapshot())
 
@@ -326,16 +357,24 @@ class Stream:
         self.gate.accepted, self.gate.accepted_bytes = snapshot.number, progress.received_bytes
         self.gate.encoding = self._runner.intake.encoding
         if self._shelf.recorder:
-            self._shelf.recorder.cut_back(max(self._shelf.recorder.start, int(card["recorded"])))
+            self._shelf.recorder.cut_back(int(card["recorded"]))
+            self._shelf.recorder.left_out = int(card.get("left_out", 0))
 
-    def _replay(self, log: FrameLog) -> None:
-        """In the runner's thread: the log, and with it the gate's count of what came before."""
+    def keep_first(self, snapshot: Snapshot) -> None:
+        """Keep the snapshot that it goes on from, which came from elsewhere, as its own: without the other's rows."""
+        own = self._take().card
+        card = {**snapshot.card, **{name: own[name] for name in ("feeds", "recorded", "left_out")}}
+        self._snapshots.write(replace(snapshot, card=card))
+
+    def _replay(self, log: FrameLog) -> bool:
+        """In the runner's thread: the log, and with it the gate's count of what came before; whether all of it."""
         try:
             for frame, size in log.replay():
                 if self._runner.stopping:
-                    return
+                    return False
                 self.gate.take(frame, size)
                 self._runner.replay(frame, size)
+            return True
         finally:  # a stream that fails here must say so to those who wait
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 self._loop.call_soon_threadsafe(self.restored.set)

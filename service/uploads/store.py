@@ -14,10 +14,11 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from service.problems import Problem
 from service.settings import Settings
@@ -166,7 +167,7 @@ class Uploads:
                 async for chunk in chunks:
                     if offset + len(chunk) > upload.length:
                         raise Problem(413, f"more bytes than Upload-Length says: {upload.length}")
-                    await asyncio.to_thread(_write, file, chunk, offset)
+                    await _whole(asyncio.to_thread(_write, file, chunk, offset))
                     offset += len(chunk)
             finally:
                 os.close(file)
@@ -190,6 +191,16 @@ class Uploads:
     def _remove_files(self, id_: str) -> None:
         for suffix in (".json", ".bin"):
             (self._folder / f"{id_}{suffix}").unlink(missing_ok=True)
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for work in a thread, also where this task is cancelled: its file must not be closed under it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def _write(file: int, chunk: bytes, offset: int) -> None:

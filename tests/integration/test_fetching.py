@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 from polychrony_client import Client, Gap, Refused
@@ -65,6 +66,67 @@ def test_a_file_goes_on_exactly_where_a_kill_left_it(fetching, data_dir):
         fetching.start()
         stats = wait_for(stream, lambda s: s["state"] == "ended", 40)
         assert (stats["rows"], stats["digests"]) == (rows, digests)
+
+
+def evt2(t, x, y):
+    """Words of ON events within one turn of the high counter."""
+    high = (8 << 28 | t[0] >> 6,)
+    return np.array(
+        [*high, *(1 << 28 | (a & 63) << 22 | b << 11 | c for a, b, c in zip(t, x, y, strict=True))], "<u4"
+    ).tobytes()
+
+
+def test_a_file_that_grows_is_read_once_through_a_kill(tmp_path):
+    path = tmp_path / "grows.raw"
+    path.write_bytes(b"% evt 2.0\n% geometry 64x48\n% end\n" + evt2([64, 65, 66], [1, 2, 3], [4, 5, 6]))
+    service = ServiceProcess(tmp_path / "data", allowed_sources=f'["{tmp_path}"]')
+    try:
+        with Client(service.url) as client:
+            stream = open_source(client, "denoise", path, source={"follow": True}, sensor=(64, 48))
+            wait_for(stream, lambda s: s["events"] == 3)
+            service.kill()
+            with path.open("ab") as file:
+                file.write(evt2([128, 129], [7, 8], [9, 10]))
+            service.start()
+            wait_for(stream, lambda s: s["events"] == 5)
+            time.sleep(1)
+            assert stream.stats()["events"] == 5
+            assert stream.stats()["watermark_us"] == 129
+    finally:
+        service.stop()
+
+
+def test_the_sample_may_always_be_asked_for_and_begins_again_behind_a_gap(fetching):
+    with Client(fetching.url) as client:
+        stream = open_source(client, "denoise", "sample:", source={"speed": 0, "repeat": True})
+        assert stream.description["sensor"] == {"width": 256, "height": 128}
+        wait_for(stream, lambda s: s["watermark_us"] and s["watermark_us"] > 900_000, 40)
+        assert any(isinstance(result, Gap) for result in client.results(stream.id, start=True))
+        stream.delete()
+
+
+def test_pictures_that_a_client_pushes_become_events(fetching):
+    with Client(fetching.url) as client:
+        stream = open_source(client, "denoise", "pictures:", sensor=(64, 48), policy="realtime")
+        wait_for(stream, lambda s: s["source"]["state"] == "connecting")
+        other = open_source(client, "denoise", "sample:", sensor=(256, 128))
+        with pytest.raises(Refused, match="409"):
+            client.connect(f"/v1/streams/{other.id}/pictures")
+        other.delete()
+        socket_ = client.connect(f"/v1/streams/{stream.id}/pictures")
+        for i in range(40):
+            picture = np.zeros((48, 64, 3), np.uint8)
+            picture[10:30, i : i + 12] = 255
+            _, data = cv2.imencode(".jpg", picture)
+            socket_.send((i * 33_000).to_bytes(8, "little") + data.tobytes())
+            time.sleep(0.02)
+        socket_.send((50 * 33_000).to_bytes(8, "little") + b"no picture")
+        stats = wait_for(stream, lambda s: s["events"] > 1000)
+        wait_for(stream, lambda s: s["source"]["losses"].get("pictures_not_decoded") == 1)
+        assert stats["failure"] is None
+        socket_.send("end")
+        wait_for(stream, lambda s: s["state"] == "ended")
+        stream.delete()
 
 
 def test_udp_is_listened_to_and_comes_back_behind_a_gap(fetching):

@@ -220,7 +220,10 @@ def openapi(scale, folder):
         n = int(generated[1].replace(",", "")) if generated else 0
         demand(ran.returncode == 0, ran.stdout[-1500:])
         demand(n >= scale.of(50, 2000, 2000), f"only {n} cases")
-        demand("Traceback" not in service.log.read_text(), "an exception in the log")
+        logged = service.log.read_text()
+        demand(
+            "Traceback" not in logged, f"an exception in the log: {logged[logged.find('Traceback') :][-500:]}"
+        )
     finally:
         service.stop()
     return f"{n:,} cases"

@@ -47,11 +47,12 @@ def test_a_torn_tail_is_removed_and_the_log_goes_on(tmp_path, torn):
 def test_a_snapshot_makes_earlier_segments_needless(tmp_path):
     log = FrameLog(tmp_path / "log", fsync=False)
     log.append(FRAMES[:3])
-    log.begin_after(3, 0)
+    log.begin_after(3)
     log.append(FRAMES[3:])
     assert replayed(tmp_path / "log") == [1, 2, 3, 4, 5], "the snapshot may prove damaged"
     assert [frame.number for frame, _ in FrameLog(tmp_path / "log", False, after=3).replay()] == [4, 5]
-    log.begin_after(5, 3)
+    log.begin_after(5)
+    log.forget(3)
     assert replayed(tmp_path / "log") == [4, 5]
 
 

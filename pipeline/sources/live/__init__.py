@@ -11,12 +11,13 @@ from pipeline.sources import Options, SourceError, VideoOptions, open_source
 from pipeline.sources.live.base import Arrival, Live
 from pipeline.sources.live.capture import Capture
 from pipeline.sources.live.dv import DvStream
+from pipeline.sources.live.pushed import Pushed
 from pipeline.sources.live.replay import Replay
 from pipeline.sources.live.tail import Tail
 from pipeline.sources.live.udp import Udp
 from pipeline.sources.live.usb import Usb
 
-__all__ = ["WAYS", "Arrival", "Live", "LiveOptions", "open_live"]
+__all__ = ["WAYS", "Arrival", "Live", "LiveOptions", "Pushed", "open_live"]
 
 WAYS = {
     "udp://HOST:PORT": "SPIF words that arrive at this address",

@@ -1,0 +1,50 @@
+"""``WS /v1/streams/{id}/pictures``: pictures in, for streams whose source is ``pictures:``."""
+
+from __future__ import annotations
+
+import contextlib
+
+from fastapi import APIRouter
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from pipeline.sources.live.pushed import MOST_BYTES
+from service.problems import Problem
+from service.routes import sockets
+from service.routes.state import Service
+from service.streams.gate import BAD_FRAME, TOO_LARGE
+from service.streams.lifecycle import OVER
+
+router = APIRouter()
+_TIME_BYTES, _MOST_US = 8, 2**53
+
+
+@router.websocket("/v1/streams/{stream_id}/pictures")
+async def pictures(socket: WebSocket, stream_id: str, service: Service) -> None:
+    """Each message is u64 us, little-endian, and a JPEG, PNG or WebP; a text message ``end`` ends the stream."""
+    stream = await sockets.stream_or_refusal(socket, service, stream_id)
+    if stream is None:
+        return
+    fetcher = service.streams.fetcher(stream_id)
+    if fetcher is None or not fetcher.takes_pictures:
+        await socket.send_denial_response(Problem(409, "the stream's source is not `pictures:`").response())
+        return
+    await socket.accept(subprotocol=sockets.PROTOCOL)
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
+        while stream.state not in OVER and not stream.deleted:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if message.get("text") == "end":
+                fetcher.end_pictures()
+                break
+            data = message.get("bytes") or b""
+            t_us = int.from_bytes(data[:_TIME_BYTES], "little")
+            if len(data) <= _TIME_BYTES or t_us >= _MOST_US:
+                detail = "a picture is u64 us below 2^53 and an image"
+                await sockets.close(socket, BAD_FRAME, ("bad_frame", detail))
+                return
+            if len(data) > MOST_BYTES:
+                await sockets.close(socket, TOO_LARGE, ("too_large", f"at most {MOST_BYTES} bytes"))
+                return
+            await fetcher.push(data[_TIME_BYTES:], t_us)
+        await sockets.close(socket, 1000)

@@ -1,0 +1,347 @@
+"""What was acknowledged is there after any end: a stop while the log is replayed, a full disk, a kill in between."""
+
+import asyncio
+import errno
+import functools
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kernels.events import pack_aer64
+from pipeline import frame_file, wire
+from pipeline.engine import Engine
+from pipeline.graph import Graph
+from pipeline.replay import ReplayError, read_admission, replay
+from pipeline.spec import Sensor, preset
+from service.jobs.runner import Jobs
+from service.jobs.store import Job
+from service.settings import Settings
+from service.streams.recording import Recorder
+from service.streams.registry import Streams
+from service.streams.request import StreamRequest
+from service.streams.runner import Runner
+from service.streams.snapshots import Snapshots
+
+N = 200
+
+
+def columns(n):
+    rng = np.random.default_rng(n)
+    t = np.sort(rng.integers(0, 1000, N)) + n * 1000
+    x, y = (rng.integers(0, 32, N).astype(np.uint16) for _ in "xy")
+    return t, x, y, rng.integers(0, 2, N).astype(bool)
+
+
+def frame(n):
+    packed = pack_aer64(*columns(n), n * 1000)
+    return wire.build(wire.EVENTS, wire.AER64, n, n * 1000, N, packed.tobytes())
+
+
+def asked(**options):
+    return StreamRequest(pipeline="denoise", sensor={"width": 32, "height": 32}, **options)
+
+
+def expected(numbers):
+    """The digests of an engine that no stop ever touched."""
+    engine = Engine(Graph(preset("denoise"), Sensor(width=32, height=32)))
+    for n in numbers:
+        engine.feed(columns(n))
+    engine.end()
+    return engine.digests()
+
+
+def in_a_loop(test):
+    """Run an async test to its end."""
+
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+async def until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+class Box:
+    """The streams of one data folder, started and stopped as a service does."""
+
+    def __init__(self, data):
+        self.data = data
+        self.streams = None
+
+    async def start(self):
+        self.streams = Streams(Settings(data_dir=self.data))
+        self.streams.open()
+        return self.streams
+
+    async def stop(self):
+        await self.streams.close()
+
+    def killed(self, to):
+        """The folder as a kill would leave it now."""
+        shutil.copytree(self.data, to)
+        return Box(to)
+
+
+@pytest.fixture
+def box(tmp_path):
+    (tmp_path / "data").mkdir()
+    return Box(tmp_path / "data")
+
+
+async def send(stream, numbers):
+    for n in numbers:
+        stream.push(stream.gate.admit(frame(n)))
+    await until(lambda: stream._runner.intake.frames >= numbers[-1] or stream.failure)
+
+
+async def finished(stream, last):
+    stream.push(stream.gate.admit(wire.build(wire.END, 0, last + 1, 0, 0)))
+    await until(lambda: stream.final()["digests"])
+    return stream.final()["digests"]
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@in_a_loop
+async def test_a_stop_while_the_log_is_replayed_loses_nothing(box, tmp_path, monkeypatch):
+    stream = (await box.start()).create(asked())
+    await send(stream, range(1, 101))
+    assert stream.ack()["durable"] == 100
+    later = box.killed(tmp_path / "killed")
+    await box.stop()
+
+    real = Runner.replay
+
+    def slowly(self, one, size):
+        real(self, one, size)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(Runner, "replay", slowly)
+    await later.start()
+    await asyncio.sleep(0.2)
+    await later.stop()
+    monkeypatch.undo()
+    found = (await later.start()).get(stream.id)
+    await found.restored.wait()
+    assert found.gate.accepted == found.ack()["durable"] == 100
+    assert await finished(found, 100) == expected(range(1, 101))
+    await later.stop()
+
+
+@pytest.mark.parametrize("where", ["recorder", "feed"])
+@in_a_loop
+async def test_a_stop_while_the_disk_is_full_loses_nothing_that_was_acknowledged(box, where):
+    stream = (await box.start()).create(asked(record=True))
+    await send(stream, range(1, 11))
+    if where == "recorder":
+        stream._shelf.recorder.append = full
+    else:
+        next(iter(stream.feeds.values())).publish = full
+    for n in range(11, 21):
+        stream.push(stream.gate.admit(frame(n)))
+    await until(lambda: stream.trouble)
+    durable = stream.ack()["durable"]
+    assert durable > 10
+    await box.stop()
+    found = (await box.start()).get(stream.id)
+    await found.restored.wait()
+    assert found.gate.accepted >= durable
+    await send(found, range(found.gate.accepted + 1, 31))
+    name, feed = next(iter(found.feeds.items()))
+    assert feed.head.next_row == found.stats()["rows"][name]
+    assert (feed.read(0, feed.head.next_row)["t"] > 0).all()
+    assert await finished(found, 30) == expected(range(1, 31))
+    assert sum(one.type == wire.EVENTS for one in frame_file.frames(found.recording)) == 30
+    await box.stop()
+
+
+@in_a_loop
+async def test_a_disk_that_is_full_at_the_start_costs_no_stream(box, monkeypatch):
+    stream = (await box.start()).create(asked(record=True))
+    await send(stream, range(1, 11))
+    await box.stop()
+    monkeypatch.setattr("service.streams.stream.FrameLog", full)
+    streams = await box.start()
+    assert stream.id in streams.not_restored
+    monkeypatch.undo()
+    await until(lambda: streams.get(stream.id))
+    assert streams.not_restored == {}
+    assert await finished(streams.get(stream.id), 10) == expected(range(1, 11))
+    await box.stop()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EMFILE])
+@pytest.mark.parametrize("fails", ["snapshot", "segment"])
+@in_a_loop
+async def test_a_snapshot_that_cannot_be_written_costs_nothing(box, tmp_path, monkeypatch, code, fails):
+    stream = (await box.start()).create(asked())
+    stream._shelf.snapshot_bytes = 5000
+
+    def cannot(*_):
+        raise OSError(code, os.strerror(code))
+
+    if fails == "snapshot":
+        monkeypatch.setattr(Snapshots, "write", cannot)
+    else:
+        stream._shelf.log.begin_after = cannot
+    await send(stream, range(1, 31))
+    assert stream.failure is None
+    assert stream.stats()["snapshot_failures"] > 0
+    assert not list(stream._folder.glob(".*.part"))
+    later = box.killed(tmp_path / "killed")
+    monkeypatch.undo()
+    await box.stop()
+    found = (await later.start()).get(stream.id)
+    await found.restored.wait()
+    assert await finished(found, 30) == expected(range(1, 31))
+    await later.stop()
+
+
+@in_a_loop
+async def test_a_stream_from_a_snapshot_knows_after_a_kill_that_it_has_not_the_rows_of_the_other(
+    box, tmp_path
+):
+    streams = await box.start()
+    first = streams.create(asked(record=True))
+    await send(first, range(1, 11))
+    snapshot = streams.read_snapshot(await first.snapshot())
+    second = streams.create(StreamRequest.model_validate(snapshot.card["request"]), snapshot)
+    await send(second, range(11, 21))
+    rows = next(iter(first.feeds.values())).head.next_row
+    with pytest.raises(ReplayError, match="behind frame 10"):
+        replay(second.recording, [])
+    assert [one.number for one in frame_file.frames(second.recording)][1:] == list(range(11, 21))
+    later = box.killed(tmp_path / "killed")
+    await box.stop()
+    found = (await later.start()).get(second.id)
+    await found.restored.wait()
+    feed = next(iter(found.feeds.values()))
+    assert feed.oldest == rows
+    assert len(feed.read(rows, 5)) == 5
+    assert [one.number for one in frame_file.frames(found.recording)][1:] == list(range(11, 21))
+    assert await finished(found, 20) == expected(range(1, 21))
+    await later.stop()
+
+
+@in_a_loop
+async def test_what_a_realtime_stream_shed_is_written_down_while_it_runs(box):
+    stream = (await box.start()).create(asked(policy="realtime", record=True, max_latency_ms=50))
+    await send(stream, range(1, 11))
+    stream._runner.between_frames(lambda: time.sleep(0.3))
+    await asyncio.sleep(0.02)
+    await send(stream, range(11, 16))
+    await stream.flush_admission()
+    assert read_admission(stream.admission) == [(11, 15)]
+    await send(stream, range(16, 21))
+    intake = replay(stream.recording, read_admission(stream.admission))
+    assert intake.engine.events == stream.stats()["events"] == 15 * N
+    assert intake.shed_events == 5 * N
+    await box.stop()
+
+
+def test_a_recording_with_a_hole_says_so_for_ever(tmp_path):
+    path = tmp_path / "r.pchy"
+    recorder = Recorder(path, {"a": 1}, 2500)
+    recorder.append([frame(1)])
+    recorder.append([frame(2)])
+    assert recorder.left_out == 1
+    size, left_out = recorder.size, recorder.left_out
+    recorder.close()
+    recorder = Recorder(path, {"a": 1, "another": "key"}, 2500)
+    recorder.cut_back(size)
+    recorder.left_out = left_out
+    recorder.append([wire.build(wire.HEARTBEAT, 0, 3, 9000, 0)])
+    recorder.close()
+    assert recorder.left_out == 2
+    assert [one.number for one in frame_file.frames(path)] == [0, 1]
+
+
+@in_a_loop
+async def test_streams_that_cannot_be_made_leave_nothing(box, monkeypatch):
+    streams = await box.start()
+    first = streams.create(asked())
+    await send(first, range(1, 3))
+    snapshot = streams.read_snapshot(await first.snapshot())
+    before = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    monkeypatch.setattr(Snapshots, "write", full)
+    for _ in range(5):
+        with pytest.raises(OSError, match="No space"):
+            streams.create(StreamRequest.model_validate(snapshot.card["request"]), snapshot, "key")
+    monkeypatch.undo()
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
+    assert [one.id for one in streams.all()] == [first.id]
+    assert len(list((box.data / "streams").iterdir())) == 1
+    await box.stop()
+
+
+@in_a_loop
+async def test_time_that_a_restart_takes_is_no_idleness(box, tmp_path, monkeypatch):
+    stream = (await box.start()).create(asked(idle_timeout_s=1.0))
+    await send(stream, range(1, 101))
+    later = box.killed(tmp_path / "killed")
+    await box.stop()
+    real = Runner.replay
+    monkeypatch.setattr(Runner, "replay", lambda self, one, size: (real(self, one, size), time.sleep(0.02)))
+    found = (await later.start()).get(stream.id)
+    await found.restored.wait()
+    since = time.monotonic()
+    await until(lambda: found.gate.ended)
+    assert time.monotonic() - since > 0.8
+    await later.stop()
+
+
+@in_a_loop
+async def test_a_folder_that_was_half_removed_is_no_stream(box):
+    streams = await box.start()
+    stream = streams.create(asked())
+    await send(stream, range(1, 3))
+    await box.stop()
+    stream._folder.rename(stream._folder.with_name(f".gone-{stream.id}"))
+    streams = await box.start()
+    assert streams.all() == []
+    assert streams.not_restored == {}
+    assert not list((box.data / "streams").iterdir())
+    await box.stop()
+
+
+@in_a_loop
+async def test_a_worker_outlives_a_queue_that_cannot_be_written_to(tmp_path, monkeypatch):
+    jobs = Jobs(Settings(data_dir=tmp_path))
+    await jobs.open()
+
+    async def cannot(*_, **__):
+        raise RuntimeError("database or disk is full")
+
+    monkeypatch.setattr(jobs.store, "finish", cannot)
+    id_, _ = jobs.new_folder()  # without an upload: it cannot run
+    await jobs.submit(Job(id_, "x", {"pipeline": preset("motion").model_dump(mode="json")}))
+    await asyncio.sleep(0.5)
+    assert jobs.alive
+    monkeypatch.undo()
+    for _ in range(300):
+        if (job := await jobs.store.get(id_)).state == "failed":
+            break
+        await asyncio.sleep(0.01)
+    assert job.state == "failed"
+    await jobs.close()
+
+
+def test_parts_of_snapshots_go_with_the_failure(tmp_path, monkeypatch):
+    from pipeline import checkpoint
+
+    monkeypatch.setattr("pipeline.checkpoint.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.write(tmp_path / "a.zip", {}, {}, b"k" * 32, fsync=True)
+    assert not list(Path(tmp_path).iterdir())
