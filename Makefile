@@ -1,4 +1,4 @@
-# Two commands need nothing but git, make and Python >= 3.11 with venv:
+# Two commands need nothing but git, make and Python >= 3.11 with venv (Node comes from PyPI where there is none):
 #   make run    start the service and send it the bundled sample
 #   make test   run the whole test suite
 # The rest: make check | lock | bench | fuzz | reliability | soak | security | sample | train | clean
@@ -7,22 +7,28 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
+WEB := service/web/index.html
+WEB_SOURCES := $(shell find clients/web/src clients/typescript/src -type f) $(wildcard clients/web/*.json clients/web/*.ts clients/web/*.html)
 DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 PACKAGES := kernels pipeline service clients/python/polychrony_client tests
 
-.PHONY: run test check bench fuzz reliability reliability-full soak security lock sample train clean
+# The dashboard, from clients/web.
+web: $(WEB)
 
-run: $(RUNTIME)
+.PHONY: run web test check bench fuzz reliability reliability-full soak security lock sample train clean
+
+run: $(RUNTIME) $(WEB)
 	@$(BIN)/polychrony demo
 
-test: $(DEV)
+test: $(DEV) $(WEB)
 	@$(BIN)/python -m pytest
 
-check: $(DEV)
+check: $(DEV) $(WEB)
 	@$(BIN)/ruff format --check $(PACKAGES)
 	@$(BIN)/ruff check $(PACKAGES)
 	@$(BIN)/basedpyright
+	@$(BIN)/python clients/web/build.py check
 	@PYTHONPATH=.:clients/python $(BIN)/lint-imports
 
 bench: $(DEV)
@@ -65,7 +71,7 @@ train: $(DEV)
 	@$(BIN)/polychrony train motif --preset motif36 --out pipeline/models/zoo/motif36
 
 clean:
-	rm -rf $(VENV) .polychrony .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) service/web clients/web/node_modules .polychrony .pytest_cache .hypothesis .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "polychrony needs Python 3.11 or newer")'
@@ -76,6 +82,10 @@ $(RUNTIME): requirements.lock pyproject.toml clients/python/pyproject.toml | $(B
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e . -e clients/python
 	@touch $@
+
+$(WEB): $(WEB_SOURCES) | $(RUNTIME)
+	@echo "building the dashboard ..."
+	@$(BIN)/python clients/web/build.py
 
 $(DEV): requirements-dev.lock $(RUNTIME)
 	@echo "installing what tests and checks need into $(VENV) ..."

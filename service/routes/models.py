@@ -6,8 +6,9 @@ import asyncio
 import json
 import shutil
 import sys
+from functools import lru_cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query, Request, Response
@@ -90,6 +91,24 @@ async def export_model(
     )
 
 
+@router.get(
+    "/{name}/drawing",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+        **responses(404, 422),
+    },
+)
+async def draw_model(name: ModelName) -> Response:
+    """What a model looks for and how good it is, as a picture."""
+    described = await asyncio.to_thread(_described, name)
+    try:
+        png = await asyncio.to_thread(_drawing, name, described["digest"])
+    except ModelError as problem:
+        raise Problem(422, str(problem)) from problem
+    return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
+
+
 @router.post("", status_code=201, openapi_extra=_BODY, responses=responses(400, 408, 413, 415, 422, 503, 507))
 async def import_model(request: Request, response: Response, service: Service) -> dict[str, Any]:
     """Import a model; its file is only read in a child process with limits."""
@@ -143,6 +162,17 @@ async def delete_model(name: ModelName, service: Service) -> None:
     if users:
         raise Problem(409, f"in use by {', '.join(users[:5])}{' and others' if len(users) > 5 else ''}")
     await asyncio.to_thread(registry.remove, name)
+
+
+@lru_cache(maxsize=16)
+def _drawing(name: str, digest: str) -> bytes:
+    from pipeline.sinks.models import write_drawing  # noqa: PLC0415 - matplotlib, which most never need
+
+    del digest  # another model of the name is another picture
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "drawing.png"
+        write_drawing(path, registry.load(name))
+        return path.read_bytes()
 
 
 def _all() -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ class FrameLog:
             raise
 
     def begin_after(self, number: int) -> None:
-        """Begin a segment behind the last frame, ``number``; OSError where there can be none: then nothing has changed.
+        """Begin a segment behind the last frame, ``number``; where the system lets it not, nothing has changed.
 
         A segment begins before the snapshot is written that it follows: one without a snapshot is replayed like all
         others, but a snapshot in the middle of a segment would hide what follows it there.

@@ -1,6 +1,6 @@
 /** Streams of a service: opened over REST, fed and read over WebSockets that are made anew when they break. */
 
-import { Inbox, type Result } from "./results.ts";
+import { Inbox, type Output, type Result } from "./results.ts";
 import { ENCODING, type Events, TYPE, build, packEvents } from "./wire.ts";
 
 const PROTOCOL = "polychrony.v1";
@@ -70,13 +70,25 @@ export class Client {
     return sender;
   }
 
-  /** Results of a stream as they come to be, until it ends; every row once, over as many connections as it takes. */
-  async *results(id: string, outputs: string[] = [], start = false): AsyncGenerator<Result> {
+  /**
+   * Results of a stream as they come to be, until it ends; every row once, over as many connections as it takes.
+   *
+   * `hello` is told of the outputs at each connection, `lost` of each that broke and is made anew.
+   */
+  async *results(
+    id: string, outputs: string[] = [], start = false, hello: (outputs: Output[]) => void = () => {},
+    lost: (code: number) => void = () => {},
+  ): AsyncGenerator<Result> {
     const inbox = new Inbox(outputs, start);
     for (;;) {
       const socket = await patiently(this, () => this.socket(`/v1/streams/${id}/results?${inbox.query()}`));
+      let told = false;
       for await (const message of socket.messages()) {
         const result = inbox.take(message);
+        if (!told && inbox.outputs.size > 0) {
+          told = true;
+          hello([...inbox.outputs.values()]);
+        }
         if (result !== null) yield result;
         if (inbox.over) {
           socket.close();
@@ -86,6 +98,7 @@ export class Client {
       if (inbox.fault !== null || !RETRIED.has(socket.code)) {
         throw new Closed(socket.code, inbox.fault?.code ?? "", inbox.fault?.detail ?? "");
       }
+      lost(socket.code);
     }
   }
 

@@ -1,0 +1,132 @@
+/** What the page knows of one stream's results: filled by the worker's batches, drawn by the view. */
+
+import type { Decision, Output, Result, Rows } from "../../../typescript/src/index.ts";
+import { History } from "./history.ts";
+import type { Said, Taken } from "./worker.ts";
+
+const FIELDS = 400, DETECTIONS = 20_000, DECISIONS = 60, NOTES = 8;
+
+export interface Field { tUs: number; x: Uint16Array; y: Uint16Array; vx: Float32Array; vy: Float32Array; confidence: Float32Array }
+export interface Detections { tUs: number; x: Uint16Array; y: Uint16Array; label: Uint16Array }
+export interface Note { at: number; text: string; bad: boolean }
+
+export class Feed {
+  outputs: Output[] = [];
+  readonly history = new History();
+  fields: Field[] = [];
+  detections: Detections[] = [];
+  decisions: Decision[] = [];
+  notes: Note[] = [];
+  /** The newest time that is complete, us. */
+  nowUs = 0;
+  /** Shown and left out of the picture, since the start. */
+  shown = 0;
+  left = 0;
+  on = 0;
+  off = 0;
+  over = false;
+  connected = false;
+  /** Events that came since they were last taken, to be drawn. */
+  readonly #fresh: Rows[] = [];
+  readonly #worker: Worker;
+  #kept = 0;
+  #told: () => void;
+
+  constructor(id: string, told: () => void) {
+    this.#told = told;
+    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+    this.#worker.onmessage = ({ data }: MessageEvent<Said>) => this.#hear(data);
+    this.#worker.postMessage({ url: location.origin, id });
+  }
+
+  close(): void {
+    this.#worker.terminate();
+  }
+
+  get hasEvents(): boolean {
+    return this.outputs.some((output) => output.kind === "events");
+  }
+
+  /** Batches of events that were not drawn yet. */
+  take(): Rows[] {
+    return this.#fresh.splice(0);
+  }
+
+  #hear(said: Said): void {
+    if (said.type === "hello") {
+      this.outputs = said.outputs;
+      this.connected = true;
+      this.#told();
+    } else if (said.type === "over") {
+      this.over = true;
+      this.#note("The stream has ended.", false);
+    } else if (said.type === "broken") {
+      this.connected = false;
+      this.over ||= !said.again;
+      this.#note(said.why, true);
+    } else {
+      this.#take(said.result, said.left);
+      this.#worker.postMessage({ taken: 1 } satisfies Taken);
+    }
+  }
+
+  #take(result: Result, left: number): void {
+    if (result.type === "rows") this.#rows(result, left);
+    else if (result.type === "watermark") this.nowUs = Math.max(this.nowUs, result.tUs);
+    else if (result.type === "decision") {
+      this.decisions = [...this.decisions.slice(1 - DECISIONS), result];
+      this.nowUs = Math.max(this.nowUs, result.t_us);
+      this.#told();
+    } else if (result.type === "gap") this.#note(`A gap in the stream before ${seconds(result.tUs)}.`, false);
+    else this.#note(`This page was too slow for rows ${result.from} to ${result.to} of ${result.output}.`, true);
+  }
+
+  #rows(rows: Rows, left: number): void {
+    const { t, x, y, p } = rows.columns as { t?: Float64Array; x?: Uint16Array; y?: Uint16Array; p?: Uint8Array };
+    if (rows.kind === "events" && t && x && y && p) {
+      this.history.add(t, x, y, p);
+      this.#fresh.push(rows);
+      this.shown += rows.count;
+      this.left += left;
+      let on = 0;
+      for (let i = 0; i < p.length; i++) on += p[i]!;
+      const scale = rows.count ? (rows.count + left) / rows.count : 0;
+      this.on += on * scale;
+      this.off += (rows.count - on) * scale;
+      if (t.length) this.nowUs = Math.max(this.nowUs, t[t.length - 1]!);
+    } else if (rows.kind === "field") this.#field(rows);
+    else if (rows.kind === "detections" && t?.length) {
+      const one = { tUs: t[t.length - 1]!, x: x!, y: y!, label: rows.columns["label"] as Uint16Array };
+      this.detections.push(one);
+      this.#kept += one.x.length;
+      while (this.#kept > DETECTIONS && this.detections.length > 1) this.#kept -= this.detections.shift()!.x.length;
+      this.nowUs = Math.max(this.nowUs, one.tUs);
+    }
+  }
+
+  /** Rows of one time are one field. */
+  #field(rows: Rows): void {
+    const columns = rows.columns as unknown as Omit<Field, "tUs"> & { t: Float64Array };
+    for (let start = 0; start < rows.count; ) {
+      const tUs = columns.t[start]!;
+      let stop = start;
+      while (stop < rows.count && columns.t[stop] === tUs) stop++;
+      const part = <T extends Uint16Array | Float32Array>(column: T) => column.slice(start, stop) as T;
+      this.fields.push({
+        tUs, x: part(columns.x), y: part(columns.y), vx: part(columns.vx), vy: part(columns.vy), confidence: part(columns.confidence),
+      });
+      this.nowUs = Math.max(this.nowUs, tUs);
+      start = stop;
+    }
+    if (this.fields.length > FIELDS) this.fields.splice(0, this.fields.length - FIELDS);
+  }
+
+  #note(text: string, bad: boolean): void {
+    this.notes = [{ at: Date.now(), text, bad }, ...this.notes].slice(0, NOTES);
+    this.#told();
+  }
+}
+
+export function seconds(us: number): string {
+  return `${(us * 1e-6).toFixed(3)} s`;
+}

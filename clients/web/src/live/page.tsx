@@ -1,0 +1,114 @@
+/** Live: the streams there are, and one of them as it goes on. */
+
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { client, count, inWords, short, type StreamCard, useAsked } from "../service.ts";
+import { playSample } from "../start/sample.ts";
+import { Empty, Figures, Notice, State } from "../ui.tsx";
+import { Charts, useFigures } from "./charts.tsx";
+import { Feed, seconds } from "./feed.ts";
+import { Timeline } from "./timeline.tsx";
+import { View } from "./view.tsx";
+
+const AT_WORK = new Set(["created", "open", "draining"]);
+
+export function LivePage({ id }: { id: string }) {
+  const { value, problem } = useAsked<{ streams: StreamCard[] }>("/v1/streams?limit=200", 1000);
+  const streams = [...(value?.streams ?? [])].sort((a, b) => Number(AT_WORK.has(b.state)) - Number(AT_WORK.has(a.state)) || b.created_s - a.created_s);
+  const chosen = streams.find((stream) => stream.id === id) ?? (id ? undefined : streams.find((stream) => AT_WORK.has(stream.state)));
+  if (value === null) return problem === null ? <p class="dim">Asking for the streams …</p> : <Notice kind="bad">{inWords(problem)}</Notice>;
+  return (
+    <div class="live">
+      {problem !== null && <Notice kind="bad">{inWords(problem)}</Notice>}
+      {streams.length > 0 && <Streams streams={streams} chosen={chosen?.id} />}
+      {chosen ? <Stream key={chosen.id} stream={chosen} /> : <Nothing known={!id} any={streams.length > 0} />}
+    </div>
+  );
+}
+
+function Nothing({ known, any }: { known: boolean; any: boolean }) {
+  const [problem, setProblem] = useState("");
+  const play = async () => {
+    try {
+      location.hash = `#/live/${await playSample()}`;
+    } catch (caught) {
+      setProblem(inWords(caught));
+    }
+  };
+  return (
+    <Empty title={known ? "No stream is open" : "There is no stream of this name"}>
+      <p>{any ? "Choose one above, or open another:" : "Streams appear here while events come in."}</p>
+      <p class="row">
+        <button class="main" onClick={play}>Play the bundled sample</button>
+        <a class="button" href="#/start">Open a file, a camera or a webcam</a>
+      </p>
+      <p class="dim">From Python: <code>pip install ./clients/python</code>, then <code>Client().stream("view", sensor=(346, 260))</code>.</p>
+      {problem && <Notice kind="bad">{problem}</Notice>}
+    </Empty>
+  );
+}
+
+function Streams({ streams, chosen }: { streams: StreamCard[]; chosen: string | undefined }) {
+  return (
+    <nav class="streams" aria-label="Streams">
+      {streams.map((stream) => (
+        <a key={stream.id} href={`#/live/${stream.id}`} aria-current={stream.id === chosen ? "true" : undefined}>
+          <b>{stream.source?.name ?? stream.id.slice(0, 8)}</b> <State of={stream.state} />
+          <small>{stream.sensor.width}×{stream.sensor.height} · {stream.outputs.join(", ")}</small>
+        </a>
+      ))}
+    </nav>
+  );
+}
+
+function Stream({ stream }: { stream: StreamCard }) {
+  const [, setTurn] = useState(0);
+  const feed = useMemo(() => new Feed(stream.id, () => setTurn((n) => n + 1)), [stream.id]);
+  useEffect(() => () => feed.close(), [feed]);
+  const { stats, series } = useFigures(stream.id, feed);
+  const [problem, setProblem] = useState("");
+  const drawn = feed.outputs.find((output) => output.kind === "events" || output.kind === "detections") ?? feed.outputs[0];
+  const dropped = Object.entries(stats?.dropped ?? {}).filter(([, n]) => n > 0);
+  const end = async () => {
+    if (!confirm("End this stream and forget its results?")) return;
+    try {
+      await client.request("DELETE", `/v1/streams/${stream.id}`);
+      location.hash = "#/live";
+    } catch (caught) {
+      setProblem(inWords(caught));
+    }
+  };
+  return (
+    <div class="stream">
+      <h1 class="quiet-title">Stream {stream.id.slice(0, 8)} <State of={stats?.state ?? stream.state} />
+        <button class="quiet" onClick={end}>End and forget</button></h1>
+      {problem && <Notice kind="bad">{problem}</Notice>}
+      {stats?.trouble && <Notice kind="bad">Held up: {stats.trouble}</Notice>}
+      {stats?.failure && <Notice kind="bad">Failed: {stats.failure.detail}</Notice>}
+      {stats?.source?.error && <Notice kind="bad">Source: {stats.source.error}</Notice>}
+      {feed.outputs.length > 0 && !feed.hasEvents && feed.decisions.length === 0 && (
+        <Notice>This pipeline answers without its events: detections are drawn instead. The preset <code>view</code> shows both.</Notice>
+      )}
+      <div class="columns">
+        <div>
+          {drawn && drawn.width > 0 && <View feed={feed} width={drawn.width} height={drawn.height} />}
+          <Timeline decisions={feed.decisions} />
+          {feed.notes.length > 0 && (
+            <ul class="notes" role="log" aria-label="Messages">
+              {feed.notes.map((note) => <li key={note.at + note.text} class={note.bad ? "bad" : ""}>{new Date(note.at).toLocaleTimeString()} {note.text}</li>)}
+            </ul>
+          )}
+        </div>
+        <aside>
+          {stats && <Figures of={[
+            ["events", count(stats.events)], ["rate", `${short(stats.rates.events_per_s)}ev/s`],
+            ["stream time", stats.watermark_us === null ? "–" : seconds(stats.watermark_us)],
+            ["lag", `${(stats.lag_us * 1e-3).toFixed(1)} ms`],
+            ["dropped", dropped.length === 0 ? "none" : dropped.map(([why, n]) => `${count(n)} ${why.replaceAll("_", " ")}`).join(", ")],
+            ...Object.entries(stats.rows).map(([name, n]) => [name, `${count(n)} rows`] as [string, string]),
+          ]} />}
+          <Charts series={series} />
+        </aside>
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,42 @@
+/** One model: what it looks for, how good it is, what it costs, how it was made. */
+
+import { useState } from "preact/hooks";
+import { inWords, type Model, useAsked } from "../service.ts";
+import { Notice } from "../ui.tsx";
+import { forget } from "./list.tsx";
+
+export function ModelPage({ name }: { name: string }) {
+  const { value: model, problem } = useAsked<Model>(`/v1/models/${encodeURIComponent(name)}`);
+  const [said, setSaid] = useState("");
+  if (model === null) return problem === null ? <p class="dim">Asking for the model …</p> : <Notice kind="bad">{inWords(problem)}</Notice>;
+  const remove = () => forget(name).then(() => (location.hash = "#/models"), (caught) => setSaid(inWords(caught)));
+  return (
+    <div>
+      <p><a href="#/models">← Models</a></p>
+      <h1>{model.name} <small>{model.version}</small></h1>
+      <p>{(model.kind ?? "").replaceAll("_", " ")} of {model.labels?.length ?? 0} classes: {model.labels?.map((label) => label.name).join(", ")}.</p>
+      <p class="row"><a class="button" href={`/v1/models/${name}/export`} download>Download</a>
+        {!model.zoo && <button class="quiet" onClick={remove}>Forget it</button>}</p>
+      {said && <Notice kind="bad">{said}</Notice>}
+      <img class="drawing" src={`/v1/models/${name}/drawing?v=${model.digest?.slice(0, 12)}`} alt={`What ${model.name} looks for, and how good it is`} />
+      <div class="columns even">
+        <Table title="How good it is" of={model.accuracy} />
+        <Table title="What it costs" of={model.costs ?? { weights: model.weights, "not zero": model.weights_not_zero, bytes: model.bytes, shape: model.shape?.join(" × "), "bin, us": model.bin_us }} />
+        <Table title="How it was made" of={{ ...model.provenance, licence: model.licence, digest: model.digest }} />
+      </div>
+    </div>
+  );
+}
+
+function Table({ title, of }: { title: string; of: Record<string, unknown> | undefined }) {
+  const rows = Object.entries(of ?? {}).filter(([, value]) => value !== null && value !== undefined && (typeof value !== "object"));
+  if (rows.length === 0) return null;
+  return (
+    <section class="card">
+      <h2>{title}</h2>
+      <table><tbody>{rows.map(([name, value]) => (
+        <tr key={name}><th scope="row">{name.replaceAll("_", " ")}</th><td>{typeof value === "number" ? (Number.isInteger(value) ? value.toLocaleString("en") : Number(value.toPrecision(4))) : String(value)}</td></tr>
+      ))}</tbody></table>
+    </section>
+  );
+}
