@@ -1,67 +1,295 @@
-"""The page in a real browser, against the real service."""
+"""The dashboard as people meet it, in Chromium."""
 
+import json
 import re
-import shutil
-import subprocess
-import threading
 import time
+from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 from polychrony_client import Client
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+from pipeline.samples import CLIP
+from tests.integration.service_process import ServiceProcess
+from tests.reliability.tools import random_events
+
+AXE = Path(__file__).parents[2] / "clients" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 
-def dom(url, profile):
-    """The page after five seconds of its life, and what it wrote to the console."""
-    result = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--enable-logging=stderr",
-         "--timeout=6000", "--virtual-time-budget=5000", "--dump-dom", url],
-        capture_output=True, text=True, timeout=90, check=False,
-    )  # fmt: skip
-    complaints = [line for line in result.stderr.splitlines() if "CONSOLE" in line]
-    return result.stdout, complaints
+def lit(page):
+    """Pixels of the view that are not dark, read back from what is on the screen."""
+    from io import BytesIO
+
+    import cv2
+
+    shot = page.locator(".stage").screenshot()
+    picture = cv2.imdecode(np.frombuffer(BytesIO(shot).getvalue(), np.uint8), cv2.IMREAD_COLOR)
+    return int((picture.max(axis=2) > 90).sum())
 
 
-def test_the_page_shows_a_live_stream(service, tmp_path):
-    stop = threading.Event()
-    client = Client(service.url)
-    stream = client.stream("view", sensor=(96, 64))
+def drawn(page):
+    return int(page.locator(".events").get_attribute("data-drawn"))
 
-    def play():
-        rng, t = np.random.default_rng(0), 0
-        while not stop.is_set():
-            n = 400
-            since = np.sort(rng.integers(0, 5000, n))
-            stream.send(t + since, rng.integers(0, 96, n), rng.integers(0, 64, n), rng.random(n) < 0.5)
-            t += 5000
-            time.sleep(0.01)
 
-    sender = threading.Thread(target=play)
-    sender.start()
+def until(page, expression, timeout=20_000):
+    """Wait until an expression holds; the page's content policy lets no string be evaluated in it for that."""
+    deadline = time.monotonic() + timeout / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, expression
+        time.sleep(0.03)
+
+
+def accessible(page, but=()):
+    """Serious findings of axe-core; none are wanted."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
+    serious = [one for one in found if one["impact"] in {"serious", "critical"} and one["id"] not in but]
+    assert serious == [], json.dumps(
+        [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in serious], indent=1
+    )
+
+
+def test_where_nothing_is_the_page_says_what_to_do_next(page, served, shoot):
+    for stream in httpx.get(f"{served.url}/v1/streams").json()["streams"]:
+        httpx.delete(f"{served.url}/v1/streams/{stream['id']}")
+    for where, words in (("live", "No stream is open"), ("jobs", "No file was analyzed yet")):
+        page.goto(f"/#/{where}")
+        expect(page.get_by_role("heading", name=words)).to_be_visible()
+        shoot(page, f"empty-{where}")
+        accessible(page)
+
+
+def test_from_the_first_visit_to_a_moving_picture(page, served, shoot):
+    for stream in httpx.get(f"{served.url}/v1/streams").json()["streams"]:
+        httpx.delete(f"{served.url}/v1/streams/{stream['id']}")
+    started = time.monotonic()
+    page.goto("/")
+    expect(page.get_by_role("heading", name="No stream is open")).to_be_visible()
+    page.get_by_role("button", name="Play the bundled sample").click()
+    until(page, "Number(document.querySelector('.events')?.dataset.drawn ?? 0) > 0")
+    until(page, "document.querySelector('.corner.left').textContent !== '0.000 s'")
+    print(f"a moving picture after {time.monotonic() - started:.2f} s")
+    time.sleep(2)
+    assert lit(page) > 500
+    before = drawn(page)
+    time.sleep(1)
+    assert drawn(page) > before
+    expect(page.locator(".chart")).not_to_have_count(0)
+    shoot(page, "live-dark")
+    accessible(page)
+    page.get_by_role("button", name="Light").click()
+    time.sleep(1)
+    shoot(page, "live-light")
+    accessible(page)
+
+
+def test_the_view_pauses_steps_back_zooms_and_tells_of_pixels(page, shoot):
+    page.goto("/#/start")
+    page.get_by_role("button", name="Play the sample").click()
+    until(page, "Number(document.querySelector('.events')?.dataset.drawn ?? 0) > 20")
+    time.sleep(1)
+    stage = page.locator(".stage")
+    stage.focus()
+    page.keyboard.press("Space")
+    corner = page.locator(".corner.left")
+    expect(corner).to_contain_text("paused")
+    time.sleep(0.5)
+    at = corner.inner_text()
+    time.sleep(0.7)
+    assert corner.inner_text() == at
+    page.keyboard.press("ArrowLeft")
+    time.sleep(0.6)
+    moved = float(re.search(r"([\d.]+) s", at)[1]) - float(re.search(r"([\d.]+) s", corner.inner_text())[1])
+    assert moved == pytest.approx(0.005, abs=1.1e-3)
+    assert lit(page) > 300
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    time.sleep(0.5)
+    shoot(page, "live-paused-zoomed")
+    stage.hover(position={"x": 200, "y": 120})
+    expect(page.locator(".corner.right")).to_contain_text("x ")
+    page.keyboard.press("0")
+    page.keyboard.press("Space")
+    expect(corner).not_to_contain_text("paused")
+
+
+def test_a_file_is_uploaded_analyzed_and_shown(page, shoot):
+    page.goto("/#/start")
+    shoot(page, "start")
+    accessible(page)
+    page.locator("input[type=file]").set_input_files(str(CLIP))
+    expect(page.get_by_role("heading", name="windows.mp4")).to_be_visible()
+    expect(page.get_by_text("Open the report")).to_be_visible(timeout=90_000)
+    expect(page.locator("video")).to_be_visible()
+    assert page.locator("table a", has_text="summary.json").count() == 1
+    time.sleep(1)
+    shoot(page, "job")
+    accessible(page)
+    page.goto("/#/jobs")
+    expect(page.get_by_role("link", name="windows.mp4").first).to_be_visible()
+    shoot(page, "jobs")
+    accessible(page)
+
+
+def test_a_job_that_fails_says_why_and_runs_again(page, tmp_path, shoot):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all" * 100)
+    page.goto("/#/start")
+    page.locator("input[type=file]").set_input_files(str(broken))
+    expect(page.locator(".notice.bad")).to_be_visible(timeout=60_000)
+    shoot(page, "job-failed")
+    page.get_by_role("button", name="Run again").click()
+    expect(page.get_by_text("Attempt 1:")).to_be_visible()
+    page.get_by_role("button", name="Forget").click()
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+
+
+def test_a_pipeline_is_edited_with_errors_beside_their_fields(page, shoot):
+    page.goto("/#/start")
+    live = page.locator("section", has=page.get_by_role("heading", name="Live"))
+    live.get_by_role("button", name="Edit").click()
+    expect(live.get_by_text("It can be used.")).to_be_visible()
+    field = live.get_by_label("window us").first
+    field.fill("-3")
+    expect(live.locator(".field", has=field).locator(".problem")).to_be_visible()
+    expect(live.get_by_role("button", name="Play the sample")).to_be_disabled()
+    shoot(page, "pipeline-editor")
+    accessible(page)
+    field.fill("4000")
+    expect(live.get_by_text("It can be used.")).to_be_visible()
+    live.get_by_label("Keep it as").fill("mine")
+    live.get_by_role("button", name="Keep", exact=True).click()
+    expect(live.get_by_text("Kept as mine.")).to_be_visible()
+    live.get_by_role("button", name="Play the sample").click()
+    until(page, "Number(document.querySelector('.events')?.dataset.drawn ?? 0) > 0")
+
+
+def test_models_show_what_they_look_for(page, shoot):
+    page.goto("/#/models")
+    expect(page.get_by_role("link", name="motif36")).to_be_visible()
+    shoot(page, "models")
+    accessible(page)
+    page.get_by_role("link", name="motif8").click()
+    until(page, "document.querySelector('.drawing')?.naturalWidth > 100")
+    shoot(page, "model")
+    accessible(page)
+
+
+def test_the_browsers_camera_becomes_events(page, shoot):
+    page.goto("/#/start")
+    page.get_by_role("button", name="Use the camera").click()
+    until(page, "Number(document.querySelector('.events')?.dataset.drawn ?? 0) > 20", timeout=30_000)
+    time.sleep(3)
+    assert lit(page) > 100
+    shoot(page, "webcam")
+    page.goto("/#/start")
+    page.get_by_role("button", name="Stop the camera").click()
+    expect(page.get_by_role("button", name="Use the camera")).to_be_visible()
+
+
+def test_an_address_that_is_not_allowed_says_so(page):
+    page.goto("/#/start")
+    page.get_by_label("Address").fill("rtsp://10.0.0.1/live")
+    page.get_by_role("button", name="Connect").click()
+    expect(page.locator(".notice.bad")).to_contain_text("allowed_sources")
+
+
+def test_decisions_are_a_timeline(page, served, data_dir, shoot):
+    with Client(served.url) as client:
+        recordings = sorted((data_dir / "nmnist").glob("*.bin")) or sorted(data_dir.rglob("*nmnist*.bin"))
+        if not recordings:
+            pytest.skip("no recording of digits here")
+        from pipeline.sources import open_source
+
+        with client.stream("digits", sensor=(34, 34)) as stream:
+            page.goto(f"/#/live/{stream.id}")
+            expect(page.locator(".quiet-title")).to_be_visible()
+            time.sleep(1)
+            for reading in open_source(recordings[0]).batches():
+                stream.send(*reading.events)
+    expect(page.locator(".timeline rect").first).to_be_attached()
+    expect(page.locator(".newest")).to_contain_text("% sure")
+    shoot(page, "decisions")
+    accessible(page)
+
+
+def test_a_stream_that_breaks_is_gone_on_with(chromium, tmp_path):
+    service = ServiceProcess(tmp_path / "data")
+    context = chromium.new_context(base_url=service.url)
+    page = context.new_page()
     try:
-        page, complaints = dom(f"{service.url}/", tmp_path)
+        with Client(service.url) as client:
+            stream = client.stream("view", sensor=(64, 48))
+            page.goto(f"/#/live/{stream.id}")
+            expect(page.locator(".stage")).to_be_visible()
+
+            def feed(start):
+                for k in range(20):
+                    t, x, y, p = random_events(500, k, width=64, height=48)
+                    stream.send(np.sort(t % 10_000) + start + k * 10_000, x, y, p)
+                    time.sleep(0.02)
+
+            feed(0)
+            until(page, "document.querySelector('.corner.left').textContent.includes('0.1')")
+            service.kill()
+            expect(page.locator(".notes")).to_contain_text("connection lost")
+            service.start()
+            feed(1_000_000)
+            until(page, "document.querySelector('.corner.left').textContent.includes('1.1')", timeout=30_000)
+            stream.end()
+            expect(page.locator(".notes")).to_contain_text("The stream has ended.")
     finally:
-        stop.set()
-        sender.join()
-        stream.delete()
-        client.close()
-    assert complaints == []
-    assert stream.id in page
-    assert 'aria-pressed="true"' in page
-    figures = dict(re.findall(r"<dt>([^<]+)</dt><dd>([^<]*)</dd>", page))
-    assert figures["state"] == "open"
-    assert int(figures["events"].replace(",", "")) > 0
-    assert figures["dropped"] == "0"
-    assert re.fullmatch(r"[\d.]+ s", figures["stream time"])
+        context.close()
+        service.stop()
 
 
-def test_without_a_stream_the_page_says_what_to_do(tmp_path, service):
-    with Client(service.url) as client:
-        for stream in client.request("GET", "/v1/streams?limit=200").json()["streams"]:
-            client.request("DELETE", f"/v1/streams/{stream['id']}")
-    page, complaints = dom(f"{service.url}/", tmp_path)
-    assert complaints == []
-    assert re.search(r'<p id="no-streams">No stream is open', page)
+def test_a_wrong_token_is_told_and_a_right_one_lets_in(chromium, tmp_path, shoot):
+    service = ServiceProcess(tmp_path / "data", token="correct-horse-battery")
+    context = chromium.new_context(base_url=service.url)
+    page = context.new_page()
+    try:
+        page.goto("/")
+        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text("No such token")
+        shoot(page, "sign-in")
+        accessible(page)
+        page.get_by_label("Token").fill("correct-horse-battery")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("button", name="Play the bundled sample").click()
+        until(page, "Number(document.querySelector('.events')?.dataset.drawn ?? 0) > 0")
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("Token")).to_be_visible()
+    finally:
+        context.close()
+        service.stop()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1920])
+def test_pages_fit_their_window(chromium, served, width, shoot):
+    context = chromium.new_context(viewport={"width": width, "height": 740}, base_url=served.url)
+    page = context.new_page()
+    try:
+        for where in ("live", "start", "jobs", "models", "models/motif8"):
+            page.goto(f"/#/{where}")
+            page.locator("main h1, main h2, main .stage").first.wait_for()
+            time.sleep(0.3)
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, where
+            shoot(page, f"{where.replace('/', '-')}-{width}")
+    finally:
+        context.close()
+
+
+def test_the_page_is_small_and_strict(served):
+    page = httpx.get(served.url)
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    parts = [
+        httpx.get(served.url + path) for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
+    ]
+    assert len(parts) >= 2
+    assert sum(len(part.content) for part in parts) + len(page.content) < 300_000
+    assert all("immutable" in part.headers["cache-control"] for part in parts)

@@ -94,7 +94,7 @@ function add(kept: Series, at: number, point: Point): void {
 export function Charts({ series }: { series: Series }) {
   return (
     <div class="charts">
-      {Object.entries(series.charts).map(([title, curves]) => <Chart key={title} title={title} at={series.at} curves={curves} />)}
+      {Object.entries(series.charts).filter(([, curves]) => curves.length > 0).map(([title, curves]) => <Chart key={title} title={title} at={series.at} curves={curves} />)}
     </div>
   );
 }
@@ -103,11 +103,11 @@ function Chart({ title, at, curves }: { title: string; at: number[]; curves: Cur
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const names = curves.map((curve) => curve.name).join("\n");
-  const options = useMemo(() => describe(title, curves.map((curve) => curve.name)), [title, names]);
+  const options = useMemo(() => describe(curves.map((curve) => curve.name)), [names]);
   useEffect(() => {
     const width = () => Math.max(200, box.current!.clientWidth);
     plot.current = new uPlot({ ...options, width: width(), height: 130 }, [at, ...curves.map((curve) => curve.values)] as uPlot.AlignedData, box.current!);
-    const resized = new ResizeObserver(() => plot.current?.setSize({ width: width(), height: 130 }));
+    const resized = new ResizeObserver(() => box.current && plot.current?.setSize({ width: width(), height: 130 }));
     resized.observe(box.current!);
     return () => {
       resized.disconnect();
@@ -115,7 +115,7 @@ function Chart({ title, at, curves }: { title: string; at: number[]; curves: Cur
     };
   }, [options]);
   useEffect(() => plot.current?.setData([at.map((t) => t - at[at.length - 1]!), ...curves.map((curve) => curve.values)] as uPlot.AlignedData), [at]);
-  const last = curves.map((curve) => `${curves.length > 1 ? `${curve.name} ` : ""}${short(curve.values[curve.values.length - 1] ?? 0)}`).join(", ");
+  const last = curves.map((curve) => `${curves.length > 1 ? `${curve.name} ` : ""}${short(curve.values[curve.values.length - 1] ?? 0).trim()}`).join(", ");
   return (
     <figure class="chart">
       <figcaption>{title}: <span>{last}</span></figcaption>
@@ -129,13 +129,13 @@ function colourOf(name: string, i: number): string {
   return name === "ON" ? "on" : name === "OFF" ? "off" : `c${i % 10}`;
 }
 
-function describe(title: string, names: string[]): Omit<uPlot.Options, "width" | "height"> {
+function describe(names: string[]): Omit<uPlot.Options, "width" | "height"> {
   const style = getComputedStyle(document.documentElement);
   const colour = (name: string) => style.getPropertyValue(name).trim();
   const axis = { stroke: () => getComputedStyle(document.documentElement).getPropertyValue("--dim").trim(), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
   return {
     title: "", legend: { show: false }, cursor: { show: false }, padding: [6, 6, 0, 0],
-    scales: { x: { time: false }, y: { range: (_, _low, high) => [0, title.includes("%") ? Math.max(1, high * 1.1) : Math.max(1e-3, high * 1.15)] } },
+    scales: { x: { time: false }, y: { range: (_, _low, high) => [0, Math.max(1, high * 1.12)] } },
     axes: [{ ...axis, size: 20, values: (_, at) => at.map((t) => `${t} s`) }, { ...axis, size: 46, values: (_, at) => at.map((v) => short(v).trim()) }],
     series: [{}, ...names.map((name, i) => ({
       stroke: name === "ON" ? colour("--on") : name === "OFF" ? colour("--off") : ofClass(i), width: 1.6, points: { show: false }, spanGaps: true,

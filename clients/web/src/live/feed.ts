@@ -122,6 +122,7 @@ export class Feed {
   }
 
   #note(text: string, bad: boolean): void {
+    if (this.notes[0]?.text === text) return; // each output tells of a gap
     this.notes = [{ at: Date.now(), text, bad }, ...this.notes].slice(0, NOTES);
     this.#told();
   }

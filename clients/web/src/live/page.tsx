@@ -66,7 +66,7 @@ function Stream({ stream }: { stream: StreamCard }) {
   useEffect(() => () => feed.close(), [feed]);
   const { stats, series } = useFigures(stream.id, feed);
   const [problem, setProblem] = useState("");
-  const drawn = feed.outputs.find((output) => output.kind === "events" || output.kind === "detections") ?? feed.outputs[0];
+  const drawn = ["events", "detections", "field"].map((kind) => feed.outputs.find((output) => output.kind === kind)).find((output) => output !== undefined);
   const dropped = Object.entries(stats?.dropped ?? {}).filter(([, n]) => n > 0);
   const end = async () => {
     if (!confirm("End this stream and forget its results?")) return;
@@ -85,17 +85,19 @@ function Stream({ stream }: { stream: StreamCard }) {
       {stats?.trouble && <Notice kind="bad">Held up: {stats.trouble}</Notice>}
       {stats?.failure && <Notice kind="bad">Failed: {stats.failure.detail}</Notice>}
       {stats?.source?.error && <Notice kind="bad">Source: {stats.source.error}</Notice>}
-      {feed.outputs.length > 0 && !feed.hasEvents && feed.decisions.length === 0 && (
-        <Notice>This pipeline answers without its events: detections are drawn instead. The preset <code>view</code> shows both.</Notice>
+      {feed.outputs.length > 0 && !feed.hasEvents && (
+        <Notice>This pipeline answers without its events{drawn ? ": what it found is drawn instead" : ", so that there is no picture"}.
+          To see both, name a stage that passes events among its outputs, as the preset <code>view</code> does.</Notice>
       )}
+      {feed.over && feed.outputs.length === 0 && <Notice>It is over: its results can still be read from Python.</Notice>}
       <div class="columns">
         <div>
           {drawn && drawn.width > 0 && <View feed={feed} width={drawn.width} height={drawn.height} />}
           <Timeline decisions={feed.decisions} />
           {feed.notes.length > 0 && (
-            <ul class="notes" role="log" aria-label="Messages">
-              {feed.notes.map((note) => <li key={note.at + note.text} class={note.bad ? "bad" : ""}>{new Date(note.at).toLocaleTimeString()} {note.text}</li>)}
-            </ul>
+            <div class="notes" role="log" aria-label="Messages">
+              {feed.notes.map((note) => <p key={note.at + note.text} class={note.bad ? "bad" : ""}>{new Date(note.at).toLocaleTimeString()} {note.text}</p>)}
+            </div>
           )}
         </div>
         <aside>

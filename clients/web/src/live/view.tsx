@@ -118,7 +118,7 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
   return (
     <div class="view">
       {problem && <Notice kind="bad">{problem}</Notice>}
-      <div class="stage" style={{ aspectRatio: `${width} / ${height}` }} tabIndex={0} role="application" onKeyDown={keys}
+      <div class="stage" style={{ aspectRatio: `${width} / ${height}`, width: `min(100%, calc(76vh * ${width / height}))` }} tabIndex={0} role="application" onKeyDown={keys}
         aria-label="Events of the stream. Space pauses, left and right step, plus and minus zoom, 0 shows all."
         onWheel={(event) => { event.preventDefault(); zoom(event.deltaY < 0 ? 1.25 : 0.8, ...place(event)); }}
         onPointerDown={(event) => { drag.current = place(event); (event.currentTarget as HTMLElement).setPointerCapture(event.pointerId); }}
