@@ -8,6 +8,7 @@ events.parquet         the events that went in (of a video: those that the DVS p
 <output>.json          its first rows, with the count of all
 summary.json           what went in, what came out, digests, what was dropped, how long it took
 report.html            plots
+annotated.webm         where asked for: a video of the events and of what was found in them
 =====================  =====================================================================
 """
 
@@ -28,6 +29,7 @@ from pipeline.models import registry
 from pipeline.offline import EVERYTHING, Selection, engine_for, steps
 from pipeline.packets import Events
 from pipeline.rows import unpack
+from pipeline.sinks.annotated import Annotated
 from pipeline.sinks.recordings import CannotWrite
 from pipeline.sinks.report import write_report
 from pipeline.sinks.statistics import (
@@ -51,7 +53,7 @@ Progress = Callable[[float, int, dict[str, int]], None]
 
 def analyze(
     source: Source, spec: PipelineSpec, out: Path, name: str,
-    selection: Selection = EVERYTHING, progress: Progress | None = None,
+    selection: Selection = EVERYTHING, progress: Progress | None = None, video: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Analyze ``source`` into the folder ``out``; returns what summary.json says.
 
@@ -62,6 +64,7 @@ def analyze(
         name: what the report calls the input.
         selection: a part of it.
         progress: told how far it is.
+        video: whether to draw annotated.webm, too.
 
     Raises:
         SpecError: the pipeline does not fit the source.
@@ -73,7 +76,7 @@ def analyze(
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
-        summary = _analyze_into(part, source, spec, name, selection, progress or _silent)
+        summary = _analyze_into(part, source, spec, name, selection, progress or _silent, video)
         _appear(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -81,14 +84,17 @@ def analyze(
 
 
 def _analyze_into(
-    folder: Path, source: Source, spec: PipelineSpec, name: str, selection: Selection, progress: Progress
-) -> dict[str, Any]:
+    folder: Path, source: Source, spec: PipelineSpec, name: str, selection: Selection, progress: Progress,
+    video: bool,
+) -> dict[str, Any]:  # fmt: skip
     started = time.perf_counter()
     engine = engine_for(source, spec)
     with ExitStack() as files:
         writers = _Writers(folder, files, source, engine, spec)
+        if video:
+            writers.annotated = _annotated(folder, files, source, engine, spec)
         for step in steps(engine, source, selection):
-            writers.take(step.events, step.results)
+            writers.take(step.events, step.results, step.done)
             progress(step.done, writers.events.events, engine.rows)
     seconds = time.perf_counter() - started
     summary = _summary(source, spec, name, selection, engine, writers, seconds)
@@ -118,6 +124,7 @@ class _Writers:
         self.fields: dict[str, FieldStatistics] = {}
         self.motions: dict[str, MotionStatistics] = {}
         self.decisions: dict[str, DecisionStatistics] = {}
+        self.annotated: Annotated | None = None
         self._ports = engine.graph.outputs
         self._tables: dict[str, list[ParquetTable | JsonTable]] = {}
         self._event_table = files.enter_context(ParquetTable(folder / "events.parquet", events_port(sensor)))
@@ -135,9 +142,11 @@ class _Writers:
             elif port.kind == "motion":
                 self.motions[name] = MotionStatistics(port, _window_us(spec))
 
-    def take(self, events: Events, results: list[Result]) -> None:
+    def take(self, events: Events, results: list[Result], done: float) -> None:
         """Write one step."""
         self.events.add(events)
+        if self.annotated:
+            self._draw(self.annotated, events, results, done)
         self._event_table.add(as_columns(events))
         for result in results:
             columns = unpack(result.rows, self._ports[result.output])
@@ -151,6 +160,34 @@ class _Writers:
                 self.motions[result.output].add(columns)
             elif len(result.rows) and result.output in self.decisions:
                 self.decisions[result.output].add(columns)
+
+    def _draw(self, video: Annotated, events: Events, results: list[Result], done: float) -> None:
+        video.events(events, done)
+        newest = int(events[0][-1]) if len(events[0]) else None
+        for result in results:
+            kind = self._ports[result.output].kind
+            if len(result.rows) and kind in {"field", "decisions"}:
+                columns = unpack(result.rows, self._ports[result.output])
+                (video.field if kind == "field" else video.decisions)(columns)
+            if newest is not None:
+                newest = min(newest, result.watermark_us)
+        if done >= 1 and newest is None:
+            newest = self.events.t_last_us
+        if newest is not None:
+            video.until(newest)
+
+
+def _annotated(
+    folder: Path, files: ExitStack, source: Source, engine: Engine, spec: PipelineSpec
+) -> Annotated:
+    ports = engine.graph.outputs
+    field = next((name for name, port in ports.items() if port.kind == "field"), None)
+    decided = next((port for port in ports.values() if port.kind == "decisions"), None)
+    tile = _tile_and_window(spec, field)[0] if field else 1
+    labels = [label.name for label in decided.labels] if decided else []
+    video = Annotated(folder / "annotated.webm", source.info.sensor, tile, labels)
+    files.callback(video.close)
+    return video
 
 
 def _summary(
@@ -178,6 +215,7 @@ def _summary(
             for name, found in {**writers.detections, **writers.decisions}.items()
         },
         "costs": engine.graph.activity(),
+        **({"video_frames": writers.annotated.frames} if writers.annotated else {}),
         "flags": {
             name: found.flags
             for name, found in {

@@ -43,6 +43,9 @@ def analyze(
     from_s: From = None,
     to_s: To = None,
     roi: Roi = None,
+    video: Annotated[
+        bool, typer.Option("--video", help="Also draw annotated.webm: the events, and what was found.")
+    ] = False,
     name: Annotated[str | None, typer.Option(hidden=True)] = None,
     progress_lines: Annotated[bool, typer.Option(hidden=True)] = False,
     as_json: AsJson = False,
@@ -63,7 +66,7 @@ def analyze(
     for path, folder in zip(paths, folders, strict=True):
         source = inputs.open(path)
         reporter = _lines() if progress_lines else _bar(f"analyzing {path.name}", as_json)
-        summary = _analyze_one(source, spec, folder, name or path.name, selection, reporter)
+        summary = _analyze_one(source, spec, folder, name or path.name, selection, reporter, video)
         if as_json:
             print_json({**summary, "out": str(folder)})
         elif not progress_lines:
@@ -78,10 +81,10 @@ def _folder(out_dir: Path | None, path: Path, several: bool) -> Path:
 
 def _analyze_one(
     source: Source, spec: PipelineSpec, folder: Path, name: str, selection: Selection,
-    reporter: AbstractContextManager[Progress],
+    reporter: AbstractContextManager[Progress], video: bool,
 ) -> dict[str, Any]:  # fmt: skip
     with reporter as advance:
-        return run_analysis(source, spec, folder, name, selection, advance)
+        return run_analysis(source, spec, folder, name, selection, advance, video)
 
 
 @contextmanager

@@ -63,6 +63,7 @@ class JobOptions(BaseModel):
     )
     from_s: float | None = Field(default=None, ge=0, description="stream time, s")
     to_s: float | None = Field(default=None, ge=0, description="stream time, s")
+    video: bool = Field(default=False, description="also draw annotated.webm: events, and what was found")
     roi: str | None = Field(default=None, pattern=r"^\d{1,5},\d{1,5},\d{1,5},\d{1,5}$", description="x,y,w,h")
 
     def check_pipeline(self) -> dict[str, Any]:
@@ -76,9 +77,10 @@ class JobOptions(BaseModel):
 
     def arguments(self) -> list[str]:
         """Of ``polychrony analyze``, without the pipeline."""
-        names = {"from_s": "--from", "to_s": "--to"}
-        values = self.model_dump(exclude={"pipeline"}, exclude_none=True)
-        return [f"{names.get(name, '--' + name.replace('_', '-'))}={value}" for name, value in values.items()]
+        names = {"from_s": "from", "to_s": "to"}
+        values = self.model_dump(exclude={"pipeline", "video"}, exclude_none=True)
+        given = (f"--{names.get(name, name.replace('_', '-'))}={value}" for name, value in values.items())
+        return [*(["--video"] if self.video else []), *given]
 
 
 @dataclass

@@ -11,7 +11,8 @@ from starlette.staticfiles import StaticFiles
 FOLDER = Path(__file__).parents[1] / "web"
 POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data: blob:; media-src 'self' blob:; frame-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    "img-src 'self' data: blob:; media-src 'self' blob:; frame-src 'self'; form-action 'none'; "
+    "frame-ancestors 'none'; base-uri 'none'"
 )
 _NOT_BUILT = "The page is not built: `make run` builds it. The service itself is up; see /v1/openapi.json.\n"
 _KEEP = "public, max-age=31536000, immutable"

@@ -6,7 +6,7 @@ import { Figures, Notice, Progress, State } from "../ui.tsx";
 import { JobActions } from "./list.tsx";
 
 interface Summary {
-  input?: { format?: string; sensor?: { width: number; height: number } }; events?: number; duration_s?: number;
+  input?: { format?: string; width?: number; height?: number }; events?: number; duration_us?: number;
   rows?: Record<string, number>; digests?: Record<string, string>; repaired?: Record<string, number>; dropped?: Record<string, number>;
   [key: string]: unknown;
 }
@@ -34,7 +34,7 @@ export function JobPage({ id }: { id: string }) {
     return () => changes?.close();
   }, [id, turn]);
   if (job === null) return problem ? <Notice kind="bad">{problem}</Notice> : <p class="dim">Asking for the job …</p>;
-  const video = job.artifacts.find((one) => one.name.endsWith(".mp4"));
+  const video = job.artifacts.find((one) => one.name === "annotated.webm");
   const report = job.artifacts.find((one) => one.name === "report.html");
   return (
     <div>
@@ -63,12 +63,12 @@ function Result({ job, video, report }: { job: Job; video: Artifact | undefined;
   }, [job.id]);
   const counted = (values: Record<string, number> | undefined) =>
     Object.entries(values ?? {}).filter(([, n]) => n > 0).map(([why, n]) => `${count(n)} ${why.replaceAll("_", " ")}`).join(", ") || "nothing";
-  const seconds = Number(summary?.["duration_s"] ?? 0);
+  const seconds = Number(summary?.duration_us ?? 0) * 1e-6;
   return (
     <div class="result">
       {summary && (
         <Figures of={[
-          ["events", count(Number(summary.events ?? 0))],
+          ["input", `${summary.input?.format ?? ""} ${summary.input?.width ?? "?"}×${summary.input?.height ?? "?"}`], ["events", count(Number(summary.events ?? 0))],
           ...(seconds > 0 ? [["length", duration(seconds)], ["rate", `${short(Number(summary.events ?? 0) / seconds)}ev/s`]] as [string, string][] : []),
           ...Object.entries(summary.rows ?? {}).map(([name, n]) => [name, `${count(n)} rows`] as [string, string]),
           ["repaired", counted(summary.repaired)], ["dropped", counted(summary.dropped)],

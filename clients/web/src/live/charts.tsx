@@ -105,13 +105,16 @@ function Chart({ title, at, curves }: { title: string; at: number[]; curves: Cur
   const names = curves.map((curve) => curve.name).join("\n");
   const options = useMemo(() => describe(curves.map((curve) => curve.name)), [names]);
   useEffect(() => {
-    const width = () => Math.max(200, box.current!.clientWidth);
-    plot.current = new uPlot({ ...options, width: width(), height: 130 }, [at, ...curves.map((curve) => curve.values)] as uPlot.AlignedData, box.current!);
-    const resized = new ResizeObserver(() => box.current && plot.current?.setSize({ width: width(), height: 130 }));
-    resized.observe(box.current!);
+    const place = box.current;
+    if (place === null) return; // the page has gone on before this was shown
+    const size = () => ({ width: Math.max(200, place.clientWidth), height: 130 });
+    plot.current = new uPlot({ ...options, ...size() }, [at, ...curves.map((curve) => curve.values)] as uPlot.AlignedData, place);
+    const resized = new ResizeObserver(() => plot.current?.setSize(size()));
+    resized.observe(place);
     return () => {
       resized.disconnect();
       plot.current?.destroy();
+      plot.current = null;
     };
   }, [options]);
   useEffect(() => plot.current?.setData([at.map((t) => t - at[at.length - 1]!), ...curves.map((curve) => curve.values)] as uPlot.AlignedData), [at]);

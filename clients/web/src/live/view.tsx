@@ -41,6 +41,7 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
     one.clear(feed.nowUs);
     let colours = readColours();
     const draw = () => {
+      if (overlay.current === null) return; // the page has gone on
       frame = requestAnimationFrame(draw);
       const { tauMs, pausedUs, area, shown } = now.current;
       const fresh = feed.take();

@@ -105,7 +105,7 @@ function FileCard() {
     try {
       const going = send(file, (sent) => setSending({ ...one, sent }));
       stop.current = going.stop;
-      const job = await analyze(await going.promise, { pipeline: chosen.pipeline });
+      const job = await analyze(await going.promise, { pipeline: chosen.pipeline, video: true });
       if (alive.current) location.hash = `#/jobs/${job}`;
     } catch (caught) {
       setSending({ ...one, problem: inWords(caught) });

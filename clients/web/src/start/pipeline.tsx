@@ -103,7 +103,11 @@ function Editor({ pipeline, kinds, change }: { pipeline: Pipeline; kinds: Record
   );
 }
 
-const plain = (path: string): string => path.replace(/^pipeline\.?/, "").replaceAll("[", ".").replaceAll("]", "");
+/** `pipeline.stages[0].window_us` as the form's fields are named; of outputs[1] as one field. */
+function plain(path: string): string {
+  const dotted = path.replace(/^pipeline\.?/, "").replaceAll("[", ".").replaceAll("]", "");
+  return /^outputs(\.|$)/.test(dotted) ? "outputs" : dotted.split(".").slice(0, 3).join(".");
+}
 
 function fresh(kind: string, pipeline: Pipeline): string {
   const base = kind.split("_")[0]!, taken = new Set(pipeline.stages.map((stage) => stage.id));

@@ -1,0 +1,166 @@
+"""A video of what went in and what was found: events that fade, arrows of the motion field, the last decision.
+
+WebM with VP8, which OpenCV's wheel can write and browsers can play.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.columns import XY, P, T
+from pipeline import packets
+from pipeline.packets import Columns, Events
+from pipeline.sinks.style import direction_colour
+from pipeline.spec import Sensor
+
+FRAMES_A_SECOND, MOST_FRAMES = 25, 1500
+"""Of what is shown; what would take more is cut off."""
+_WISHED_FRAMES, _SHORTEST_US, _LONGEST_US = 240, 1_000, 40_000
+_ON, _OFF, _GROUND = (71, 179, 255), (255, 179, 79), (11, 8, 7)
+_SURE, _LASTS_US, _LEAST_WIDTH = 0.15, 60_000, 640
+
+
+class Annotated:
+    """Writes the video while the events pass.
+
+    A picture stands for 1 to 40 ms of stream time, so that short recordings are seen slowed down and long ones as
+    they were.
+
+    Args:
+        path: the file, ``.webm``.
+        sensor: the pixel grid.
+        tile: side of the field's tiles, pixels.
+        labels: names of the classes that are decided on.
+    """
+
+    def __init__(self, path: Path, sensor: Sensor, tile: int, labels: list[str]) -> None:
+        self._sensor, self._tile, self._labels = sensor, tile, labels
+        self._scale = max(1, round(_LEAST_WIDTH / sensor.width))
+        size = tuple(side * self._scale // 2 * 2 for side in (sensor.width, sensor.height))
+        self._size = size[0], size[1]
+        self._video = _writer(path, self._size)
+        self._last = np.full((sensor.height, sensor.width), -np.inf)
+        self._positive = np.zeros((sensor.height, sensor.width), np.bool_)
+        self._events: deque[Events] = deque()
+        self._fields: deque[tuple[int, Columns]] = deque()
+        self._decisions: deque[tuple[int, str]] = deque()
+        self._field: tuple[int, Columns] | None = None
+        self._decision = ""
+        self._every_us = self._first_us = 0
+        self._next_us: int | None = None
+        self.frames = 0
+
+    def events(self, events: Events, done: float) -> None:
+        """What went in, and the fraction of the source that is done with it."""
+        t = events[0]
+        if len(t) == 0:
+            return
+        if self._next_us is None:
+            length_us = int(t[-1] - t[0]) / max(done, 1e-3)
+            self._every_us = int(np.clip(length_us / _WISHED_FRAMES, _SHORTEST_US, _LONGEST_US))
+            self._first_us = int(t[0])
+            self._next_us = self._first_us + self._every_us
+        self._events.append(events)
+
+    def field(self, columns: Columns) -> None:
+        """Rows of the motion field."""
+        t = columns["t"]
+        edges = [0, *(np.flatnonzero(np.diff(t)) + 1).tolist(), len(t)]
+        for start, stop in pairwise(edges):
+            if stop > start:
+                self._fields.append(
+                    (int(t[start]), {name: column[start:stop] for name, column in columns.items()})
+                )
+
+    def decisions(self, columns: Columns) -> None:
+        """Rows of decisions."""
+        for t, label, sure in zip(columns["t"], columns["label"], columns["confidence"], strict=True):
+            self._decisions.append((int(t), f"{self._labels[int(label)]} {sure:.0%}"))
+
+    def until(self, t_us: int) -> None:
+        """Nothing that came before this time is still to come: draw up to it."""
+        while self._next_us is not None and self._next_us <= t_us and self.frames < MOST_FRAMES:
+            self._draw(self._next_us)
+            self._next_us += self._every_us
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._video.release()
+
+    def _draw(self, now_us: int) -> None:
+        for t, x, y, p in self._passed(now_us):
+            self._last[y, x], self._positive[y, x] = t, p
+        while self._fields and self._fields[0][0] <= now_us:
+            self._field = self._fields.popleft()
+        while self._decisions and self._decisions[0][0] <= now_us:
+            self._decision = self._decisions.popleft()[1]
+        tau_us = max(30_000.0, 2.0 * self._every_us)
+        shine = np.exp((self._last - now_us) / tau_us)[..., None]
+        colour = np.where(self._positive[..., None], _ON, _OFF)
+        small = (np.asarray(_GROUND) * (1 - shine) + colour * shine).astype(np.uint8)
+        picture: Any = cv2.resize(small, self._size, interpolation=cv2.INTER_NEAREST)
+        if self._field is not None and now_us - self._field[0] <= _LASTS_US:
+            self._arrows(picture, self._field[1])
+        text = f"{(now_us - self._first_us) * 1e-6:.3f} s {self._decision}"
+        cv2.putText(picture, text, (8, self._size[1] - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (235, 235, 235), 1)
+        self._video.write(picture)
+        self.frames += 1
+
+    def _passed(self, now_us: int) -> Iterator[tuple[T, XY, XY, P]]:
+        """Events up to now, which are not needed any more."""
+        while self._events:
+            events = self._events.popleft()
+            n = int(np.searchsorted(events[0], now_us, side="right"))
+            if n:
+                yield packets.cut(events, 0, n)
+            if n < len(events[0]):
+                self._events.appendleft(packets.cut(events, n, len(events[0])))
+                return
+
+    def _arrows(self, picture: NDArray[np.uint8], field: Columns) -> None:
+        scale, tile = self._scale, self._tile
+        speed = np.hypot(field["vx"], field["vy"])
+        sure = (field["confidence"] >= _SURE) & (speed > 0)
+        direction = np.arctan2(field["vy"][sure], field["vx"][sure])
+        length = tile * np.minimum(1.1, 0.45 + speed[sure])
+        colours = direction_colour(direction.astype(np.float64)) * 255
+        middle = np.stack([field["x"][sure], field["y"][sure]], 1).astype(np.float64) + tile / 2
+        reach = np.stack([np.cos(direction), np.sin(direction)], 1) * length[:, None] / 2
+        for a, b, (r, g, blue) in zip(
+            (middle - reach) * scale, (middle + reach) * scale, colours, strict=True
+        ):
+            ends = [(round(float(end[0])), round(float(end[1]))) for end in (a, b)]
+            cv2.arrowedLine(
+                picture, ends[0], ends[1], (blue, g, r), max(1, scale), cv2.LINE_AA, tipLength=0.35
+            )
+
+
+def _writer(path: Path, size: tuple[int, int]) -> Any:
+    """OpenCV says on stderr that WebM's tags are not AVI's; nobody needs to read that."""
+    with _silenced():
+        video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), FRAMES_A_SECOND, size)
+    if not video.isOpened():
+        raise OSError(f"{path.name}: OpenCV cannot write VP8 here")
+    return video
+
+
+@contextlib.contextmanager
+def _silenced() -> Any:
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
