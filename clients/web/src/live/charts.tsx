@@ -129,7 +129,7 @@ function Chart({ title, at, curves }: { title: string; at: number[]; curves: Cur
 }
 
 function colourOf(name: string, i: number): string {
-  return name === "ON" ? "on" : name === "OFF" ? "off" : `c${i % 10}`;
+  return name === "ON" ? "on" : name === "OFF" ? "off" : name === "all" ? "all" : `c${i % 10}`;
 }
 
 function describe(names: string[]): Omit<uPlot.Options, "width" | "height"> {
@@ -141,7 +141,7 @@ function describe(names: string[]): Omit<uPlot.Options, "width" | "height"> {
     scales: { x: { time: false }, y: { range: (_, _low, high) => [0, Math.max(1, high * 1.12)] } },
     axes: [{ ...axis, size: 20, values: (_, at) => at.map((t) => `${t} s`) }, { ...axis, size: 46, values: (_, at) => at.map((v) => short(v).trim()) }],
     series: [{}, ...names.map((name, i) => ({
-      stroke: name === "ON" ? colour("--on") : name === "OFF" ? colour("--off") : ofClass(i), width: 1.6, points: { show: false }, spanGaps: true,
+      stroke: name === "ON" ? colour("--on") : name === "OFF" ? colour("--off") : name === "all" ? colour("--dim") : ofClass(i), width: 1.6, points: { show: false }, spanGaps: true,
     }))],
   };
 }

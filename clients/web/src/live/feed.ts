@@ -66,7 +66,7 @@ export class Feed {
       this.#note(said.why, true);
     } else {
       this.#take(said.result, said.left);
-      this.#worker.postMessage({ taken: 1 } satisfies Taken);
+      if (said.result.type === "rows") this.#worker.postMessage({ taken: said.result.count } satisfies Taken);
     }
   }
 

@@ -20,7 +20,7 @@ export function drawOverlay(
     canvas.width = width;
     canvas.height = height;
   }
-  const context = canvas.getContext("2d")!;
+  const context = canvas.getContext("2d", { willReadFrequently: true })!; // few lines: not worth a card's while
   context.clearRect(0, 0, width, height);
   const scale = width / area[2];
   context.setTransform(scale, 0, 0, scale, -area[0] * scale, -area[1] * scale);

@@ -29,7 +29,7 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
 
   useEffect(() => {
     let drawn = 0, since = performance.now(), frame = 0, before = { shown: feed.shown, left: feed.left };
-    let rebuilt: number | null = null;
+    let rebuilt: number | null = null, overlaid = "";
     try {
       surface.current = new Surface(canvas.current!, width, height);
     } catch (caught) {
@@ -55,9 +55,13 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
       }
       const nowUs = pausedUs ?? feed.nowUs;
       one.draw(nowUs, tauMs, area, colours.on, colours.off, colours.ground);
-      drawOverlay(overlay.current!, area, nowUs, feed.fields, feed.detections, feed.outputs, {
-        ...shown, detections: shown.detections || !feed.hasEvents,
-      }, colours.light);
+      const marks = shown.detections || !feed.hasEvents;
+      const over = [area.join(), shown.fields, marks, colours.light, feed.fields.length && feed.fields[feed.fields.length - 1]!.tUs,
+        marks || pausedUs !== null ? nowUs : 0, overlay.current.clientWidth].join(" ");
+      if (over !== overlaid) {
+        overlaid = over;
+        drawOverlay(overlay.current, area, nowUs, feed.fields, feed.detections, feed.outputs, { fields: shown.fields, detections: marks }, colours.light);
+      }
       drawn += 1;
       const passed = performance.now() - since;
       if (passed >= TELL_MS) {

@@ -5,7 +5,7 @@ import { Client, Closed } from "../../../typescript/src/index.ts";
 import type { Output, Result } from "../../../typescript/src/index.ts";
 
 export interface Order { url: string; id: string }
-/** How many batches the page has taken. */
+/** How many events the page has taken. */
 export interface Taken { taken: number }
 export type Said =
   | { type: "hello"; outputs: Output[] }
@@ -13,8 +13,8 @@ export type Said =
   | { type: "over" }
   | { type: "broken"; why: string; again: boolean };
 
-const FREE = 4; // so many batches may wait for the page before events are thinned
-const MOST = 64; // beyond, only what is not events goes through
+const FREE = 60_000; // so many events may wait for the page before they are thinned
+const MOST = 600_000; // beyond, only what is not events goes through
 let waiting = 0;
 
 self.onmessage = ({ data }: MessageEvent<Order | Taken>) => {
@@ -43,7 +43,6 @@ async function read({ url, id }: Order): Promise<void> {
 
 function pass(result: Result): void {
   if (result.type !== "rows") {
-    waiting += 1;
     tell({ type: "result", result, left: 0 });
     return;
   }
@@ -51,13 +50,13 @@ function pass(result: Result): void {
   if (result.kind === "evidence") return; // nothing on the page draws it
   let { columns, count } = result;
   if (waiting > FREE && result.kind !== "field") {
-    const every = waiting > MOST ? count + 1 : 2 ** Math.min(6, Math.ceil(Math.log2(waiting / FREE)));
+    const every = waiting > MOST ? count + 1 : 2 ** Math.min(6, Math.ceil(2 * Math.log2(waiting / FREE)));
     const kept = Math.floor(count / every);
     columns = Object.fromEntries(Object.entries(columns).map(([name, column]) => [name, column.filter((_, i) => i % every === 0).slice(0, kept)]));
     left += count - kept;
     count = kept;
   }
-  waiting += 1;
+  waiting += count;
   tell({ type: "result", result: { ...result, columns, count }, left },
     Object.values(columns).map((column) => column.buffer as ArrayBuffer));
 }
