@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from kernels.columns import F32
+from kernels.columns import F32, I64
 from kernels.encoding import Encoded
 from pipeline import cost
 from pipeline.models import confidence, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.spiking import Encoding, Run, SpikingNetwork, dense
-from pipeline.packets import EARLY, Columns, Kind, Packet, decisions
+from pipeline.packets import EARLY, Columns, Kind, Packet, decisions, events
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 from pipeline.stages.stepping import Stepper, fitting
 
@@ -33,12 +36,15 @@ class Stop(BaseModel):
 class SpikingClassifier(StageConfig):
     """A decision a recording or a window; port ``evidence``: the score of each class after each step.
 
+    Port ``spikes``: what the layer ``raster`` sends, as events of a grid with one pixel a neuron: neuron n at
+    x = n mod W, y = n div W, with the port's width W; t is the end of the step.
+
     The score S[t] of a class is its neuron's potential, how many spikes it sent, or how many steps ago it sent the
     first; its share of the confidence is softmax(S / temperature), with the temperature that the model was
     calibrated to (:mod:`pipeline.models.confidence`). A window begins with the first step that holds an event.
     """
 
-    sends: ClassVar[dict[str, Kind]] = {"": "decisions", "evidence": "evidence"}
+    sends: ClassVar[dict[str, Kind]] = {"": "decisions", "evidence": "evidence", "spikes": "events"}
 
     kind: Literal["spiking_classifier"] = "spiking_classifier"
     model: str = Field(description="name of a spiking network")
@@ -59,9 +65,22 @@ class SpikingClassifier(StageConfig):
         description="of the scores, what stays after a decision, while the neurons go on; default: all start anew",
     )  # fmt: skip
 
+    raster: str | None = Field(
+        default=None,
+        description="layer whose spikes port `spikes` sends; default: the first that sends spikes",
+    )
+
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         network = self._network()
+        firing = [layer.name for layer in network.card.layers if not layer.neuron.sends_potential]
+        if self.raster is not None and self.raster not in firing:
+            raise Misfit(
+                "raster",
+                f"{self.model} has no layer of this name that spikes; allowed are {', '.join(firing)}",
+            )
+        if "spikes" in context.wanted and not firing:
+            raise Misfit("raster", f"no layer of {self.model} sends spikes")
         how = fitting(network.card.encoding, context, self.model)
         potentials = network.card.layers[-1].neuron.sends_potential
         if self.readout == "potential" and not potentials:
@@ -92,7 +111,15 @@ class _ClassifierStage(Stage):
         self, config: SpikingClassifier, context: Context, network: SpikingNetwork, how: Encoding
     ) -> None:
         port = (context.upstream.width, context.upstream.height, network.card.labels)
-        super().__init__(main=Port("decisions", *port), evidence=Port("evidence", *port))
+        shown = next((layer for layer in network.card.layers
+                      if layer.name == config.raster or (config.raster is None and not layer.neuron.sends_potential)),
+                     network.card.layers[-1])  # fmt: skip
+        neurons = int(np.prod(shown.shape))
+        self._side = math.ceil(math.sqrt(neurons))
+        grid = Port("events", self._side, math.ceil(neurons / self._side))
+        super().__init__(main=Port("decisions", *port), evidence=Port("evidence", *port), spikes=grid)
+        self._shown = shown.name
+        self._fired: list[tuple[I64, NDArray[np.int32]]] = []
         self._config, self._wanted, self._network, self._how = config, context.wanted, network, how
         self._run = Run(network)
         self._stepper = Stepper(how)
@@ -170,7 +197,11 @@ class _ClassifierStage(Stage):
         part = type(spikes)(
             spikes.offsets[a : b + 1] - first, spikes.index[first:last], spikes.value[first:last]
         )
-        sent = dense(self._run.advance(part)[self._network.output], self._classes)
+        all_sent = self._run.advance(part)
+        sent = dense(all_sent[self._network.output], self._classes)
+        if "spikes" in self._wanted:
+            fired = all_sent[self._shown]
+            self._fired.append((np.repeat(steps.end[a:b], np.diff(fired.offsets)), fired.index))
         for k in range(a, b):
             self._read(sent[k - a])
             self._state[0] += 1
@@ -223,10 +254,20 @@ class _ClassifierStage(Stage):
             return int(steps.end[k]) - self._how.step_us
         return int(self._state[4]) if k == 0 else int(steps.end[k - 1])
 
+    def _raster(self, watermark_us: int) -> Packet:
+        """What the neurons of the chosen layer sent since the last one."""
+        fired, self._fired = self._fired, []
+        t = np.concatenate([one[0] for one in fired]) if fired else np.empty(0, np.int64)
+        neuron = np.concatenate([one[1] for one in fired]) if fired else np.empty(0, np.int32)
+        x, y = (neuron % self._side).astype(np.uint16), (neuron // self._side).astype(np.uint16)
+        return replace(events((t, x, y, np.ones(len(t), np.bool_)), watermark_us), port="spikes")
+
     def _packets(self, rows: list[tuple[Any, ...]], watermark_us: int) -> list[Packet]:
         out: list[Packet] = []
         if "" in self._wanted:
             out.append(Packet("decisions", decisions([row[1:] for row in rows if row[0]]), watermark_us))
+        if "spikes" in self._wanted:
+            out.append(self._raster(watermark_us))
         if "evidence" in self._wanted:
             scores = [row for row in rows if not row[0]]
             zero = np.zeros(len(scores), np.uint16)

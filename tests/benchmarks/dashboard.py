@@ -23,7 +23,10 @@ from tests.reliability.tools import random_events
 
 PAGE = Path(__file__).parents[2] / "docs" / "dashboard.md"
 SENSOR, SLICE_US = (346, 260), 10_000
-PASSES_ALL = {"stages": [{"id": "all", "kind": "crop", "x": 0, "y": 0, "width": 346, "height": 260}], "outputs": ["all"]}
+PASSES_ALL = {
+    "stages": [{"id": "all", "kind": "crop", "x": 0, "y": 0, "width": 346, "height": 260}],
+    "outputs": ["all"],
+}
 RATES = 0.1e6, 1e6, 5e6
 START, END = "<!-- figures -->", "<!-- end of figures -->"
 
@@ -114,17 +117,30 @@ def memory(browser, service, minutes):
         started = time.monotonic()
         while time.monotonic() - started < minutes * 60:
             time.sleep(5)
-            marks.append((time.monotonic() - started, renderer_mib(), page.evaluate("performance.memory.usedJSHeapSize") / 2**20))
+            marks.append(
+                (
+                    time.monotonic() - started,
+                    renderer_mib(),
+                    page.evaluate("performance.memory.usedJSHeapSize") / 2**20,
+                )
+            )
     finally:
         context.close()
         sender.close()
     late = [mark for mark in marks if mark[0] > 60]
     third = max(1, len(late) // 3)
-    return [(float(np.mean([m[i] for m in late[:third]])), float(np.mean([m[i] for m in late[-third:]]))) for i in (1, 2)]
+    return [
+        (float(np.mean([m[i] for m in late[:third]])), float(np.mean([m[i] for m in late[-third:]])))
+        for i in (1, 2)
+    ]
 
 
 def renderer_mib():
-    found = [one for one in psutil.process_iter(["cmdline", "memory_info"]) if "--type=renderer" in (one.info["cmdline"] or [])]
+    found = [
+        one
+        for one in psutil.process_iter(["cmdline", "memory_info"])
+        if "--type=renderer" in (one.info["cmdline"] or [])
+    ]
     return max((one.info["memory_info"].rss for one in found), default=0) / 2**20
 
 
@@ -134,7 +150,10 @@ def main():
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--minutes", type=float, default=5, help="of the look at memory; 0 for none")
     asked = parser.parse_args()
-    lines = ["| events per second | pictures per second | lag, median | between pictures, 99 % | longest pause | shown |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| events per second | pictures per second | lag, median | between pictures, 99 % | longest pause | shown |",
+        "|---|---|---|---|---|---|",
+    ]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         service = ServiceProcess(Path(folder) / "data")
         browser = playwright.chromium.launch(

@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 from polychrony_client import Client
 
 from pipeline.samples import CLIP
+from pipeline.spec import preset
 from tests.integration.service_process import ServiceProcess
 from tests.reliability.tools import random_events
 
@@ -203,7 +204,9 @@ def test_decisions_are_a_timeline(page, served, data_dir, shoot):
             pytest.skip("no recording of digits here")
         from pipeline.sources import open_source
 
-        with client.stream("digits", sensor=(34, 34)) as stream:
+        pipeline = preset("digits").model_dump(mode="json")
+        pipeline["outputs"].append("digit.spikes")
+        with client.stream(pipeline, sensor=(34, 34)) as stream:
             page.goto(f"/#/live/{stream.id}")
             expect(page.locator(".quiet-title")).to_be_visible()
             time.sleep(1)
@@ -211,6 +214,8 @@ def test_decisions_are_a_timeline(page, served, data_dir, shoot):
                 stream.send(*reading.events)
     expect(page.locator(".timeline rect").first).to_be_attached()
     expect(page.locator(".newest")).to_contain_text("% sure")
+    expect(page.locator(".raster")).to_be_visible()
+    time.sleep(0.5)
     shoot(page, "decisions")
     accessible(page)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pipeline as polychrony_pipeline
+from kernels import neurons
 from pipeline import cost
 from pipeline.engine import Engine
 from pipeline.graph import Graph
@@ -14,7 +15,8 @@ from pipeline.models.delta import DeltaNetwork
 from pipeline.models.inputs import encoded
 from pipeline.models.spiking import Run, dense
 from pipeline.packets import EARLY
-from pipeline.spec import Sensor, validate
+from pipeline.sources import open_source
+from pipeline.spec import Sensor, preset, validate
 from pipeline.training import classifier, eyes
 from pipeline.training.classifier import ClassifierTraining, TooFew
 from pipeline.training.labelled import NoRecordings
@@ -348,3 +350,25 @@ def test_recordings_of_one_group_are_learned_from_or_tested_on_together(tmp_path
     owners = np.array([one.group for one in data.recordings])
     for owner in range(10):
         assert len(set(data.number[owners == owner])) == 1
+
+
+def test_the_raster_is_what_the_layer_sent_however_the_stream_is_cut(data_dir):
+    events = next(iter(open_source(data_dir / "recordings" / "nmnist.bin").batches())).events
+    document = preset("digits").model_dump(mode="json")
+    document["stages"][0]["stop"] = None
+    document["outputs"] = ["digit.spikes"]
+    found = []
+    for pieces in (1, 7, 60):
+        engine = Engine(Graph(validate(document), Sensor(width=34, height=34)))
+        results = []
+        for part in np.array_split(np.arange(len(events[0])), pieces):
+            results += engine.feed(tuple(column[part] for column in events))
+        results += engine.end()
+        rows = np.concatenate([result.rows for result in results])
+        found.append((engine.digests(), len(rows)))
+        port = engine.graph.outputs["digit.spikes"]
+        assert rows["x"].max() < port.width
+        assert (np.diff(rows["t"]) >= 0).all()
+    assert found[0] == found[1] == found[2]
+    stage = engine.graph._stages["digit"]
+    assert found[0][1] == stage._run.states[stage._shown].counts[neurons.SPIKES] > 100

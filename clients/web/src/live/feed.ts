@@ -13,6 +13,8 @@ export interface Note { at: number; text: string; bad: boolean }
 export class Feed {
   outputs: Output[] = [];
   readonly history = new History();
+  /** Of a classifier's layer, one pixel a neuron. */
+  readonly spikes = new History(2 ** 18);
   fields: Field[] = [];
   detections: Detections[] = [];
   decisions: Decision[] = [];
@@ -44,7 +46,7 @@ export class Feed {
   }
 
   get hasEvents(): boolean {
-    return this.outputs.some((output) => output.kind === "events");
+    return this.outputs.some((output) => output.kind === "events" && !isRaster(output.id));
   }
 
   /** Batches of events that were not drawn yet. */
@@ -83,7 +85,8 @@ export class Feed {
 
   #rows(rows: Rows, left: number): void {
     const { t, x, y, p } = rows.columns as { t?: Float64Array; x?: Uint16Array; y?: Uint16Array; p?: Uint8Array };
-    if (rows.kind === "events" && t && x && y && p) {
+    if (isRaster(rows.output) && t && x && y && p) this.spikes.add(t, x, y, p);
+    else if (rows.kind === "events" && t && x && y && p) {
       this.history.add(t, x, y, p);
       this.#fresh.push(rows);
       this.shown += rows.count;
@@ -127,6 +130,9 @@ export class Feed {
     this.#told();
   }
 }
+
+/** Whether an output is what neurons sent, not what pixels did. */
+export const isRaster = (output: string): boolean => output.endsWith(".spikes");
 
 export function seconds(us: number): string {
   return `${(us * 1e-6).toFixed(3)} s`;

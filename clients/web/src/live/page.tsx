@@ -5,7 +5,8 @@ import { client, count, inWords, short, type StreamCard, useAsked } from "../ser
 import { playSample } from "../start/sample.ts";
 import { Empty, Figures, Notice, State } from "../ui.tsx";
 import { Charts, useFigures } from "./charts.tsx";
-import { Feed, seconds } from "./feed.ts";
+import { Feed, isRaster, seconds } from "./feed.ts";
+import { Raster } from "./raster.tsx";
 import { Timeline } from "./timeline.tsx";
 import { View } from "./view.tsx";
 
@@ -66,7 +67,8 @@ function Stream({ stream }: { stream: StreamCard }) {
   useEffect(() => () => feed.close(), [feed]);
   const { stats, series } = useFigures(stream.id, feed);
   const [problem, setProblem] = useState("");
-  const drawn = ["events", "detections", "field"].map((kind) => feed.outputs.find((output) => output.kind === kind)).find((output) => output !== undefined);
+  const drawn = ["events", "detections", "field"].map((kind) => feed.outputs.find((output) => output.kind === kind && !isRaster(output.id))).find((output) => output !== undefined);
+  const raster = feed.outputs.find((output) => isRaster(output.id));
   const dropped = Object.entries(stats?.dropped ?? {}).filter(([, n]) => n > 0);
   const end = async () => {
     if (!confirm("End this stream and forget its results?")) return;
@@ -94,6 +96,7 @@ function Stream({ stream }: { stream: StreamCard }) {
         <div>
           {drawn && drawn.width > 0 && <View feed={feed} width={drawn.width} height={drawn.height} />}
           <Timeline decisions={feed.decisions} />
+          {raster && <Raster feed={feed} output={raster} />}
           {feed.notes.length > 0 && (
             <div class="notes" role="log" aria-label="Messages">
               {feed.notes.map((note) => <p key={note.at + note.text} class={note.bad ? "bad" : ""}>{new Date(note.at).toLocaleTimeString()} {note.text}</p>)}
