@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import hsv_to_rgb
 from numpy.typing import NDArray
 
-ON, OFF, INK, SOFT = "#c8553d", "#2a6f97", "#1b1b1e", "#8a8a93"
+ON, OFF, INK, SOFT = "#b35900", "#0062b8", "#191c24", "#7a8191"
 STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "polychrony", "font.family": "sans-serif", "font.size": 9,
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.labelcolor": INK,
