@@ -3,6 +3,7 @@
 import itertools
 import json
 
+import cv2
 import h5py
 import httpx
 import nir
@@ -532,3 +533,12 @@ def test_the_wrong_kind_of_model_is_said():
         registry.load_network("motif8")
     with pytest.raises(ModelError, match="motif8 is a motif_bank, not a Delta network"):
         registry.load_delta("motif8")
+
+
+def test_models_are_drawn_over_rest(service):
+    for name in ("motif8", "nmnist"):
+        answer = httpx.get(f"{service.url}/v1/models/{name}/drawing", timeout=60)
+        assert answer.headers["content-type"] == "image/png"
+        picture = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
+        assert min(picture.shape[:2]) > 200
+    assert httpx.get(f"{service.url}/v1/models/none/drawing").status_code == 404

@@ -2,10 +2,14 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 
 from pipeline import offline
+from pipeline.analysis import analyze
+from pipeline.samples import CLIP
+from pipeline.sources import open_source
 from pipeline.sources.emulator import Emulator, EmulatorConfig
 from pipeline.spec import preset, validate
 from pipeline.training.images import dead_leaves
@@ -17,7 +21,6 @@ MIDDLE = ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)
 
 def filmed(motion, seed=0):
     """Events of a large picture that moves, a frame each ms."""
-    import cv2
 
     picture = dead_leaves(512, np.random.default_rng(seed), smallest=4)
     picture = cv2.GaussianBlur(picture, (0, 0), 1.0)
@@ -98,3 +101,31 @@ def test_motion_energy_tells_directions_too():
         turn = np.arctan2(field["vy"], field["vx"]) - angle
         off = np.abs(np.degrees(np.arctan2(np.sin(turn), np.cos(turn))))
         assert np.median(off) < 30, degrees
+
+
+def test_the_annotated_video_plays_and_shows_events_and_arrows(data_dir, tmp_path):
+    summary = analyze(
+        open_source(data_dir / "recordings" / "davis346.aedat4"),
+        preset("motion"),
+        tmp_path / "a",
+        "a",
+        video=True,
+    )
+    assert "annotated.webm" in summary["artifacts"]
+    video = cv2.VideoCapture(str(tmp_path / "a" / "annotated.webm"))
+    frames = []
+    while (read := video.read())[0]:
+        frames.append(read[1])
+    assert len(frames) == summary["video_frames"]
+    assert 200 <= len(frames) <= 300
+    assert frames[0].shape == (520, 692, 3)
+    lit = [int((frame.max(axis=2) > 100).sum()) for frame in frames[20:]]
+    assert min(lit) > 100
+    saturated = [frame for frame in frames if (frame[..., 1].astype(int) - frame[..., 0] > 100).sum() > 5]
+    assert saturated  # arrows upwards or leftwards are green or red, which no event is
+
+
+def test_a_video_is_only_drawn_where_it_is_asked_for(tmp_path):
+    summary = analyze(open_source(CLIP), preset("denoise"), tmp_path / "a", "a")
+    assert "annotated.webm" not in summary["artifacts"]
+    assert "video_frames" not in summary
