@@ -16,6 +16,7 @@ from fastapi import Path as UrlPath
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
+from pipeline.errors import UserError
 from pipeline.models import bundle, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.describe import describe
@@ -99,13 +100,17 @@ async def export_model(
         **responses(404, 422),
     },
 )
-async def draw_model(name: ModelName) -> Response:
-    """What a model looks for and how good it is, as a picture."""
+async def draw_model(
+    name: ModelName, of: Annotated[Literal["kernels", "curves"], Query(description="of what")] = "kernels"
+) -> Response:
+    """What a model looks for and how good it is, as a picture; `curves`: what pruning a bank costs."""
     described = await asyncio.to_thread(_described, name)
     try:
-        png = await asyncio.to_thread(_drawing, name, described["digest"])
+        png = await asyncio.to_thread(_drawing, name, described["digest"], of)
     except ModelError as problem:
         raise Problem(422, str(problem)) from problem
+    except UserError as problem:
+        raise Problem(404, str(problem)) from problem
     return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 
 
@@ -165,13 +170,13 @@ async def delete_model(name: ModelName, service: Service) -> None:
 
 
 @lru_cache(maxsize=16)
-def _drawing(name: str, digest: str) -> bytes:
+def _drawing(name: str, digest: str, of: Literal["kernels", "curves"]) -> bytes:
     from pipeline.sinks.models import write_drawing  # noqa: PLC0415 - matplotlib, which most never need
 
     del digest  # another model of the name is another picture
     with TemporaryDirectory() as folder:
         path = Path(folder) / "drawing.png"
-        write_drawing(path, registry.load(name))
+        write_drawing(path, registry.load(name), of)
         return path.read_bytes()
 
 

@@ -7,6 +7,7 @@ the source is, and how it is doing. Its last words on stderr say why it ended, w
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ from service.jobs.child import limit
 _FRAME_EVENTS = 32_768
 _LARGEST_STEP_US = 2**32 - 1
 _TELL_S = 0.5
+_MOST_PIXELS = 2**24
+"""Of a picture that is pushed: a small file may hold a huge one."""
 _FILE_BYTES = 2**26
 """It writes none but what numba keeps of its kernels."""
 
@@ -26,6 +29,7 @@ _FILE_BYTES = 2**26
 def main() -> int:
     """Fetch until the source ends: 0; 1 for a fault."""
     asked = json.loads(sys.stdin.buffer.readline())
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(_MOST_PIXELS)  # read when OpenCV is loaded
     limit(
         asked["memory_bytes"],
         0,

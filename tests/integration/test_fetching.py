@@ -105,6 +105,10 @@ def test_the_sample_may_always_be_asked_for_and_begins_again_behind_a_gap(fetchi
         stream.delete()
 
 
+@pytest.mark.threat(
+    "hostile pictures",
+    "4 MiB and 16 million pixels at most, decoded in a process with limits; counted, not echoed",
+)
 def test_pictures_that_a_client_pushes_become_events(fetching):
     with Client(fetching.url) as client:
         stream = open_source(client, "denoise", "pictures:", sensor=(64, 48), policy="realtime")
@@ -120,9 +124,14 @@ def test_pictures_that_a_client_pushes_become_events(fetching):
             _, data = cv2.imencode(".jpg", picture)
             socket_.send((i * 33_000).to_bytes(8, "little") + data.tobytes())
             time.sleep(0.02)
-        socket_.send((50 * 33_000).to_bytes(8, "little") + b"no picture")
+        huge = cv2.imencode(".png", np.zeros((5000, 5000), np.uint8))[
+            1
+        ].tobytes()  # 25 million pixels in 25 kB
+        for i, bad in enumerate((b"no picture", huge, b"\xff\xd8\xff\xe0" + bytes(1000))):
+            socket_.send(((50 + i) * 33_000).to_bytes(8, "little") + bad)
+            time.sleep(0.1)
         stats = wait_for(stream, lambda s: s["events"] > 1000)
-        wait_for(stream, lambda s: s["source"]["losses"].get("pictures_not_decoded") == 1)
+        wait_for(stream, lambda s: s["source"]["losses"].get("pictures_not_decoded") == 3)
         assert stats["failure"] is None
         socket_.send("end")
         wait_for(stream, lambda s: s["state"] == "ended")

@@ -541,4 +541,6 @@ def test_models_are_drawn_over_rest(service):
         assert answer.headers["content-type"] == "image/png"
         picture = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
         assert min(picture.shape[:2]) > 200
-    assert httpx.get(f"{service.url}/v1/models/none/drawing").status_code == 404
+    assert httpx.get(f"{service.url}/v1/models/motif8/drawing?of=curves", timeout=60).status_code == 200
+    for missing in ("none/drawing", "nmnist/drawing?of=curves"):
+        assert httpx.get(f"{service.url}/v1/models/{missing}").status_code == 404

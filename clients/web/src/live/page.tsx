@@ -53,12 +53,20 @@ function Streams({ streams, chosen }: { streams: StreamCard[]; chosen: string | 
     <nav class="streams" aria-label="Streams">
       {streams.map((stream) => (
         <a key={stream.id} href={`#/live/${stream.id}`} aria-current={stream.id === chosen ? "true" : undefined}>
-          <b>{stream.source?.name ?? stream.id.slice(0, 8)}</b> <State of={stream.state} />
+          <b>{nameOf(stream)}</b> <State of={stream.state} />
           <small>{stream.sensor.width}×{stream.sensor.height} · {stream.outputs.join(", ")}</small>
         </a>
       ))}
     </nav>
   );
+}
+
+/** What people call it. */
+function nameOf(stream: StreamCard): string {
+  const address = stream.source?.address;
+  if (address === "sample:") return "The sample";
+  if (address === "pictures:") return "A browser's camera";
+  return address?.split("/").pop() || address || stream.id.slice(0, 8);
 }
 
 function Stream({ stream }: { stream: StreamCard }) {

@@ -19,6 +19,8 @@ export function ModelPage({ name }: { name: string }) {
         {!model.zoo && <button class="quiet" onClick={remove}>Forget it</button>}</p>
       {said && <Notice kind="bad">{said}</Notice>}
       <img class="drawing" src={`/v1/models/${name}/drawing?v=${model.digest?.slice(0, 12)}`} alt={`What ${model.name} looks for, and how good it is`} />
+      {model.kind?.endsWith("bank") && <img class="drawing" src={`/v1/models/${name}/drawing?of=curves&v=${model.digest?.slice(0, 12)}`}
+        alt={`How good ${model.name} is with fewer weights or delays`} onError={(event) => { event.currentTarget.hidden = true; }} />}
       <div class="columns even">
         <Table title="How good it is" of={model.accuracy} />
         <Table title="What it costs" of={model.costs ?? { weights: model.weights, "not zero": model.weights_not_zero, bytes: model.bytes, shape: model.shape?.join(" × "), "bin, us": model.bin_us }} />
