@@ -29,7 +29,7 @@ from pipeline.models import registry
 from pipeline.offline import EVERYTHING, Selection, engine_for, steps
 from pipeline.packets import Events
 from pipeline.rows import unpack
-from pipeline.sinks.annotated import Annotated
+from pipeline.sinks.annotated import Annotated, fits
 from pipeline.sinks.recordings import CannotWrite
 from pipeline.sinks.report import write_report
 from pipeline.sinks.statistics import (
@@ -91,13 +91,17 @@ def _analyze_into(
     engine = engine_for(source, spec)
     with ExitStack() as files:
         writers = _Writers(folder, files, source, engine, spec)
-        if video:
+        if video and fits(source.info.sensor):
             writers.annotated = _annotated(folder, files, source, engine, spec)
         for step in steps(engine, source, selection):
             writers.take(step.events, step.results, step.done)
             progress(step.done, writers.events.events, engine.rows)
+        if writers.annotated:
+            writers.annotated.finish()
     seconds = time.perf_counter() - started
     summary = _summary(source, spec, name, selection, engine, writers, seconds)
+    if video:
+        summary["video_frames"] = writers.annotated.frames if writers.annotated else 0
     models = {
         config.id: registry.load(config.model)
         for config in spec.stages
@@ -166,15 +170,16 @@ class _Writers:
         newest = int(events[0][-1]) if len(events[0]) else None
         for result in results:
             kind = self._ports[result.output].kind
-            if len(result.rows) and kind in {"field", "decisions"}:
+            if len(result.rows) and result.output in {self._first("field"), self._first("decisions")}:
                 columns = unpack(result.rows, self._ports[result.output])
                 (video.field if kind == "field" else video.decisions)(columns)
             if newest is not None:
                 newest = min(newest, result.watermark_us)
-        if done >= 1 and newest is None:
-            newest = self.events.t_last_us
         if newest is not None:
             video.until(newest)
+
+    def _first(self, kind: str) -> str | None:
+        return next((name for name, port in self._ports.items() if port.kind == kind), None)
 
 
 def _annotated(
@@ -215,7 +220,6 @@ def _summary(
             for name, found in {**writers.detections, **writers.decisions}.items()
         },
         "costs": engine.graph.activity(),
-        **({"video_frames": writers.annotated.frames} if writers.annotated else {}),
         "flags": {
             name: found.flags
             for name, found in {

@@ -27,7 +27,13 @@ FRAMES_A_SECOND, MOST_FRAMES = 25, 1500
 """Of what is shown; what would take more is cut off."""
 _WISHED_FRAMES, _SHORTEST_US, _LONGEST_US = 240, 1_000, 40_000
 _ON, _OFF, _GROUND = (71, 179, 255), (255, 179, 79), (11, 8, 7)
-_SURE, _LASTS_US, _LEAST_WIDTH = 0.15, 60_000, 640
+_SURE, _LASTS_US, _LEAST_WIDTH, _LARGEST_SIDE = 0.15, 60_000, 640, 1920
+_MOST_PIXELS = 2**21
+
+
+def fits(sensor: Sensor) -> bool:
+    """Whether a video of such a sensor can be drawn in bounded memory."""
+    return max(sensor.width, sensor.height) <= _LARGEST_SIDE and sensor.width * sensor.height <= _MOST_PIXELS
 
 
 class Annotated:
@@ -45,35 +51,55 @@ class Annotated:
 
     def __init__(self, path: Path, sensor: Sensor, tile: int, labels: list[str]) -> None:
         self._sensor, self._tile, self._labels = sensor, tile, labels
-        self._scale = max(1, round(_LEAST_WIDTH / sensor.width))
-        size = tuple(side * self._scale // 2 * 2 for side in (sensor.width, sensor.height))
+        largest = _LARGEST_SIDE // max(sensor.width, sensor.height)
+        self._scale = max(1, min(round(_LEAST_WIDTH / sensor.width), largest))
+        size = tuple(max(2, side * self._scale // 2 * 2) for side in (sensor.width, sensor.height))
         self._size = size[0], size[1]
         self._video = _writer(path, self._size)
-        self._last = np.full((sensor.height, sensor.width), -np.inf)
+        self._last = np.full((sensor.height, sensor.width), -np.inf, np.float64)
         self._positive = np.zeros((sensor.height, sensor.width), np.bool_)
         self._events: deque[Events] = deque()
         self._fields: deque[tuple[int, Columns]] = deque()
         self._decisions: deque[tuple[int, str]] = deque()
         self._field: tuple[int, Columns] | None = None
         self._decision = ""
-        self._every_us = self._first_us = 0
+        self._every_us = self._first_us = self._newest_us = 0
+        self._seen: tuple[int, float] | None = None
+        """(time of the last event, fraction of the source) of the first step."""
         self._next_us: int | None = None
         self.frames = 0
 
     def events(self, events: Events, done: float) -> None:
         """What went in, and the fraction of the source that is done with it."""
         t = events[0]
-        if len(t) == 0:
+        if len(t) == 0 or self._full:
             return
-        if self._next_us is None:
-            length_us = int(t[-1] - t[0]) / max(done, 1e-3)
-            self._every_us = int(np.clip(length_us / _WISHED_FRAMES, _SHORTEST_US, _LONGEST_US))
-            self._first_us = int(t[0])
-            self._next_us = self._first_us + self._every_us
         self._events.append(events)
+        self._newest_us = int(t[-1])
+        if self._next_us is not None:
+            return
+        if self._seen is None:
+            self._first_us, self._seen = int(t[0]), (int(t[-1]), done)
+            if done >= 1:
+                self._begin(int(t[-1] - t[0]))
+        elif (
+            done > self._seen[1]
+        ):  # from the second step on its pace is known, whatever quiet came before the first
+            pace = (int(t[-1]) - self._seen[0]) / (done - self._seen[1])
+            self._begin(self._seen[0] - self._first_us + pace * (1 - self._seen[1]))
+
+    def _begin(self, length_us: float) -> None:
+        self._every_us = int(np.clip(length_us / _WISHED_FRAMES, _SHORTEST_US, _LONGEST_US))
+        self._next_us = self._first_us + self._every_us
+
+    @property
+    def _full(self) -> bool:
+        return self.frames >= MOST_FRAMES
 
     def field(self, columns: Columns) -> None:
         """Rows of the motion field."""
+        if self._full:
+            return
         t = columns["t"]
         edges = [0, *(np.flatnonzero(np.diff(t)) + 1).tolist(), len(t)]
         for start, stop in pairwise(edges):
@@ -84,14 +110,27 @@ class Annotated:
 
     def decisions(self, columns: Columns) -> None:
         """Rows of decisions."""
+        if self._full:
+            return
         for t, label, sure in zip(columns["t"], columns["label"], columns["confidence"], strict=True):
             self._decisions.append((int(t), f"{self._labels[int(label)]} {sure:.0%}"))
 
     def until(self, t_us: int) -> None:
         """Nothing that came before this time is still to come: draw up to it."""
-        while self._next_us is not None and self._next_us <= t_us and self.frames < MOST_FRAMES:
+        while self._next_us is not None and self._next_us <= t_us and not self._full:
             self._draw(self._next_us)
             self._next_us += self._every_us
+        if self._full:
+            for kept in (self._events, self._fields, self._decisions):
+                kept.clear()
+
+    def finish(self) -> None:
+        """Nothing more comes: draw what is left, and one picture at least."""
+        if self._next_us is None and self._seen is not None:
+            self._begin(self._newest_us - self._first_us)
+        self.until(self._newest_us)
+        if self._events and not self._full:
+            self._draw(self._newest_us)
 
     def close(self) -> None:
         """Finish the file."""

@@ -221,11 +221,14 @@ class JobStore:
 
         return await self._do(work)
 
-    async def page(self, after: str | None, most: int, state: str | None = None) -> list[Job]:
-        """Jobs in order of their names, behind ``after``."""
+    async def page(
+        self, after: str | None, most: int, state: str | None = None, newest: bool = False
+    ) -> list[Job]:
+        """Jobs in order of their names, behind ``after``; or those that came last."""
 
         def work(db: sa.Connection) -> list[Job]:
-            query = _JOBS.select().order_by(_JOBS.c.id).limit(most)
+            order = _JOBS.c.created_s.desc() if newest else _JOBS.c.id
+            query = _JOBS.select().order_by(order).limit(most)
             if after is not None:
                 query = query.where(_JOBS.c.id > after)
             if state is not None:

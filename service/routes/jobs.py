@@ -168,13 +168,16 @@ async def list_jobs(
         Literal["queued", "running", "done", "failed", "cancelled"] | None,
         Query(description="those in it alone"),
     ] = None,
+    newest: Annotated[bool, Query(description="those that came last, in one page")] = False,
 ) -> dict[str, Any]:
     """The jobs there are, page by page."""
-    jobs = await service.jobs.store.page(after, limit + 1, state)
+    if newest and after is not None:
+        raise Problem(422, "after: not with newest, which is one page", [("after", "not with newest")])
+    jobs = await service.jobs.store.page(after, limit + 1, state, newest)
     shown = jobs[:limit]
     return {
         "jobs": [await _describe(service, job) for job in shown],
-        "next": shown[-1].id if len(jobs) > limit else None,
+        "next": shown[-1].id if len(jobs) > limit and not newest else None,
     }
 
 

@@ -7,7 +7,6 @@ the source is, and how it is doing. Its last words on stderr say why it ended, w
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -20,8 +19,6 @@ from service.jobs.child import limit
 _FRAME_EVENTS = 32_768
 _LARGEST_STEP_US = 2**32 - 1
 _TELL_S = 0.5
-_MOST_PIXELS = 2**24
-"""Of a picture that is pushed: a small file may hold a huge one."""
 _FILE_BYTES = 2**26
 """It writes none but what numba keeps of its kernels."""
 
@@ -29,12 +26,11 @@ _FILE_BYTES = 2**26
 def main() -> int:
     """Fetch until the source ends: 0; 1 for a fault."""
     asked = json.loads(sys.stdin.buffer.readline())
-    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(_MOST_PIXELS)  # read when OpenCV is loaded
     limit(
         asked["memory_bytes"],
         0,
         _FILE_BYTES,
-        "file" if asked["is_file"] else "tcp,rtp,rtsp|rtsp_transport;tcp",
+        "file" if asked["local"] else "tcp,rtp,rtsp|rtsp_transport;tcp",
     )
     from pipeline.sources import SourceError, open_source  # noqa: PLC0415 - nothing large before the limits
     from pipeline.sources.formats.reader import Options  # noqa: PLC0415
@@ -49,12 +45,16 @@ def main() -> int:
                 raise SourceError("pictures: sensor: needed, as pictures are fitted to it")
             _Sender(Pushed(sys.stdin.buffer, sensor, VideoOptions()), asked).run()
             return 0
-        if asked["is_file"] and open_source(Path(asked["address"])).info.sensor_from == "file":
+        if (
+            asked["local"]
+            and not asked["follow"]
+            and open_source(Path(asked["address"])).info.sensor_from == "file"
+        ):
             sensor = None  # what the file states counts: a stream of another size shall hear of it
         options = LiveOptions(asked["speed"], asked["follow"], asked["give_up_s"], Options(sensor=sensor))
         sender = _Sender(open_live(_through_relay(asked), options), asked)
         sender.run()
-        while asked["repeat"] and asked["is_file"]:
+        while asked["repeat"] and asked["local"] and sender.moved:
             sender.begin_again(open_live(asked["address"], options))
             sender.run()
     except SourceError as problem:
@@ -99,6 +99,11 @@ class _Sender:
         self._introduce()
         self._tell()
 
+    @property
+    def moved(self) -> bool:
+        """Whether the last pass had events: one that has none would go round as fast as it can."""
+        return self._newest_us >= self._not_before_us
+
     def begin_again(self, source: Any) -> None:
         """The same once more, behind what was sent: what remembers begins anew, as behind a gap."""
         self._source, self._offset_us, self._gap = source, None, True
@@ -136,10 +141,11 @@ class _Sender:
             skipped = min(self._skip_events, len(t))
             self._skip_events -= skipped
             t, x, y, p = (column[skipped:] for column in arrival.events)
+        if self._offset_us is None and (len(t) or len(arrival.triggers)):
+            first = min(int(column.min()) for column in (t, arrival.triggers[:, 0]) if len(column))
+            self._offset_us = max(0, self._not_before_us - first)
         if len(t):
-            if self._offset_us is None:
-                self._offset_us = max(0, self._not_before_us - int(t.min()))
-            t = t + self._offset_us
+            t = t + (self._offset_us or 0)
             if self._gap or arrival.gap:
                 self._gap = False
                 self._put(wire.GAP, max(int(t[0]), self._newest_us, 0), 0)

@@ -32,6 +32,10 @@ from service.streams.stream import Stream
 _log = structlog.get_logger("sources")
 _MEMORY_BYTES = 4096 * MIB
 _OPEN_S = 15
+_MOST_PIXELS = 2**24
+"""Of a picture that is pushed: a small file may hold a huge one. OpenCV reads this when it is loaded."""
+_START_S, _MOST_STARTS = 10, 3
+"""How long pictures wait for the child that sees them, and how often one is started in vain."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 
 
@@ -51,8 +55,12 @@ class Fetcher:
         if request.source is None:
             raise ValueError("a stream without a source")
         self._source: SourceRequest = request.source
-        self._sensor, self._allowed = request.sensor, settings.allowed_sources
+        self._sensor, self._allowed = request.sensor or request.spec().sensor, settings.allowed_sources
         self._process: asyncio.subprocess.Process | None = None
+        self._complaints: asyncio.Task[str] | None = None
+        self._started, self._no_more = asyncio.Event(), False
+        self.pusher: object | None = None
+        """Whose pictures are taken: the newest connection's."""
         self._task: asyncio.Task[None] | None = None
         self._is_file = False
         self._last_s, self._pushed_s = 0.0, time.monotonic()
@@ -81,6 +89,8 @@ class Fetcher:
     async def push(self, data: bytes, t_us: int) -> None:
         """Hand a picture to the pixel model; waits while its pipe is full, drops it where nobody looks."""
         self._pushed_s = time.monotonic()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._started.wait(), _START_S)
         stdin = self._process.stdin if self._process else None
         if stdin is None or stdin.is_closing():
             self._earlier["pictures_nobody_looked_at"] = self._earlier.get("pictures_nobody_looked_at", 0) + 1
@@ -91,6 +101,7 @@ class Fetcher:
 
     def end_pictures(self) -> None:
         """No more come: what is in the pipe is worked off, and the stream ends."""
+        self._no_more = True
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
 
@@ -108,7 +119,7 @@ class Fetcher:
                     self._hear(frame)
                     if "sensor" in self._about:
                         return Sensor(**self._about["sensor"])
-                words = await _last_words(process)
+                words = await self._last_words()
         except TimeoutError as problem:
             await self.close()
             raise SourceFailed(
@@ -152,6 +163,9 @@ class Fetcher:
                     self._end(stream)
                     return
                 self.state, self.restarts = "waiting", self.restarts + 1
+                if self.takes_pictures and self.restarts >= _MOST_STARTS and stream.gate.accepted == before:
+                    stream.fail("source", f"{self.error or 'it does not start'}")
+                    return
                 pause_s = (
                     _FIRST_PAUSE_S if stream.gate.accepted > before else min(_LONGEST_PAUSE_S, pause_s * 2)
                 )
@@ -186,7 +200,7 @@ class Fetcher:
                 await self._push(stream, frame)
                 if stream.deleted or stream.state in OVER:
                     return False
-            self.error = await _last_words(process)
+            self.error = await self._last_words()
             return await process.wait() == 0
         except Refused as refusal:
             self.error = str(refusal)
@@ -230,31 +244,39 @@ class Fetcher:
 
     async def _start(self, after: int, not_before_us: int, gap: bool) -> asyncio.subprocess.Process:
         target = await allowed.look_up(self._source.address, self._allowed)
-        self._is_file = target.is_file and not self._source.follow
+        again = self._source.follow or self._source.repeat
+        self._is_file = target.is_file and not again
         self.state = "connecting"
         asked = {
             "address": target.address, "host": target.host, "port": target.port, "is_file": self._is_file,
+            "local": target.is_file,
             "sensor": self._sensor and self._sensor.model_dump(), "speed": self._source.speed,
             "follow": self._source.follow, "repeat": self._source.repeat,
             "give_up_s": self._source.give_up_s,
-            "after": after, "not_before_us": 0 if target.is_file else not_before_us,
+            "after": after, "not_before_us": 0 if target.is_file and not self._source.repeat else not_before_us,
             # A file that grows is cut into frames as it grows: what the stream has of it is counted in events.
             "skip_events": (self._events or 0) if target.is_file and self._source.follow else 0,
-            "gap": gap and not target.is_file, "memory_bytes": _MEMORY_BYTES,
+            "gap": gap and (self._source.repeat or not target.is_file), "memory_bytes": _MEMORY_BYTES,
         }  # fmt: skip
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "service.streams.fetch_child",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            limit=8 * MIB, env=child.environment(),
+            limit=8 * MIB, env={**child.environment(), "OPENCV_IO_MAX_IMAGE_PIXELS": str(_MOST_PIXELS)},
         )  # fmt: skip
         if process.stdin is not None:
             process.stdin.write(json.dumps(asked).encode() + b"\n")
-            if not self.takes_pictures:
+            if not self.takes_pictures or self._no_more:
                 process.stdin.close()
+        self._complaints = asyncio.create_task(_last_line(process.stderr))
+        self._started.set()
         return process
+
+    async def _last_words(self) -> str:
+        return await self._complaints if self._complaints else ""
 
     async def _kill(self) -> None:
         process, self._process = self._process, None
+        self._started.clear()
         if process is not None and process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
@@ -277,8 +299,10 @@ async def _next_frame(process: asyncio.subprocess.Process) -> bytes | None:
         return None
 
 
-async def _last_words(process: asyncio.subprocess.Process) -> str:
-    if process.stderr is None:
-        return ""
-    said = (await process.stderr.read(65_536)).decode(errors="replace").strip().splitlines()
-    return said[-1][:500] if said else ""
+async def _last_line(stream: asyncio.StreamReader | None) -> str:
+    """The last line that comes; the others are read, so that nobody waits for room to write them."""
+    last = ""
+    while stream is not None and (data := await stream.read(65_536)):
+        last = (last + data.decode(errors="replace"))[-2000:]
+    lines = last.strip().splitlines()
+    return lines[-1][:500] if lines else ""

@@ -17,8 +17,9 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
+    # Not for the whole session: Playwright keeps an event loop running, beside which no other can.
     if CHROMIUM is None:
         if os.environ.get("POLYCHRONY_BROWSER") == "required":
             pytest.fail("no Chromium on the path")
@@ -29,7 +30,7 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     service = ServiceProcess(folder / "data", models=folder / "models", pipelines=folder / "pipelines")

@@ -100,7 +100,7 @@ def test_the_sample_may_always_be_asked_for_and_begins_again_behind_a_gap(fetchi
     with Client(fetching.url) as client:
         stream = open_source(client, "denoise", "sample:", source={"speed": 0, "repeat": True})
         assert stream.description["sensor"] == {"width": 256, "height": 128}
-        wait_for(stream, lambda s: s["watermark_us"] and s["watermark_us"] > 900_000, 40)
+        wait_for(stream, lambda s: s["watermark_us"] and s["watermark_us"] > 450_000, 90)
         assert any(isinstance(result, Gap) for result in client.results(stream.id, start=True))
         stream.delete()
 

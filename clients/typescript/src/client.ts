@@ -95,7 +95,8 @@ export class Client {
           return;
         }
       }
-      if (inbox.fault !== null || !RETRIED.has(socket.code)) {
+      // 1008 without a word: it was cut as it read too slowly, and may go on.
+      if (inbox.fault !== null || !(RETRIED.has(socket.code) || socket.code === 1008)) {
         throw new Closed(socket.code, inbox.fault?.code ?? "", inbox.fault?.detail ?? "");
       }
       lost(socket.code);
@@ -131,6 +132,7 @@ export class Sender {
   #final: any = null;
   #waiting: (() => void)[] = [];
   #broken: Error | null = null;
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(client: Client, id: string) {
     this.#client = client;
@@ -178,7 +180,20 @@ export class Sender {
     this.#socket = null;
   }
 
+  /** One frame after the other, also where a caller does not wait for the one before. */
   async #put(type: number, code: number, tUs: number, count: number, payload?: Uint8Array): Promise<void> {
+    const before = this.#turn;
+    let done = () => {};
+    this.#turn = new Promise((resolve) => (done = resolve));
+    await before;
+    try {
+      await this.#putNext(type, code, tUs, count, payload);
+    } finally {
+      done();
+    }
+  }
+
+  async #putNext(type: number, code: number, tUs: number, count: number, payload?: Uint8Array): Promise<void> {
     const data = build(type, code, this.#number + 1, tUs, count, payload);
     await this.#until(() => this.#bytes + data.length <= this.#limit);
     this.#number += 1;

@@ -20,6 +20,9 @@ HEAD = struct.Struct("<IQ")
 """Before each picture: how many bytes it has, and its time, us."""
 MOST_BYTES = 2**22
 _WAIT_S, _KEPT = 0.1, 4
+_LARGEST_STEP_US = 86_400_000_000
+_KINDS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF")
+"""How a JPEG, a PNG and a WebP begin: OpenCV would try all that it knows."""
 
 
 class Pushed(BaseLive):
@@ -75,8 +78,11 @@ class Pushed(BaseLive):
 
     def _decoded(self, data: bytes, t_us: int) -> Any:
         """A picture on the sensor's grid, or None where it cannot be used."""
-        if t_us <= self._last_us:
+        if t_us <= self._last_us or (self._last_us >= 0 and t_us - self._last_us > _LARGEST_STEP_US):
             self._lost("pictures_out_of_order")
+            return None
+        if not data.startswith(_KINDS):
+            self._lost("pictures_not_decoded")
             return None
         try:
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)

@@ -16,12 +16,16 @@ export function JobPage({ id }: { id: string }) {
   const [problem, setProblem] = useState("");
   const [turn, setTurn] = useState(0);
   useEffect(() => {
-    let changes: EventSource | null = null;
+    let changes: EventSource | null = null, over = false;
+    setJob(null);
+    setProblem("");
     void (async () => {
       try {
-        setJob(await client.request("GET", `/v1/jobs/${id}`));
+        const found = await client.request("GET", `/v1/jobs/${id}`);
+        if (over) return;
+        setJob(found);
       } catch (caught) {
-        setProblem(inWords(caught));
+        if (!over) setProblem(inWords(caught));
         return;
       }
       changes = new EventSource(`/v1/jobs/${id}/events`);
@@ -31,7 +35,10 @@ export function JobPage({ id }: { id: string }) {
         if (!["queued", "running"].includes(now.state)) changes?.close();
       });
     })();
-    return () => changes?.close();
+    return () => {
+      over = true;
+      changes?.close();
+    };
   }, [id, turn]);
   if (job === null) return problem ? <Notice kind="bad">{problem}</Notice> : <p class="dim">Asking for the job …</p>;
   const video = job.artifacts.find((one) => one.name === "annotated.webm");
@@ -43,7 +50,7 @@ export function JobPage({ id }: { id: string }) {
       <p class="row dim">{when(job.created_s)}{job.attempts > 1 ? `, attempt ${job.attempts}` : ""}
         <JobActions job={job} done={(gone) => (gone ? (location.hash = "#/jobs") : setTurn((n) => n + 1))} /></p>
       {["queued", "running"].includes(job.state) && (
-        <section class="card" aria-live="polite">
+        <section class="card">
           <Progress label={`Progress of ${job.name}`} done={job.done} />
           <p>{job.state === "queued" ? "It waits for its turn." : `${job.eta_s === null ? "" : `${duration(job.eta_s)} left. `}${count(job.events ?? 0)} events so far.`}</p>
         </section>

@@ -7,8 +7,8 @@ import { Empty, Notice, Progress, State } from "../ui.tsx";
 const AT_WORK = new Set(["queued", "running"]);
 
 export function JobsPage() {
-  const { value, problem, again } = useAsked<{ jobs: Job[]; next: string | null }>("/v1/jobs?limit=200", 1500);
-  const jobs = [...(value?.jobs ?? [])].sort((a, b) => b.created_s - a.created_s);
+  const { value, problem, again } = useAsked<{ jobs: Job[] }>("/v1/jobs?limit=200&newest=true", 1500);
+  const jobs = value?.jobs ?? [];
   return (
     <div>
       <h1>Jobs</h1>

@@ -4,7 +4,7 @@ import type { Decision, Output, Result, Rows } from "../../../typescript/src/ind
 import { History } from "./history.ts";
 import type { Said, Taken } from "./worker.ts";
 
-const FIELDS = 400, DETECTIONS = 20_000, DECISIONS = 60, NOTES = 8;
+const MOST_FRESH = 500_000, FIELDS = 400, DETECTIONS = 20_000, DECISIONS = 60, NOTES = 8;
 
 export interface Field { tUs: number; x: Uint16Array; y: Uint16Array; vx: Float32Array; vy: Float32Array; confidence: Float32Array }
 export interface Detections { tUs: number; x: Uint16Array; y: Uint16Array; label: Uint16Array }
@@ -28,8 +28,12 @@ export class Feed {
   off = 0;
   over = false;
   connected = false;
+  /** While somebody looks at a moment that has passed, what was kept stays. */
+  held = false;
   /** Events that came since they were last taken, to be drawn. */
-  readonly #fresh: Rows[] = [];
+  #fresh: Rows[] = [];
+  #freshRows = 0;
+  #stale = false;
   readonly #worker: Worker;
   #kept = 0;
   #told: () => void;
@@ -46,12 +50,27 @@ export class Feed {
   }
 
   get hasEvents(): boolean {
-    return this.outputs.some((output) => output.kind === "events" && !isRaster(output.id));
+    return this.drawn("events") !== undefined;
   }
 
-  /** Batches of events that were not drawn yet. */
-  take(): Rows[] {
-    return this.#fresh.splice(0);
+  /** Batches of events that were not drawn yet; null where that were too many, and the picture is to be made anew. */
+  take(): Rows[] | null {
+    const fresh = this.#stale ? null : this.#fresh;
+    this.#fresh = [];
+    this.#freshRows = 0;
+    this.#stale = false;
+    return fresh;
+  }
+
+  /** Oldest and newest moment that can be gone back to, us. */
+  get span(): [number, number] {
+    const kept = this.history.span ?? [this.fields[0]?.tUs ?? this.detections[0]?.tUs ?? this.nowUs, this.nowUs];
+    return [kept[0], Math.max(kept[1], kept[0])];
+  }
+
+  /** The output of a kind that is drawn: the first. */
+  drawn(kind: string): Output | undefined {
+    return this.outputs.find((output) => output.kind === kind && !isRaster(output.id));
   }
 
   #hear(said: Said): void {
@@ -85,10 +104,14 @@ export class Feed {
 
   #rows(rows: Rows, left: number): void {
     const { t, x, y, p } = rows.columns as { t?: Float64Array; x?: Uint16Array; y?: Uint16Array; p?: Uint8Array };
-    if (isRaster(rows.output) && t && x && y && p) this.spikes.add(t, x, y, p);
-    else if (rows.kind === "events" && t && x && y && p) {
-      this.history.add(t, x, y, p);
-      this.#fresh.push(rows);
+    if (isRaster(rows.output) && t && x && y && p) {
+      if (rows.output === this.outputs.find((output) => isRaster(output.id))?.id) this.spikes.add(t, x, y, p);
+      return;
+    }
+    if (rows.output !== this.drawn(rows.kind)?.id) return; // a picture of several would be one of none
+    if (rows.kind === "events" && t && x && y && p) {
+      if (!this.held) this.history.add(t, x, y, p);
+      this.#keep(rows);
       this.shown += rows.count;
       this.left += left;
       let on = 0;
@@ -105,6 +128,14 @@ export class Feed {
       while (this.#kept > DETECTIONS && this.detections.length > 1) this.#kept -= this.detections.shift()!.x.length;
       this.nowUs = Math.max(this.nowUs, one.tUs);
     }
+  }
+
+  /** A page that is hidden draws nothing for hours: what it would draw then is in the history. */
+  #keep(rows: Rows): void {
+    this.#freshRows += rows.count;
+    if (this.#freshRows > MOST_FRESH) this.#stale = true;
+    if (this.#stale) this.#fresh = [];
+    else this.#fresh.push(rows);
   }
 
   /** Rows of one time are one field. */

@@ -5,7 +5,8 @@ import { ofDirection } from "./colour.ts";
 import type { Detections, Field } from "./feed.ts";
 import type { Area } from "./surface.ts";
 
-const SURE = 0.15, LASTS_US = 60_000, MARK_US = 20_000;
+export const LASTS_US = 60_000; // an arrow stays for so long where none follows it
+const SURE = 0.15, MARK_US = 20_000;
 
 export interface Shown { fields: boolean; detections: boolean }
 

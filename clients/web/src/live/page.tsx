@@ -75,7 +75,7 @@ function Stream({ stream }: { stream: StreamCard }) {
   useEffect(() => () => feed.close(), [feed]);
   const { stats, series } = useFigures(stream.id, feed);
   const [problem, setProblem] = useState("");
-  const drawn = ["events", "detections", "field"].map((kind) => feed.outputs.find((output) => output.kind === kind && !isRaster(output.id))).find((output) => output !== undefined);
+  const drawn = ["events", "detections", "field"].map((kind) => feed.drawn(kind)).find((output) => output !== undefined);
   const raster = feed.outputs.find((output) => isRaster(output.id));
   const dropped = Object.entries(stats?.dropped ?? {}).filter(([, n]) => n > 0);
   const end = async () => {

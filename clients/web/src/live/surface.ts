@@ -48,6 +48,8 @@ export class Surface {
   constructor(canvas: HTMLCanvasElement, width: number, height: number) {
     const gl = canvas.getContext("webgl2", { antialias: false, alpha: false, depth: false, desynchronized: true });
     if (gl === null) throw new NoWebGl("This browser offers no WebGL 2, which the view is drawn with.");
+    const most = gl.getParameter(gl.MAX_TEXTURE_SIZE) as number;
+    if (Math.max(width, height) > most) throw new NoWebGl(`This browser draws at most ${most} pixels a side, and the sensor has ${width}×${height}.`);
     this.#gl = gl;
     this.width = width;
     this.height = height;

@@ -21,14 +21,14 @@ export function Timeline({ decisions }: { decisions: Decision[] }) {
         {last.map((one) => {
           const x = ((one.from_us - from) / span) * 1000, w = Math.max(3, ((one.t_us - one.from_us) / span) * 1000 - 1);
           const h = 80 * one.confidence;
-          return <rect key={one.row} x={x} y={92 - h} width={w} height={h} rx="2" fill={ofClass(one.class)} opacity={0.35 + 0.6 * one.confidence}>
+          return <rect key={`${one.output} ${one.row}`} x={x} y={92 - h} width={w} height={h} rx="2" fill={ofClass(one.class)} opacity={0.35 + 0.6 * one.confidence}>
             <title>{`${one.label}, ${(one.confidence * 100).toFixed(0)} %, ${seconds(one.t_us)}`}</title>
           </rect>;
         })}
       </svg>
       <ol class="labels" reversed>
         {[...last].reverse().slice(0, 12).map((one) => (
-          <li key={one.row}><span class={`dot c${one.class % 10}`} /><b>{one.label}</b> {(one.confidence * 100).toFixed(0)} % <small>{seconds(one.t_us)}</small></li>
+          <li key={`${one.output} ${one.row}`}><span class={`dot c${one.class % 10}`} /><b>{one.label}</b> {(one.confidence * 100).toFixed(0)} % <small>{seconds(one.t_us)}</small></li>
         ))}
       </ol>
     </section>

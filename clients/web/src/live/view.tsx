@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Notice } from "../ui.tsx";
 import { ofStyle } from "./colour.ts";
 import { type Feed, seconds } from "./feed.ts";
-import { drawOverlay } from "./overlay.ts";
+import { drawOverlay, LASTS_US } from "./overlay.ts";
 import { type Area, NoWebGl, Surface } from "./surface.ts";
 
 const REMEMBERED = 8; // a pixel is dark after so many time constants
@@ -21,6 +21,7 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
   const [area, setArea] = useState<Area>([0, 0, width, height]);
   const [shown, setShown] = useState({ fields: true, detections: false });
   const [problem, setProblem] = useState("");
+  const [generation, setGeneration] = useState(0);
   const [pointer, setPointer] = useState<[number, number] | null>(null);
   const [told, setTold] = useState({ fps: 0, nowUs: 0, shown: 0, left: 0, read: "" });
   // What the drawing loop reads: it must not begin anew with every state.
@@ -29,7 +30,7 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
 
   useEffect(() => {
     let drawn = 0, since = performance.now(), frame = 0, before = { shown: feed.shown, left: feed.left };
-    let rebuilt: number | null = null, overlaid = "";
+    let rebuilt = "", overlaid = "";
     try {
       surface.current = new Surface(canvas.current!, width, height);
     } catch (caught) {
@@ -45,18 +46,20 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
       frame = requestAnimationFrame(draw);
       const { tauMs, pausedUs, area, shown } = now.current;
       const fresh = feed.take();
+      feed.held = pausedUs !== null;
       if (pausedUs === null) {
-        if (rebuilt !== null) rebuild(one, feed, feed.nowUs, tauMs);
+        if (rebuilt || fresh === null) rebuild(one, feed, feed.nowUs, tauMs);
         else for (const rows of fresh) one.events(rows.columns["t"]!, rows.columns["x"]!, rows.columns["y"]!, rows.columns["p"]!);
-        rebuilt = null;
-      } else if (rebuilt !== pausedUs) {
+        rebuilt = "";
+      } else if (rebuilt !== `${pausedUs} ${tauMs}`) {
         rebuild(one, feed, pausedUs, tauMs);
-        rebuilt = pausedUs;
+        rebuilt = `${pausedUs} ${tauMs}`;
       }
       const nowUs = pausedUs ?? feed.nowUs;
       one.draw(nowUs, tauMs, area, colours.on, colours.off, colours.ground);
+      const newestField = feed.fields[feed.fields.length - 1]?.tUs ?? 0;
       const marks = shown.detections || !feed.hasEvents;
-      const over = [area.join(), shown.fields, marks, colours.light, feed.fields.length && feed.fields[feed.fields.length - 1]!.tUs,
+      const over = [area.join(), shown.fields, marks, colours.light, newestField, nowUs - newestField > LASTS_US,
         marks || pausedUs !== null ? nowUs : 0, overlay.current.clientWidth].join(" ");
       if (over !== overlaid) {
         overlaid = over;
@@ -77,11 +80,22 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
       }
     };
     frame = requestAnimationFrame(draw);
+    return () => cancelAnimationFrame(frame);
+  }, [feed, width, height, generation]);
+
+  useEffect(() => {
+    const place = canvas.current!;
+    const lost = (event: Event) => event.preventDefault();
+    const back = () => setGeneration((n) => n + 1);
+    place.addEventListener("webglcontextlost", lost);
+    place.addEventListener("webglcontextrestored", back);
     return () => {
-      cancelAnimationFrame(frame);
-      one.close();
+      place.removeEventListener("webglcontextlost", lost);
+      place.removeEventListener("webglcontextrestored", back);
+      feed.held = false;
+      surface.current?.close();
     };
-  }, [feed, width, height]);
+  }, [feed]);
 
   useEffect(() => setArea([0, 0, width, height]), [width, height]);
 
@@ -90,13 +104,14 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
       const scale = Math.min(1, Math.max(8 / width, (w / width) / factor)), wide = width * scale, high = height * scale;
       return within([x - ((x - left) * wide) / w, y - ((y - top) * high) / h, wide, high], width, height);
     });
-  const span = feed.history.span;
+  const span = feed.span;
   const pause = () => setPaused((at) => (at === null ? feed.nowUs : null));
   const step = (us: number) => {
-    const [oldest, newest] = feed.history.span ?? [feed.nowUs, feed.nowUs];
+    const [oldest, newest] = feed.span;
     setPaused((at) => Math.min(newest, Math.max(oldest, (at ?? feed.nowUs) + us)));
   };
   const keys = (event: KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own
     const moves: Record<string, () => void> = {
       " ": pause, ArrowLeft: () => step(-5000), ArrowRight: () => step(5000), "+": () => zoom(1.5), "=": () => zoom(1.5),
       "-": () => zoom(1 / 1.5), "0": () => setArea([0, 0, width, height]),
@@ -114,6 +129,7 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
   };
   const moved = (event: PointerEvent) => {
     setPointer(place(event));
+    if (event.buttons === 0) drag.current = null;
     if (drag.current === null) return;
     const [x, y] = place(event);
     setArea(([left, top, w, h]) => within([left + drag.current![0] - x, top + drag.current![1] - y, w, h], width, height));
@@ -125,9 +141,9 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
       {problem && <Notice kind="bad">{problem}</Notice>}
       <div class="stage" style={{ aspectRatio: `${width} / ${height}`, width: `min(100%, calc(76vh * ${width / height}))` }} tabIndex={0} role="application" onKeyDown={keys}
         aria-label="Events of the stream. Space pauses, left and right step, plus and minus zoom, 0 shows all."
-        onWheel={(event) => { event.preventDefault(); zoom(event.deltaY < 0 ? 1.25 : 0.8, ...place(event)); }}
+        onWheel={(event) => { if (!event.ctrlKey && document.activeElement !== event.currentTarget) return; event.preventDefault(); zoom(event.deltaY < 0 ? 1.25 : 0.8, ...place(event)); }}
         onPointerDown={(event) => { drag.current = place(event); (event.currentTarget as HTMLElement).setPointerCapture(event.pointerId); }}
-        onPointerUp={() => (drag.current = null)} onPointerMove={moved} onPointerLeave={() => setPointer(null)}>
+        onPointerUp={() => (drag.current = null)} onPointerCancel={() => (drag.current = null)} onPointerMove={moved} onPointerLeave={() => setPointer(null)}>
         <canvas ref={canvas} class="events" data-drawn="0" />
         <canvas ref={overlay} class="over" />
         <span class="corner left">{pausedUs === null ? "" : "paused · "}{seconds(told.nowUs)}</span>
@@ -138,7 +154,7 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
         <button onClick={() => step(-5000)} aria-label="5 ms back">−5 ms</button>
         <button onClick={() => step(5000)} aria-label="5 ms on" disabled={pausedUs === null}>+5 ms</button>
         <label class="slide">Time
-          <input type="range" min={span?.[0] ?? 0} max={span?.[1] ?? 1} step={1000} value={pausedUs ?? span?.[1] ?? 0} disabled={span === null}
+          <input type="range" min={span[0]} max={Math.max(span[1], span[0] + 1)} step={1000} value={pausedUs ?? span[1]} disabled={span[1] <= span[0]}
             aria-valuetext={seconds(pausedUs ?? feed.nowUs)} onInput={(event) => setPaused(Number(event.currentTarget.value))} />
         </label>
         <label class="slide">Fade {tauMs} ms

@@ -124,7 +124,7 @@ function FileCard() {
           <label class="button main">Choose a file<input type="file" class="hidden" onChange={(event) => void take(event.currentTarget.files?.[0])} /></label>
         </div>
         {sending && (
-          <div aria-live="polite">
+          <div>
             <p><b>{sending.name}</b> <span class="dim">{bytes(sending.sent)} of {bytes(sending.size)}{left !== null && sending.sent < sending.size ? `, ${duration(left)} left` : ""}</span></p>
             <Progress label={`Upload of ${sending.name}`} done={sending.sent} of={sending.size} />
             {sending.problem ? <Notice kind="bad">{sending.problem}</Notice> : <button type="button" class="quiet" onClick={() => { stop.current?.(); setSending(null); }}>Stop</button>}

@@ -146,6 +146,17 @@ function Field({ name, schema, value, fault, change }: { name: string; schema: S
   const only = simple.length === 1 && !kinds.some((one) => one.$ref) ? simple[0]! : null;
   const [text, setText] = useState(() => (value === undefined ? "" : JSON.stringify(value)));
   const [broken, setBroken] = useState("");
+  useEffect(() => {
+    // Another stage may stand here now; what is being typed and is no JSON yet stays.
+    const now = value === undefined ? "" : JSON.stringify(value);
+    setText((text) => {
+      try {
+        return text !== "" && JSON.stringify(JSON.parse(text)) === now ? text : now;
+      } catch {
+        return text;
+      }
+    });
+  }, [value]);
   const described = fault || broken ? `${id}-fault` : `${id}-help`;
   const common = { id, "aria-describedby": described, "aria-invalid": !!(fault || broken) };
   const emptied = () => change(nullable ? null : undefined);

@@ -14,16 +14,16 @@ export async function openWebcam(pipeline: unknown, broken: (why: string) => voi
   } catch (problem) {
     throw new Error((problem as Error).name === "NotAllowedError" ? "The browser was told not to let this page see." : "There is no camera that could be opened.");
   }
-  const video = document.createElement("video");
-  video.muted = true;
-  video.playsInline = true;
-  video.srcObject = stream;
-  await video.play();
-  const height = Math.round((WIDTH * video.videoHeight) / video.videoWidth);
   const off = () => stream.getTracks().forEach((track) => track.stop());
   try {
+    const video = document.createElement("video");
+    video.muted = true;
+    video.playsInline = true;
+    video.srcObject = stream;
+    await video.play();
+    const height = Math.round((WIDTH * video.videoHeight) / video.videoWidth);
     const made = await client.request("POST", "/v1/streams", {
-      pipeline, policy: "realtime", max_latency_ms: 500, sensor: { width: WIDTH, height }, source: { address: "pictures:" }, idle_timeout_s: 10,
+      pipeline, policy: "realtime", max_latency_ms: 500, sensor: { width: WIDTH, height }, source: { address: "pictures:" }, idle_timeout_s: 60, // a hidden page sends nothing
     });
     const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/v1/streams/${made.id}/pictures`, "polychrony.v1");
     await new Promise<void>((resolve, reject) => {
@@ -55,11 +55,12 @@ function push(video: HTMLVideoElement, socket: WebSocket, width: number, height:
     if (us >= 0 && socket.readyState === WebSocket.OPEN && socket.bufferedAmount < MOST_WAITING) {
       last = us;
       context.drawImage(video, 0, 0, width, height);
-      const picture = await (await canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY })).arrayBuffer();
+      const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY }).catch(() => null);
+      const picture = blob === null ? new ArrayBuffer(0) : await blob.arrayBuffer();
       const message = new Uint8Array(8 + picture.byteLength);
       new DataView(message.buffer).setBigUint64(0, BigInt(us), true);
       message.set(new Uint8Array(picture), 8);
-      if (!over()) socket.send(message);
+      if (!over() && picture.byteLength > 0) socket.send(message);
     }
     video.requestVideoFrameCallback(next);
   };
