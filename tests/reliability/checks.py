@@ -35,7 +35,7 @@ class Check:
         title: what is done.
         demand: what must hold.
         run: does it: takes a scale and a folder, and gives the figure; raises where it does not hold.
-        patient: whether it goes on beside others that do not look at the clock, as it only looks at memory.
+        patient: whether it goes on beside others that do not look at the clock, as it does not look at it either.
     """
 
     number: int

@@ -108,7 +108,10 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
   const pause = () => setPaused((at) => (at === null ? feed.nowUs : null));
   const step = (us: number) => {
     const [oldest, newest] = feed.span;
-    setPaused((at) => Math.min(newest, Math.max(oldest, (at ?? feed.nowUs) + us)));
+    setPaused((at) => {
+      const from = at ?? feed.nowUs; // a watermark may be ahead of the last event
+      return Math.min(Math.max(newest, from), Math.max(oldest, from + us));
+    });
   };
   const keys = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own
