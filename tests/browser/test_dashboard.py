@@ -122,7 +122,7 @@ def test_a_file_is_uploaded_analyzed_and_shown(page, shoot):
     accessible(page)
     page.locator("input[type=file]").set_input_files(str(CLIP))
     expect(page.get_by_role("heading", name="windows.mp4")).to_be_visible()
-    expect(page.get_by_text("Open the report")).to_be_visible(timeout=90_000)
+    expect(page.get_by_text("Open the report")).to_be_visible(timeout=200_000)
     expect(page.locator("video")).to_be_visible()
     assert page.locator("table a", has_text="summary.json").count() == 1
     time.sleep(1)
@@ -139,7 +139,7 @@ def test_a_job_that_fails_says_why_and_runs_again(page, tmp_path, shoot):
     broken.write_bytes(b"no video at all" * 100)
     page.goto("/#/start")
     page.locator("input[type=file]").set_input_files(str(broken))
-    expect(page.locator(".notice.bad")).to_be_visible(timeout=60_000)
+    expect(page.locator(".notice.bad")).to_be_visible(timeout=120_000)
     shoot(page, "job-failed")
     page.get_by_role("button", name="Run again").click()
     expect(page.get_by_text("Attempt 1:")).to_be_visible()
