@@ -125,6 +125,8 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
     for name, n in {**summary["dropped"], **summary["repaired"]}.items():
         if n:
             rows.add_row(name.replace("_", " "), f"{n:,}")
+    if summary.get("video_frames") == 0:
+        rows.add_row("video", "not drawn: no events, or more than 1920 pixels a side or 2 million in all")
     rows.add_row("speed", f"{summary['times_real_time']:g} x real time")
     out.print(rows)
     out.print(f"report: {folder / 'report.html'}", markup=False)

@@ -41,8 +41,10 @@ async def create_stream(
     snapshot = await asyncio.to_thread(_snapshot, service, request)
     if snapshot is not None:
         request = _from_snapshot(request, snapshot)
-    fetcher = None if request.source is None else Fetcher(request, service.settings)
+    fetcher = None
     try:
+        if request.source is not None:
+            fetcher = Fetcher(request, service.settings)
         if fetcher is not None:
             request = await _with_sensor(request, fetcher, service)
         await service.streams.make_room()

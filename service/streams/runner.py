@@ -279,10 +279,9 @@ class Runner:
             events = self.intake.shed(one.frame)
             if self._shelf.admission:
                 self._shelf.admission.shed(one.frame.number, events)
-            return to
-        if self._shelf.admission and not self._until_there_is_room(self._shelf.admission.flush):
+        elif self._shelf.admission and not self._until_there_is_room(self._shelf.admission.flush):
             raise _Stopped
-        if one.rows is None:
+        elif one.rows is None:
             self._handle(one.frame)
         else:
             rows, n = [(one.frame.t_us, one.rows)], len(one.rows)
