@@ -11,12 +11,14 @@ WEB := service/web/index.html
 WEB_SOURCES := $(shell find clients/web/src clients/typescript/src -type f) $(wildcard clients/web/*.json clients/web/*.ts clients/web/*.html)
 DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	-q --no-emit-find-links
 PACKAGES := kernels pipeline service clients/python/polychrony_client tests
 
 # The dashboard, from clients/web.
 web: $(WEB)
 
-.PHONY: run web test check bench fuzz reliability reliability-full soak security lock sample train clean
+.PHONY: run web test check bench fuzz reliability reliability-full soak security lock sbom sample train clean
 
 run: $(RUNTIME) $(WEB)
 	@$(BIN)/polychrony demo
@@ -58,10 +60,17 @@ security: $(DEV)
 
 # The lock files carry hashes and no registry addresses, and hold for every Python >= 3.11 on x86-64 and ARM64.
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		-q --no-emit-find-links pyproject.toml build-requirements.in -o requirements.lock
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-		-q --no-emit-find-links pyproject.toml build-requirements.in --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) pyproject.toml build-requirements.in -o requirements.lock
+	$(LOCK) pyproject.toml build-requirements.in --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) pyproject.toml --extra mqtt --extra camera --extra otel -c requirements-dev.lock -o docker/full.lock
+	$(LOCK) docker/slim.in -c docker/full.lock -o docker/slim.lock
+	$(LOCK) docker/build.in -c requirements.lock -o docker/build.lock
+
+# What the image is made of, and what is known against it: docker/sbom.cdx.json and docs/vulnerabilities.md.
+sbom: $(BIN)/python
+	@$(PYTHON) -m venv $(VENV)/supply
+	@$(VENV)/supply/bin/pip --disable-pip-version-check -q install cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@$(VENV)/supply/bin/python docker/supply.py
 
 sample: $(DEV)
 	@$(BIN)/python -m pipeline.samples.render

@@ -8,6 +8,7 @@ window of the kernel's size holds an event of the kernel's delays.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,18 @@ def on_grid(step: int = 1) -> Where:
 def at_random(share: float, seed: int = 0) -> Where:
     """At a share of all voxels, drawn by (seed, bin, pixel)."""
     return Where(_RANDOM, 1, share, seed)
+
+
+def sparser(where: Where, stride: int) -> Where:
+    """The same with at most a ``stride``-th of the voxels: of the events, of the grid's, of the random ones.
+
+    Events go on being counted where they were, and a grid's step grows by the root of ``stride``, rounded up.
+    """
+    if where.mode == _EVENTS:
+        return where._replace(step=where.step * stride)
+    if where.mode == _GRID:
+        return where._replace(step=where.step * (math.isqrt(stride - 1) + 1))
+    return where._replace(share=where.share / stride)
 
 
 EVERY_EVENT = at_events()

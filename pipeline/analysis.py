@@ -27,11 +27,11 @@ from typing import Any
 from pipeline.engine import Engine, Result
 from pipeline.models import registry
 from pipeline.offline import EVERYTHING, Selection, engine_for, steps
+from pipeline.optional import installed
 from pipeline.packets import Events
 from pipeline.rows import unpack
 from pipeline.sinks.annotated import Annotated, fits
 from pipeline.sinks.recordings import CannotWrite
-from pipeline.sinks.report import write_report
 from pipeline.sinks.statistics import (
     DecisionStatistics,
     DetectionStatistics,
@@ -107,10 +107,14 @@ def _analyze_into(
         for config in spec.stages
         if isinstance(config, Motif | SpikingClassifier | DeltaNetworkStage)
     }
-    write_report(
-        folder / "report.html", summary, writers.events, writers.detections, writers.fields, writers.motions,
-        writers.decisions, models,
-    )  # fmt: skip
+    summary["left_out"] = _left_out()
+    if installed("matplotlib"):
+        from pipeline.sinks.report import write_report  # noqa: PLC0415 - matplotlib, which slim installations lack
+
+        write_report(
+            folder / "report.html", summary, writers.events, writers.detections, writers.fields, writers.motions,
+            writers.decisions, models,
+        )  # fmt: skip
     summary["artifacts"] = sorted([*(path.name for path in folder.iterdir()), "summary.json"])
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
@@ -131,12 +135,15 @@ class _Writers:
         self.annotated: Annotated | None = None
         self._ports = engine.graph.outputs
         self._tables: dict[str, list[ParquetTable | JsonTable]] = {}
-        self._event_table = files.enter_context(ParquetTable(folder / "events.parquet", events_port(sensor)))
+        whole = installed("pyarrow")
+        events = folder / "events.parquet"
+        self._event_table = files.enter_context(ParquetTable(events, events_port(sensor))) if whole else None
         for name, port in self._ports.items():
             json_table = JsonTable(folder / f"{name}.json", name, port)
             files.callback(json_table.close)
-            parquet = files.enter_context(ParquetTable(folder / f"{name}.parquet", port))
-            self._tables[name] = [parquet, json_table]
+            self._tables[name] = [json_table]
+            if whole:
+                self._tables[name].append(files.enter_context(ParquetTable(folder / f"{name}.parquet", port)))
             if port.kind == "detections":
                 self.detections[name] = DetectionStatistics(port)
             elif port.kind == "field":
@@ -151,7 +158,8 @@ class _Writers:
         self.events.add(events)
         if self.annotated:
             self._draw(self.annotated, events, results, done)
-        self._event_table.add(as_columns(events))
+        if self._event_table is not None:
+            self._event_table.add(as_columns(events))
         for result in results:
             columns = unpack(result.rows, self._ports[result.output])
             for table in self._tables[result.output]:
@@ -230,6 +238,12 @@ def _summary(
         "events_per_second": round(seen.events / max(seconds, 1e-9)),
         "times_real_time": round(seen.duration_us / 1e6 / max(seconds, 1e-9), 3),
     }  # fmt: skip
+
+
+def _left_out() -> list[str]:
+    """What is not made, as a slim installation has no library for it."""
+    parts = {"pyarrow": "tables as Parquet", "matplotlib": "report.html"}
+    return [f"{what}: no {library}" for library, what in parts.items() if not installed(library)]
 
 
 def _silent(_fraction: float, _events: int, _rows: dict[str, int]) -> None:

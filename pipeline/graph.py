@@ -83,6 +83,16 @@ class Graph:
         return {name: one for name, one in costs.items() if one}
 
     @property
+    def has_stride(self) -> bool:
+        """Whether there is a stage that can evaluate less often."""
+        return any(stage.has_stride for stage in self._stages.values())
+
+    def set_stride(self, stride: int) -> None:
+        """Evaluate at a ``stride``-th of the places from the next packet on, where a stage can."""
+        for stage in self._stages.values():
+            stage.set_stride(stride)
+
+    @property
     def stage_names(self) -> list[str]:
         """Names of the stages that run."""
         return list(self._stages)

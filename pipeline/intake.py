@@ -35,12 +35,15 @@ class Intake:
         encoding: code of the events frames, once one has come.
         ended: whether an ``end`` came.
         shedding: whether the last events frame was shed: what comes next comes after a gap.
+        stride: detectors evaluate at one of so many places.
+        events_at: events that were taken, by the stride that they met.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.frames = self.shed_frames = self.shed_events = self.beyond_time = 0
         self.ended = self.shedding = False
+        self.stride, self.events_at = 1, dict[int, int]()
         self.encoding: int | None = None
         self._decoder: Decoder | None = None
 
@@ -53,6 +56,7 @@ class Intake:
         self.frames += 1
         if frame.type == wire.EVENTS:
             events = self._decode(frame)
+            self._count(len(events[0]))
             results = self._after_shedding(events) + self.engine.feed(events)
             if frame.code != wire.AER64 and self._decoder is not None:
                 results += self.engine.triggers(self._decoder.triggers)
@@ -81,6 +85,7 @@ class Intake:
         self.frames += len(frames)
         self.encoding = wire.AER64
         events = unpack_frames(frames)
+        self._count(len(events[0]))
         return self._after_shedding(events) + self.engine.feed(events)
 
     def shed(self, frame: Frame) -> int:
@@ -91,6 +96,11 @@ class Intake:
         self.shed_events += len(events[0])
         self.shedding = True
         return len(events[0])
+
+    def set_stride(self, stride: int) -> None:
+        """Have detectors evaluate at a ``stride``-th of the places from the next frame on."""
+        self.stride = stride
+        self.engine.graph.set_stride(stride)
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -125,6 +135,9 @@ class Intake:
             self._decoder = Decoder(
                 int(known["word_bytes"][0]), known["state"].copy(), known["rest"].astype(np.uint8).tobytes()
             )
+
+    def _count(self, events: int) -> None:
+        self.events_at[self.stride] = self.events_at.get(self.stride, 0) + events
 
     def _after_shedding(self, events: Events) -> list[Result]:
         if not self.shedding or len(events[0]) == 0:

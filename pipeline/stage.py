@@ -70,6 +70,9 @@ class Context:
 class Stage(ABC):
     """What a config builds."""
 
+    has_stride: ClassVar[bool] = False
+    """Whether it can be told to evaluate less often."""
+
     def __init__(self, **ports: Port) -> None:
         self.ports = {"" if name == "main" else name: port for name, port in ports.items()}
 
@@ -108,6 +111,12 @@ class Stage(ABC):
         """
         del label, from_us, to_us
         return False
+
+    def set_stride(self, stride: int) -> None:
+        """Evaluate at a ``stride``-th of the places from the next packet on; 1 is what the pipeline says.
+
+        A load that does not fit sets it, between two frames; it is no state: a snapshot goes on at 1.
+        """
 
     def snapshot(self) -> Arrays:
         """All state, as arrays that are not changed later."""

@@ -1,5 +1,5 @@
 """``python -m service``: the ``polychrony`` command."""
 
-from service.cli import main
+from service.boot import main
 
 main()

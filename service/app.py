@@ -16,6 +16,7 @@ from service import figures, problems, tracing
 from service.guard import Guard
 from service.jobs import Jobs
 from service.limiter import PerMinute
+from service.publishing.publisher import Publishers
 from service.routes import (
     health,
     ingest,
@@ -24,6 +25,7 @@ from service.routes import (
     page,
     pictures,
     pipelines,
+    publishers,
     results,
     session,
     streams,
@@ -33,6 +35,7 @@ from service.routes.state import ServiceState
 from service.sessions import Sessions
 from service.settings import Settings
 from service.streams import Streams
+from service.streams.standing import StandingStreams
 from service.telemetry import Telemetry
 from service.tokens import Tokens
 from service.uploads import Uploads
@@ -45,9 +48,11 @@ def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application."""
     telemetry = Telemetry()
     tokens = Tokens(settings.data_dir, settings.token)
+    known = Streams(settings)
     service = ServiceState(
-        settings, Streams(settings), Jobs(settings), Uploads(settings), tokens,
+        settings, known, Jobs(settings), Uploads(settings), tokens,
         Sessions(tokens, settings.session_s), PerMinute(settings.failures_per_minute), telemetry,
+        StandingStreams(settings, known), Publishers(settings, known),
     )  # fmt: skip
     telemetry.observe(lambda: figures.look(service))
     app = FastAPI(
@@ -63,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         uploads,
         pipelines,
         models,
+        publishers,
         session,
         health,
         ingest,
@@ -90,6 +96,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     service.uploads.open()
     await service.jobs.open()
     service.streams.open()
+    await service.publishers.open()
     service.not_ready.pop("store", None)
     tasks = [asyncio.create_task(_warm(service)), asyncio.create_task(watch(service))]
     try:
@@ -98,6 +105,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         service.draining = True
         for task in tasks:
             task.cancel()
+        await service.standing.close()
+        await service.publishers.close()
         await service.streams.close()
         await service.jobs.close()
 
@@ -111,4 +120,5 @@ async def _warm(service: ServiceState) -> None:
         _log.exception("kernels cannot be prepared")
         return
     service.not_ready.pop("kernels", None)
+    await service.standing.open()
     _log.info("ready")

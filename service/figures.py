@@ -27,6 +27,7 @@ def look(service: ServiceState) -> Iterable[Family]:
         "": float(len(service.streams.not_restored))
     }  # fmt: skip
     yield "gauge", "jobs", "Jobs by state", {k: float(n) for k, n in service.jobs.last_counts.items()}
+    yield from _outward(service)
     disk = shutil.disk_usage(service.settings.data_dir)
     yield (
         "gauge",
@@ -40,6 +41,24 @@ def look(service: ServiceState) -> Iterable[Family]:
     yield "gauge", "process_open_files", "File descriptors of the service", {"": float(descriptors)}
 
 
+def _outward(service: ServiceState) -> Iterable[Family]:
+    """What the service does by itself."""
+    standing = service.standing.describe()
+    up = sum(one["stream"] is not None for one in standing)
+    yield (
+        "gauge",
+        "streams_standing",
+        "Streams of `autostart`, by whether they run",
+        {"up": float(up), "down": float(len(standing) - up)},
+    )
+    if not (told := service.publishers.describe()):
+        return
+    for what in ("sent", "waiting", "dropped", "refused", "lost_rows"):
+        yield "gauge", f"publishers_{what}", f"Messages to each receiver: {what}", {
+            one["name"]: float(one[what]) for one in told
+        }  # fmt: skip
+
+
 def _streams(all_stats: list[dict[str, Any]]) -> Iterable[Family]:
     totals = {"events": 0.0, "frames": 0.0}
     dropped, repaired, rates = (
@@ -48,6 +67,7 @@ def _streams(all_stats: list[dict[str, Any]]) -> Iterable[Family]:
         {"events_per_s": 0.0, "bytes_per_s": 0.0},
     )
     subscribers, lagged, lag_us, energy_uj = 0, 0, 0, 0.0
+    stride, sparse = 1, 0
     for stats in all_stats:
         totals = {name: totals[name] + stats[name] for name in totals}
         rates = {name: rates[name] + stats["rates"][name] for name in rates}
@@ -56,11 +76,20 @@ def _streams(all_stats: list[dict[str, Any]]) -> Iterable[Family]:
                 found[reason] = found.get(reason, 0.0) + n
         subscribers, lagged = subscribers + stats["subscribers"], lagged + stats["lagged_rows"]
         lag_us = max(lag_us, stats["lag_us"])
+        stride = max(stride, stats["stride"]["now"])
+        sparse += sum(n for at, n in stats["stride"]["events"].items() if at != "1")
         energy_uj += sum(float(cost.get("energy_uj") or 0.0) for cost in stats["costs"].values())
     yield "gauge", "streams_taken_in", "What the streams that are kept have taken in", totals
     yield "gauge", "streams_rate", "What they take in per second", rates
     yield "gauge", "streams_events_dropped", "Events that these streams dropped, by reason", dropped
     yield "gauge", "streams_repaired", "What was put right in them, by kind", repaired
+    yield (
+        "gauge",
+        "streams_stride",
+        "Under load detectors evaluate at one of so many places",
+        {"": float(stride)},
+    )
+    yield "gauge", "streams_events_sparse", "Events that met a stride above 1", {"": float(sparse)}
     yield "gauge", "streams_subscribers", "Sockets that read results", {"": float(subscribers)}
     yield "gauge", "streams_lagged_rows", "Rows that subscribers were too slow for", {"": float(lagged)}
     yield (

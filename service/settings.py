@@ -1,8 +1,8 @@
 """Every setting of the service, with its unit and default.
 
-From the weakest to the strongest: the default, the file (``polychrony.toml``, or the one that POLYCHRONY_CONFIG
-names), environment variables POLYCHRONY_<NAME>, options of the command line. ``polychrony config`` prints them all,
-each with where it comes from.
+From the weakest to the strongest: the default, what the profile says, the file (``polychrony.toml``, or the one that
+POLYCHRONY_CONFIG names), environment variables POLYCHRONY_<NAME>, options of the command line. ``polychrony config``
+prints them all, each with where it comes from.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from service.profiles import PROFILES
+from service.publishing.request import PublishTo
 
 MIB = 2**20
 CONFIG_FILE = "polychrony.toml"
@@ -27,6 +31,26 @@ CONFIG_FILE = "polychrony.toml"
 def config_file() -> Path:
     """The file of settings; it need not exist."""
     return Path(os.environ.get("POLYCHRONY_CONFIG") or CONFIG_FILE)
+
+
+class _ProfileSource(PydanticBaseSettingsSource):
+    """The defaults of the profile that stronger sources name."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not asked for: :meth:`__call__` answers for all."""
+        del field
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """See the base class."""
+        known = self.current_state
+        if (profile := PROFILES.get(str(known.get("profile")))) is None:
+            return {}
+        try:
+            given = [int(known[name]) if known.get(name) else None for name in ("memory_bytes", "cores")]
+        except (TypeError, ValueError):  # said when the settings are checked
+            return {}
+        return {name: value for name, value in profile(*given).items() if name not in known}
 
 
 class Settings(BaseSettings):
@@ -40,9 +64,22 @@ class Settings(BaseSettings):
         env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
-        """Options, then the environment, then the file; nothing else."""
+        """Options, then the environment, then the file, then the profile; nothing else."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+        from_file = TomlConfigSettingsSource(settings_cls, config_file())
+        return init_settings, env_settings, from_file, _ProfileSource(settings_cls)
+
+    # What it runs on
+    profile: Literal["standard", "edge"] = Field(
+        default="standard",
+        description="edge: the defaults below fit a small box, by memory_bytes and cores; see edge.md",
+    )
+    memory_bytes: int | None = Field(
+        default=None, ge=288 * MIB, description="of profile edge: memory that the service may use, bytes"
+    )
+    cores: int | None = Field(
+        default=None, ge=1, le=1024, description="processors that libraries and thread pools count on"
+    )
 
     # Where it listens, and for whom
     host: str = Field(default="127.0.0.1", description="address to listen on")
@@ -93,6 +130,16 @@ class Settings(BaseSettings):
     )
 
     # Streams
+    stream_policy: Literal["lossless", "realtime"] = Field(
+        default="lossless", description="of a stream that does not say: lossless or realtime"
+    )
+    stream_max_latency_ms: float = Field(
+        default=100, gt=0, le=60_000, description="of a realtime stream that does not say, ms"
+    )
+    stream_max_stride: int = Field(
+        default=1, ge=1, le=1024,
+        description="under load detectors evaluate at one of so many places, before anything is shed; 1: at all",
+    )  # fmt: skip
     max_streams: int = Field(default=64, ge=1, description="streams kept at a time")
     max_frame_bytes: int = Field(default=4 * MIB, ge=1024, le=64 * MIB, description="largest frame, bytes")
     window_bytes: int = Field(
@@ -143,6 +190,17 @@ class Settings(BaseSettings):
         default=128 * MIB,
         ge=0,
         description="room that the disk must have for the service to take work, bytes",
+    )
+
+    # Nobody watching
+    autostart: tuple[dict[str, Any], ...] = Field(
+        default=(),
+        description="streams that are opened at the start and again whenever they end, as POST /v1/streams takes "
+        "them, each with a name; a list",
+    )
+    publish: tuple[PublishTo, ...] = Field(
+        default=(),
+        description="who is told answers: MQTT brokers and webhooks; a list of {name, to, ...}, see edge.md",
     )
 
     # Operation

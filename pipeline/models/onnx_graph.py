@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 from pipeline.models.bundle import ModelError, MotifLabel, Tensors
 from pipeline.models.delta import DeltaCard, DeltaLayerCard
 from pipeline.models.spiking import Encoding, Pair, Side
+from pipeline.optional import later
+
+onnx = later("onnx", "models from ONNX")
+numpy_helper = later("onnx.numpy_helper", "models from ONNX")
 
 OPERATORS = (
     "Conv", "Gemm", "MatMul", "Add", "BatchNormalization", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool",

@@ -12,15 +12,17 @@ from typing import IO, Any
 
 import h5py
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pc
 
 from kernels import encode
 from kernels.encode import Encoder
 from pipeline.errors import UserError
+from pipeline.optional import later
 from pipeline.sinks.tables import ParquetTable, as_columns, events_port
 from pipeline.sources.base import Reading
 from pipeline.spec import Sensor
+
+pa = later("pyarrow", "writing CSV")
+pc = later("pyarrow.csv", "writing CSV")
 
 
 class CannotWrite(UserError):

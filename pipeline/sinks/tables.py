@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
 from pipeline.models.bundle import MotifLabel
+from pipeline.optional import later
 from pipeline.packets import Columns, Events
 from pipeline.rows import RowDigest, Rows, layout, unpack
 from pipeline.spec import Sensor
 from pipeline.stage import Port
+
+pa = later("pyarrow", "Parquet")
+pq = later("pyarrow.parquet", "Parquet")
 
 JSON_ROWS = 50_000
 """A JSON file holds at most this many rows, and says how many there are; Parquet holds all."""
@@ -85,7 +87,7 @@ class JsonTable:
 
     def close(self) -> None:
         """Write the document."""
-        names = [entry.name for entry in _schema(self._port)]
+        names = list(unpack(np.zeros(0, layout(self._port)), self._port))
         columns = {name: [v for part in self._parts for v in part[name].tolist()] for name in names}
         document = {
             "output": self._output,

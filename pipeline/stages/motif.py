@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from kernels import history, motifs
+from kernels import history, motifs, targets
 from pipeline.models import registry
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError
@@ -78,6 +78,8 @@ def _taps(bank: MotifBank, keep: float, delays: int | None) -> motifs.Taps:
 
 
 class _MotifStage(Stage):
+    has_stride = True
+
     def __init__(self, config: Motif, context: Context, bank: MotifBank) -> None:
         width, height = context.upstream.width, context.upstream.height
         grid = (width, height, bank.card.labels)
@@ -120,6 +122,9 @@ class _MotifStage(Stage):
             return False
         self._taps = self._pupil.taps(self._config.keep, self._config.delays)
         return True
+
+    def set_stride(self, stride: int) -> None:
+        self._where = targets.sparser(self._config.at.where(), stride)
 
     def snapshot(self) -> Arrays:
         return {

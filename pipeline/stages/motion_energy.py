@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels import history, motifs
+from kernels import history, motifs, targets
 from pipeline.models import energy_bank
 from pipeline.packets import AFTER_GAP, WARM_UP, Kind, Packet, no_events
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
@@ -56,6 +56,8 @@ def _filters(
 
 
 class _MotionEnergyStage(Stage):
+    has_stride = True
+
     def __init__(self, config: MotionEnergy, context: Context) -> None:
         width, height = context.upstream.width, context.upstream.height
         labels = energy_bank.labels(config.directions, config.speeds_px_per_ms)
@@ -63,7 +65,8 @@ class _MotionEnergyStage(Stage):
         self._filters = _filters(
             config.directions, config.speeds_px_per_ms, config.size, config.delays, config.period_px
         )
-        self._floor, self._where = config.floor, config.at.where()
+        self._floor, self._at = config.floor, config.at
+        self._where = self._at.where()
         self._history = history.new_history(width, height, config.size, config.size)
         self._lists = motifs.new_lists(width, height, self._filters)
         self._after_gap = False
@@ -80,6 +83,9 @@ class _MotionEnergyStage(Stage):
     def reset(self, packet: Packet) -> None:
         history.forget(self._history)
         self._after_gap = True
+
+    def set_stride(self, stride: int) -> None:
+        self._where = targets.sparser(self._at.where(), stride)
 
     def snapshot(self) -> Arrays:
         return {

@@ -18,6 +18,7 @@ from service.cli import (
     convert,
     demo,
     digest,
+    doctor,
     info,
     models,
     replay,
@@ -33,7 +34,7 @@ app = typer.Typer(
     help="Understands event cameras while they look.", rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for verb in (analyze, convert, info, stream, digest, replay, serve, config, demo, bench):
+for verb in (analyze, convert, info, stream, digest, replay, serve, config, doctor, demo, bench):
     app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
 app.add_typer(train.app, name="train")
 app.add_typer(models.app, name="models")

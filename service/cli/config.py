@@ -13,6 +13,7 @@ import typer
 from service.cli.console import print_json
 from service.cli.options import AsJson
 from service.cli.serve import read_settings
+from service.profiles import PROFILES
 from service.settings import Settings, config_file
 
 _SECRETS = {"token"}
@@ -30,13 +31,30 @@ def config(as_json: AsJson = False) -> None:
     for name, one in found.items():
         # What is not set, and the token, which is shown nowhere, stay comments.
         mark = "# " if one["value"] is None or name in _SECRETS else ""
-        value = "..." if one["value"] is None else json.dumps(one["value"])
+        value = "..." if one["value"] is None else _toml(one["value"])
         typer.echo(f"# {one['what']} (from: {one['from']})\n{mark}{name} = {value}\n")
+
+
+def _default(name: str) -> Any:
+    value = Settings.model_fields[name].default
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _toml(value: Any) -> str:
+    """A value as a file of settings has it, on one line."""
+    if isinstance(value, dict):
+        inside = ", ".join(f"{key} = {_toml(one)}" for key, one in value.items() if one is not None)
+        return f"{{{inside}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(_toml(one) for one in value)}]"
+    return json.dumps(value)
 
 
 def _said(settings: Settings, name: str, in_file: dict[str, Any], path: Path) -> dict[str, Any]:
     value = settings.model_dump(mode="json")[name]
     variable = f"POLYCHRONY_{name.upper()}"
     source = variable if variable in os.environ else str(path) if name in in_file else "default"
+    if source == "default" and settings.profile in PROFILES and value != _default(name):
+        source = f"profile {settings.profile}"
     shown = "(set)" if name in _SECRETS and value else value
     return {"value": shown, "from": source, "what": Settings.model_fields[name].description}

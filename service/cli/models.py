@@ -11,7 +11,6 @@ from pipeline import frames
 from pipeline.models import registry
 from pipeline.models.describe import describe, text
 from pipeline.models.profiles import SOURCES
-from pipeline.sinks.models import write_drawing
 from pipeline.training import steps as calibration
 from service.cli.console import note, out, print_json, progress, table
 from service.cli.options import AsJson
@@ -55,6 +54,8 @@ def show(
     """Show a model's card and what it costs, and draw it."""
     model = registry.load(name)
     if plot is not None:
+        from pipeline.sinks.models import write_drawing  # noqa: PLC0415 - matplotlib, which most never need
+
         write_drawing(plot, model)
     if as_json:
         print_json(describe(model))

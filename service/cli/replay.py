@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.replay import read_admission
+from pipeline.replay import Admission, read_admission
 from pipeline.replay import replay as run
 from pipeline.spec import load
 from service.cli.console import out, print_json
@@ -21,7 +21,7 @@ def replay(
     admission: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="What a realtime stream shed: its admission log (.jsonl)."
+            exists=True, dir_okay=False, help="What a realtime stream decided: its admission log (.jsonl)."
         ),
     ] = None,
     pipeline: Annotated[
@@ -32,7 +32,9 @@ def replay(
 ) -> None:
     """Run a recorded stream once more and print its digests: those of the stream, where nothing else is said."""
     intake = run(
-        recording, read_admission(admission) if admission else [], load(pipeline) if pipeline else None
+        recording,
+        read_admission(admission) if admission else Admission(),
+        load(pipeline) if pipeline else None,
     )
     engine = intake.engine
     found = {

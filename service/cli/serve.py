@@ -15,6 +15,7 @@ from pydantic_settings import SettingsError
 
 from pipeline.errors import UserError
 from service.cli.console import err, note
+from service.jobs.store import DATABASE, check_version
 from service.server import address, listen, server
 from service.settings import Settings, config_file
 from service.tokens import admin_token
@@ -35,6 +36,7 @@ def serve(
         read_settings(**{name: value for name, value in given.items() if value is not None})
     )
     settings.data_dir.mkdir(parents=True, exist_ok=True)
+    check_version(settings.data_dir / DATABASE)
     listening = listen(settings)
     note(f"polychrony: listening on {address(settings, listening)}")
     for ending in (signal.SIGTERM, signal.SIGINT):
@@ -63,9 +65,10 @@ def read_settings(**given: Any) -> Settings:
         raise BadSetting(f"{where}: {problem}") from problem
     except ValidationError as problem:
         first = problem.errors()[0]
-        name = str(first["loc"][0])
-        variable = f"POLYCHRONY_{name.upper()}"
-        where = variable if variable in os.environ else f"{config_file()}: {name}"
+        path = ".".join(str(part) for part in first["loc"])
+        variable = f"POLYCHRONY_{str(first['loc'][0]).upper()}"
+        inside = f": {path}" if len(first["loc"]) > 1 else ""
+        where = f"{variable}{inside}" if variable in os.environ else f"{config_file()}: {path}"
         raise BadSetting(f"{where}: {first['msg']}") from problem
 
 

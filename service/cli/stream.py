@@ -54,22 +54,27 @@ def stream(
     for_s: Annotated[
         float | None, typer.Option("--for", min=0, help="End after so many seconds.", show_default=False)
     ] = None,
-    policy: Annotated[str, typer.Option(help="Of the stream: lossless or realtime.")] = "lossless",
+    policy: Annotated[
+        str | None,
+        typer.Option(help="Of the stream: lossless or realtime; default: as the service likes it."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the stream.", show_default=False)] = None,
     reorder_us: Annotated[int, typer.Option(min=0, help="How late an event may come, us.")] = 0,
     as_json: AsJson = False,
     *,
     inputs: Inputs,
 ) -> None:
     """Send what an address yields to a service as a stream, as it comes, until it ends or Ctrl-C."""
-    if policy not in {"lossless", "realtime"}:
+    if policy not in {None, "lossless", "realtime"}:
         raise typer.BadParameter("allowed are lossless, realtime", param_hint="--policy")
     options = LiveOptions(speed, follow, give_up_s, inputs.reading, inputs.watching)
     source = open_live(address, options)
     try:
         arrivals, sensor = _first(source)
         with Client(to, token) as client:
+            left = {key: value for key, value in (("policy", policy), ("name", name)) if value is not None}
             opened = client.stream(
-                _pipeline(pipeline), sensor, policy=policy, reorder_us=reorder_us, epoch_ns=source.epoch_ns
+                _pipeline(pipeline), sensor, reorder_us=reorder_us, epoch_ns=source.epoch_ns, **left
             )
             with opened, progress(f"streaming {source.name}", quiet=as_json) as advance:
                 sent = _send(arrivals, opened, for_s, _teller(source, advance))

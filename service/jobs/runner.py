@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.spec import preset, validate
 from service.jobs import child
-from service.jobs.store import CANCELLED, DONE, FAILED, OVER, QUEUED, RUNNING, Job, JobStore
+from service.jobs.store import CANCELLED, DATABASE, DONE, FAILED, OVER, QUEUED, RUNNING, Job, JobStore
 from service.problems import Problem
 from service.settings import Settings
 
@@ -118,7 +118,7 @@ class Jobs:
         self._more = asyncio.Semaphore(0)
         self._workers: list[asyncio.Task[None]] = []
         self.last_counts: dict[str, int] = {}
-        self.store = JobStore(settings.data_dir / "jobs.sqlite")
+        self.store = JobStore(settings.data_dir / DATABASE)
 
     async def open(self) -> None:
         """Open the queue and start working; what a crash left half done is done again.

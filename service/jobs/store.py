@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -49,6 +51,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
 )
 """What leads from each version of the database to the next."""
 SCHEMA = len(_STEPS)
+DATABASE = "jobs.sqlite"
 
 
 class NewerData(UserError):
@@ -86,6 +89,23 @@ class Job:
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     artifacts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     bytes: int = 0
+
+
+def check_version(path: Path) -> int:
+    """The version of the database at ``path``; 0 where there is none.
+
+    Raises:
+        NewerData: a newer Polychrony wrote it.
+    """
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA:
+        raise NewerData(
+            f"{path}: the data are of version {version}, written by a newer Polychrony: this one knows {SCHEMA}"
+        )
+    return int(version)
 
 
 class JobStore:

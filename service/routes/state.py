@@ -11,9 +11,11 @@ from starlette.requests import HTTPConnection
 from service.jobs import Jobs
 from service.limiter import PerMinute
 from service.problems import Problem
+from service.publishing.publisher import Publishers
 from service.sessions import Sessions
 from service.settings import Settings
 from service.streams import Streams
+from service.streams.standing import StandingStreams
 from service.telemetry import Telemetry
 from service.tokens import Tokens
 from service.uploads import Uploads
@@ -31,6 +33,8 @@ class ServiceState:
     sessions: Sessions
     failures: PerMinute
     telemetry: Telemetry
+    standing: StandingStreams
+    publishers: Publishers
     draining: bool = False
     not_ready: dict[str, str] = field(
         default_factory=lambda: {"kernels": "being prepared", "store": "not open yet"}

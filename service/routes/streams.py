@@ -10,12 +10,12 @@ from fastapi.responses import FileResponse
 
 from pipeline.checkpoint import CheckpointError
 from pipeline.spec import SpecError
-from service import allowed
 from service.allowed import NotAllowed
 from service.problems import Problem, made, of_spec, responses
 from service.routes.state import Service
 from service.streams import Stream, StreamRequest
-from service.streams.fetching import Fetcher, SourceFailed
+from service.streams.fetching import SourceFailed
+from service.streams.opening import open_stream
 from service.streams.registry import TooManyStreams
 from service.streams.snapshots import Snapshot
 
@@ -41,25 +41,10 @@ async def create_stream(
     snapshot = await asyncio.to_thread(_snapshot, service, request)
     if snapshot is not None:
         request = _from_snapshot(request, snapshot)
-    fetcher = None
     try:
-        if request.source is not None:
-            fetcher = Fetcher(request, service.settings)
-        if fetcher is not None:
-            request = await _with_sensor(request, fetcher, service)
-        await service.streams.make_room()
-        if idempotency_key is not None and (known := service.streams.with_key(idempotency_key)):
-            if fetcher is not None:  # the same came twice at a time
-                await fetcher.close()
-            response.headers["Location"] = f"/v1/streams/{known.id}"
-            return known.describe()
-        stream = service.streams.create(request, snapshot, idempotency_key)
+        stream = await open_stream(service.streams, service.settings, request, idempotency_key, snapshot)
     except BaseException as error:
-        if fetcher is not None:
-            await fetcher.close()
         raise _as_problem(error) from error
-    if fetcher is not None:
-        service.streams.fetch(stream, fetcher)
     if used is not None:
         service.uploads.remove(used)
     response.headers["Location"] = f"/v1/streams/{stream.id}"
@@ -100,15 +85,6 @@ def _from_snapshot(request: StreamRequest, snapshot: Snapshot) -> StreamRequest:
         name = sorted(others)[0]
         raise Problem(422, f"{name}: comes with the snapshot", [(name, "comes with the snapshot")])
     return StreamRequest.model_validate({**snapshot.card["request"], "source": request.source})
-
-
-async def _with_sensor(request: StreamRequest, fetcher: Fetcher, service: Service) -> StreamRequest:
-    """The request with the sensor that its source states, where nobody else does."""
-    request.spec()
-    await allowed.look_up(fetcher.address, service.settings.allowed_sources)
-    if request.sensor is not None or request.spec().sensor is not None:
-        return request
-    return request.model_copy(update={"sensor": await fetcher.open()})
 
 
 @router.get("", responses=responses(422))

@@ -95,7 +95,9 @@ class Streams:
         folder = self._settings.streams_dir / id_
         stream = None
         try:
-            stream = Stream(id_, request.resolved(), self._settings, folder, self._key, snapshot)
+            stream = Stream(
+                id_, request.resolved(self._settings), self._settings, folder, self._key, snapshot
+            )
             if snapshot:  # so that a restart finds what came from elsewhere
                 stream.keep_first(snapshot)
             if key is not None:
@@ -109,8 +111,17 @@ class Streams:
         if key is not None:
             self._keys[key] = id_
         stream.start(restore=False)
-        _log.info("stream created", id=id_, policy=request.policy)
+        _log.info("stream created", id=id_, policy=stream.request.policy)
         return stream
+
+    def keys(self) -> dict[str, str]:
+        """Idempotency keys, and the stream that each made."""
+        return dict(self._keys)
+
+    def forget_key(self, key: str) -> None:
+        """Let another stream have this idempotency key."""
+        if (id_ := self._keys.pop(key, None)) is not None:
+            (self._settings.streams_dir / id_ / "key").unlink(missing_ok=True)
 
     def read_snapshot(self, source: Path | bytes) -> Snapshot:
         """A snapshot that this service wrote.

@@ -11,6 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.models import registry
 from pipeline.spec import PipelineSpec, Sensor, SpecError, preset, validate
+from service.settings import Settings
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """The default is a setting of the service."""
+    schema.pop("default", None)
 
 
 class SourceRequest(BaseModel):
@@ -49,11 +57,24 @@ class StreamRequest(BaseModel):
         default=None, pattern="^[0-9a-f]{32}$",
         description="upload of a snapshot to go on from; it brings all other keys but `source`",
     )  # fmt: skip
+    name: str | None = Field(
+        default=None, pattern=NAME,
+        description="what you call it; it need not be the only one of that name",
+    )  # fmt: skip
     sensor: Sensor | None = Field(default=None, description="the source's pixel grid")
-    policy: Literal["lossless", "realtime"] = Field(default="lossless", description="who waits for whom")
+    policy: Literal["lossless", "realtime"] = Field(
+        default="lossless", json_schema_extra=_without_default,
+        description="who waits for whom; default: the setting stream_policy",
+    )  # fmt: skip
     max_latency_ms: float = Field(
-        default=100, gt=0, le=60_000, description="realtime: frames that waited longer are shed, ms"
-    )
+        default=100, gt=0, le=60_000, json_schema_extra=_without_default,
+        description="realtime: frames whose answers would come later are shed, ms; default: stream_max_latency_ms",
+    )  # fmt: skip
+    max_stride: int = Field(
+        default=1, ge=1, le=1024, json_schema_extra=_without_default,
+        description="realtime: under load detectors evaluate at one of so many places before anything is shed; "
+        "default: stream_max_stride",
+    )  # fmt: skip
     reorder_us: int = Field(default=0, ge=0, lt=10_000_000, description="how late an event may come, us")
     late: Literal["drop", "error"] = Field(default="drop", description="what a later one does")
     idle_timeout_s: float = Field(
@@ -73,13 +94,20 @@ class StreamRequest(BaseModel):
             raise SpecError("", "needed: the name of a preset, or a pipeline")
         return preset(self.pipeline) if isinstance(self.pipeline, str) else validate(self.pipeline)
 
-    def resolved(self) -> StreamRequest:
-        """The same with the pipeline in place of its name, its models pinned: a stream outlives changes to both."""
+    def resolved(self, settings: Settings) -> StreamRequest:
+        """The same with what it left to the service, and with the pipeline in place of its name, its models pinned:
+        a stream outlives changes to all of them.
+        """
+        left = {
+            "policy": settings.stream_policy, "max_latency_ms": settings.stream_max_latency_ms,
+            "max_stride": settings.stream_max_stride,
+        }  # fmt: skip
+        update: dict[str, Any] = {k: v for k, v in left.items() if k not in self.model_fields_set}
         document = self.spec().model_dump(mode="json")
         for stage in document["stages"]:
             if isinstance(stage.get("model"), str):
                 stage["model"] = registry.pinned(stage["model"])
-        return self.model_copy(update={"pipeline": document})
+        return self.model_copy(update={**update, "pipeline": document})
 
 
 def write_request(folder: Path, request: StreamRequest, created_s: float, fsync: bool = False) -> None:

@@ -27,6 +27,7 @@ from service.streams.admission import AdmissionLog
 from service.streams.feed import Feed
 from service.streams.gate import Admitted, Refused, verify
 from service.streams.log import FrameLog
+from service.streams.pace import Pace
 from service.streams.rates import Rates
 from service.streams.recording import Recorder
 
@@ -84,16 +85,17 @@ class Runner:
         feeds: one per output.
         notify: called from the thread after every step.
         shelf: see there.
-        max_latency_s: frames that waited longer are shed; None for ``lossless``.
+        pace: of a realtime stream; None for ``lossless``.
     """
 
     def __init__(
         self, intake: Intake, feeds: dict[str, Feed], notify: Callable[[], None], shelf: Shelf,
-        max_latency_s: float | None,
+        pace: Pace | None,
     ) -> None:  # fmt: skip
         self.intake, self.progress, self.rates = intake, Progress(), Rates()
         self._feeds, self._notify, self._shelf = feeds, notify, shelf
-        self._max_latency_s = max_latency_s
+        self.pace = pace
+        self._step_s = _STEP_S if pace is None else min(_STEP_S, pace.bound_s / 8)
         # A stream that ends at the first late event ends behind the frame before it, whatever waited beside it.
         self._at_once = 0 if intake.engine.clock.late_is_error else _AT_ONCE
         self._events_per_s = 0.0
@@ -275,23 +277,27 @@ class Runner:
     def _work_off(self, batch: list[Admitted], at: int) -> int:
         """Work off a frame, or several of plain rows at once; where the next one is."""
         one, to = batch[at], at + 1
-        if self._too_old(one):
+        if self._sheds(one):
             events = self.intake.shed(one.frame)
             if self._shelf.admission:
                 self._shelf.admission.shed(one.frame.number, events)
         elif self._shelf.admission and not self._until_there_is_room(self._shelf.admission.flush):
             raise _Stopped
         elif one.rows is None:
+            started = time.monotonic()
             self._handle(one.frame)
+            self._learn(one.frame.count, time.monotonic() - started)
         else:
             rows, n = [(one.frame.t_us, one.rows)], len(one.rows)
-            most = min(self._at_once, int(self._events_per_s * _STEP_S))
+            most = min(self._at_once, int(self._events_per_s * self._step_s))
             started = time.monotonic()
             while to < len(batch) and (more := batch[to].rows) is not None and n + len(more) <= most:
                 rows.append((batch[to].frame.t_us, more))
                 n, to = n + len(more), to + 1
             self._publish(self.intake.take_rows(rows))
-            self._events_per_s = n / max(1e-6, time.monotonic() - started)
+            took_s = time.monotonic() - started
+            self._events_per_s = n / max(1e-6, took_s)
+            self._learn(n, took_s)
         now = time.monotonic()
         self.progress.lag_us = round((now - one.at_s) * 1e6)
         self.rates.count(now, self.intake.engine.events, sum(len(done.raw) for done in batch[at:to]))
@@ -345,9 +351,25 @@ class Runner:
                 self._wake.wait()
             return not self._stopping
 
-    def _too_old(self, one: Admitted) -> bool:
-        sheddable = one.frame.type == wire.EVENTS and self._max_latency_s is not None
-        return sheddable and time.monotonic() - one.at_s > (self._max_latency_s or 0)
+    def _sheds(self, one: Admitted) -> bool:
+        """Whether a frame comes too late; how often it is evaluated where it does not."""
+        pace = self.pace
+        if pace is None or one.frame.type != wire.EVENTS:
+            return False
+        now = time.monotonic()
+        sheds = pace.sheds(now - one.at_s, one.frame.count)
+        stride = pace.step(now, now - one.at_s, sheds)
+        if sheds:
+            pace.shed()
+        if stride != self.intake.stride:
+            self.intake.set_stride(stride)
+            if self._shelf.admission:
+                self._shelf.admission.stride(one.frame.number, stride)
+        return sheds
+
+    def _learn(self, units: int, seconds: float) -> None:
+        if self.pace:
+            self.pace.worked(units, seconds)
 
     def _handle(self, frame: Frame) -> None:
         self._publish(self.intake.take(frame))

@@ -24,6 +24,7 @@ from service.streams.feed import Feed
 from service.streams.gate import Admitted, Gate, Refused
 from service.streams.lifecycle import OVER, Lifecycle, State
 from service.streams.log import FrameLog
+from service.streams.pace import Pace
 from service.streams.recording import Recorder
 from service.streams.request import StreamRequest, write_request
 from service.streams.runner import Runner, Shelf
@@ -79,7 +80,7 @@ class Stream:
         intake = Intake(Engine(self._graph, Clock(request.reorder_us, late_is_error=request.late == "error")))
         self._runner = Runner(
             intake, self.feeds, self._from_thread, self._shelf,
-            request.max_latency_ms * 1e-3 if request.policy == "realtime" else None,
+            self._pace(),
         )  # fmt: skip
         self.gate = Gate(settings.max_frame_bytes, settings.window_bytes + settings.max_frame_bytes)
         if snapshot:
@@ -271,7 +272,8 @@ class Stream:
     def describe(self) -> dict[str, Any]:
         """``GET /v1/streams/{id}``."""
         return {
-            "id": self.id, "state": self.state, "policy": self.request.policy, "created_s": self.created_s,
+            "id": self.id, "name": self.request.name, "state": self.state,
+            "policy": self.request.policy, "created_s": self.created_s,
             "sensor": {"width": self._graph.sensor.width, "height": self._graph.sensor.height},
             "outputs": list(self.feeds), "epoch_ns": self.request.epoch_ns,
             "ingest_url": f"/v1/streams/{self.id}/ingest", "results_url": f"/v1/streams/{self.id}/results",
@@ -293,6 +295,7 @@ class Stream:
                 "duplicate_frames": self.gate.duplicates, "labels_unused": engine.labels_unused,
                 "beyond_time": intake.beyond_time, **ignored,
             },
+            "stride": self._stride(),
             "labels_learned": engine.labels_learned, "costs": self._graph.activity(),
             "stage_seconds": {name: round(spent, 6) for name, spent in self._graph.seconds.items()},
             "subscribers": self.subscribers, "lagged_rows": self.lagged_rows,
@@ -311,6 +314,13 @@ class Stream:
     def _recording(self) -> dict[str, int] | None:
         recorder = self._shelf.recorder
         return {"bytes": recorder.size, "left_out_frames": recorder.left_out} if recorder else None
+
+    def _stride(self) -> dict[str, Any]:
+        pace, at = self._runner.pace, dict(self._runner.intake.events_at)
+        return {
+            "now": self._runner.intake.stride, "most": pace.most_stride if pace else 1,
+            "changes": pace.changes if pace else 0, "events": {str(n): at[n] for n in sorted(at)},
+        }  # fmt: skip
 
     def _watermark_us(self) -> int | None:
         return None if self.newest_us is None else self.newest_us - self.request.reorder_us
@@ -334,6 +344,12 @@ class Stream:
             about = {**request.model_dump(mode="json", exclude={"source"}),
                      "sensor": self._graph.sensor.model_dump(), "after_frame": after}  # fmt: skip
             shelf.recorder = Recorder(self._folder / "recording.pchy", about, settings.max_recording_bytes)
+
+    def _pace(self) -> Pace | None:
+        if self.request.policy != "realtime":
+            return None
+        most = self.request.max_stride if self._graph.has_stride else 1
+        return Pace(self.request.max_latency_ms * 1e-3, most)
 
     def _take(self) -> Snapshot:
         """Its state; in the runner's thread, between two frames."""

@@ -15,7 +15,7 @@ from kernels.events import pack_aer64
 from pipeline import frame_file, wire
 from pipeline.engine import Engine
 from pipeline.graph import Graph
-from pipeline.replay import ReplayError, read_admission, replay
+from pipeline.replay import Admission, ReplayError, read_admission, replay
 from pipeline.spec import Sensor, preset
 from service.jobs.runner import Jobs
 from service.jobs.store import Job
@@ -221,7 +221,7 @@ async def test_a_stream_from_a_snapshot_knows_after_a_kill_that_it_has_not_the_r
     await send(second, range(11, 21))
     rows = next(iter(first.feeds.values())).head.next_row
     with pytest.raises(ReplayError, match="behind frame 10"):
-        replay(second.recording, [])
+        replay(second.recording, Admission())
     assert [one.number for one in frame_file.frames(second.recording)][1:] == list(range(11, 21))
     later = box.killed(tmp_path / "killed")
     await box.stop()
@@ -243,7 +243,7 @@ async def test_what_a_realtime_stream_shed_is_written_down_while_it_runs(box):
     await asyncio.sleep(0.02)
     await send(stream, range(11, 16))
     await stream.flush_admission()
-    assert read_admission(stream.admission) == [(11, 15)]
+    assert read_admission(stream.admission).shed == [(11, 15)]
     await send(stream, range(16, 21))
     intake = replay(stream.recording, read_admission(stream.admission))
     assert intake.engine.events == stream.stats()["events"] == 15 * N

@@ -251,7 +251,7 @@ def decoders(scale, folder):
 def _fuzzed(name, scale):
     """(how many inputs, faults) of a decoder, in the time that it has."""
     own = name in fuzzing.ON_BYTES + fuzzing.OWN_FILES
-    deadline = time.monotonic() + scale.of(0, 60, 600) / (1 if own else 6)
+    deadline = time.monotonic() + scale.of(0, 40, 600) / (1 if own else 6)
     total, seed, faults = 0, 0, []
     while seed == 0 or time.monotonic() < deadline:
         n = 200 if scale is Scale.SHORT else 50_000 if name in fuzzing.ON_BYTES else 2_000 if own else 200

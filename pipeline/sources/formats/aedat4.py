@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import pyarrow as pa
 
 from kernels.decode import Triggers, no_triggers
 from pipeline import packets
+from pipeline.optional import later
 from pipeline.packets import Events
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import BaseReader, Faults, Options, sensor_of
+
+pa = later("pyarrow", "AEDAT4")
 
 _MAGIC = b"#!AER-DAT4.0\r\n"
 _EVENT = np.dtype(

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.optional import later
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import (
     CHUNK_BYTES,
@@ -27,6 +25,10 @@ from pipeline.sources.formats.reader import (
     checked,
     sensor_of,
 )
+
+pa = later("pyarrow", "reading tables")
+pc = later("pyarrow.csv", "reading CSV")
+pq = later("pyarrow.parquet", "reading Parquet")
 
 _SYNONYMS = {
     "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),

@@ -1,0 +1,104 @@
+"""Messages to an MQTT broker (extra ``mqtt``): at least once, in order; ``TOPIC/status`` says if we are there."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import ssl
+from contextlib import AsyncExitStack
+from typing import Any
+
+from pipeline.errors import UserError
+from service.publishing.message import Message
+from service.publishing.request import PublishTo
+
+_PATIENCE_S = 20.0
+_QOS = 1
+
+
+class Broker:
+    """One broker.
+
+    Raises:
+        UserError: the extra is not installed.
+    """
+
+    def __init__(self, to: PublishTo) -> None:
+        try:
+            self._aiomqtt: Any = importlib.import_module("aiomqtt")
+        except ImportError as problem:
+            raise UserError(f"publish {to.name}: MQTT needs the extra `mqtt` (aiomqtt)") from problem
+        self._to, self._topic = to, to.address.path.strip("/") or "polychrony"
+        self._open: AsyncExitStack | None = None
+        self._client: Any = None
+
+    async def deliver(self, messages: list[Message]) -> int:
+        """Publish messages; how many the broker has confirmed, all of them where this returns.
+
+        Raises:
+            OSError: it is away, or does not want us.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                client = self._client or await self._connect()
+                await asyncio.gather(
+                    *(client.publish(f"{self._topic}/{one.topic}", one.body, qos=_QOS) for one in messages)
+                )
+        except self._aiomqtt.MqttError as problem:
+            await self.close()
+            raise ConnectionError(str(problem)) from problem
+        except BaseException:
+            await self.close()
+            raise
+        return len(messages)
+
+    async def stay(self) -> None:
+        """Be there while nothing is to be told: what the topic ``status`` says must be true.
+
+        Raises:
+            OSError: the broker is away, or does not want us.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                client = self._client or await self._connect()
+                await client.publish(f"{self._topic}/status", b"online", qos=_QOS, retain=True)
+        except self._aiomqtt.MqttError as problem:
+            await self.close()
+            raise ConnectionError(str(problem)) from problem
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Leave; the broker is told that we are gone."""
+        opened, self._open, self._client = self._open, None, None
+        if opened is not None:
+            try:
+                async with asyncio.timeout(2):
+                    await opened.aclose()
+            except (TimeoutError, OSError, self._aiomqtt.MqttError):
+                pass  # it learns of it by the will
+
+    async def _connect(self) -> Any:
+        to, mqtt = self._to, self._aiomqtt
+        status = f"{self._topic}/status"
+        tls = ssl.create_default_context(cafile=to.ca_file) if to.address.scheme == "mqtts" else None
+        client = mqtt.Client(
+            to.address.hostname, to.port, username=to.user, password=to.secret(), tls_context=tls, timeout=10,
+            will=mqtt.Will(status, b"offline", qos=_QOS, retain=True), keepalive=30,
+        )  # fmt: skip
+        stack = AsyncExitStack()
+        self._client = await stack.enter_async_context(client)
+        self._open = stack
+        await self._client.publish(status, b"online", qos=_QOS, retain=True)
+        return self._client
+
+    async def say_goodbye(self) -> None:
+        """The service ends: nobody need wait for the will."""
+        if self._client is not None:
+            try:
+                async with asyncio.timeout(2):
+                    await self._client.publish(f"{self._topic}/status", b"offline", qos=_QOS, retain=True)
+            except (TimeoutError, OSError, self._aiomqtt.MqttError):
+                pass
+        await self.close()

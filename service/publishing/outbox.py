@@ -1,0 +1,191 @@
+"""Messages on disk until they are delivered: they outlive the service, and are bounded.
+
+A message and the row up to which its output was read are written in one transaction, so a restart tells nothing twice
+that it did not have to, and leaves nothing out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.event import listen
+
+from service.publishing.message import Message
+
+_R = TypeVar("_R")
+_META = sa.MetaData()
+_MESSAGES = sa.Table(
+    "messages", _META,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("receiver", sa.String, nullable=False, index=True),
+    sa.Column("id", sa.String, nullable=False),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("created_s", sa.Float, nullable=False),
+    sa.Column("rows", sa.Integer, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)  # fmt: skip
+_CURSORS = sa.Table(
+    "cursors", _META,
+    sa.Column("receiver", sa.String, primary_key=True),
+    sa.Column("stream", sa.String, primary_key=True),
+    sa.Column("output", sa.String, primary_key=True),
+    sa.Column("next_row", sa.Integer, nullable=False),
+)  # fmt: skip
+
+
+_AT_ONCE = 256
+_LOOK_S = 30.0
+"""Between looks for messages that are too old."""
+
+
+@dataclass
+class Held:
+    """What waits for a receiver."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A message that waits."""
+
+    number: int
+    message: Message
+
+
+class Outbox:
+    """The messages of all receivers; every call runs in one thread of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
+        listen(self._engine, "connect", _configure)
+        self._thread = ThreadPoolExecutor(1, "outbox")
+        self._held: dict[str, Held] = {}
+        self._looked_s = 0.0
+
+    async def open(self, receivers: set[str]) -> None:
+        """Make the tables; what waits for receivers that are no more is forgotten."""
+
+        def work(db: sa.Connection) -> None:
+            _META.create_all(db)
+            for table in (_MESSAGES, _CURSORS):
+                db.execute(table.delete().where(table.c.receiver.not_in(receivers)))
+            self._held = {name: Held() for name in receivers}
+            size = sa.func.sum(sa.func.length(_MESSAGES.c.body))
+            for name, count, total in db.execute(
+                sa.select(_MESSAGES.c.receiver, sa.func.count(), size).group_by(_MESSAGES.c.receiver)
+            ):
+                self._held[name] = Held(int(count), int(total))
+
+        await self._do(work)
+
+    async def cursors(self, receiver: str) -> dict[tuple[str, str], int]:
+        """Up to which row each (stream, output) was read."""
+
+        def work(db: sa.Connection) -> dict[tuple[str, str], int]:
+            query = _CURSORS.select().where(_CURSORS.c.receiver == receiver)
+            return {(row.stream, row.output): row.next_row for row in db.execute(query)}
+
+        return await self._do(work)
+
+    async def add(
+        self, receiver: str, messages: list[Message], cursors: dict[tuple[str, str], int],
+        keep_bytes: int, keep_s: float,
+    ) -> int:  # fmt: skip
+        """Take messages in, and how far their outputs were read; how many older ones had to go for them."""
+
+        def work(db: sa.Connection) -> int:
+            now = time.time()
+            for one in messages:
+                values = {"receiver": receiver, "created_s": now, **vars(one)}
+                db.execute(_MESSAGES.insert().values(**values))
+            for (stream, output), next_row in cursors.items():
+                at = {"receiver": receiver, "stream": stream, "output": output}
+                db.execute(_CURSORS.delete().where(*(_CURSORS.c[k] == v for k, v in at.items())))
+                db.execute(_CURSORS.insert().values(**at, next_row=next_row))
+            self._held[receiver].count += len(messages)
+            self._held[receiver].bytes += sum(len(one.body) for one in messages)
+            return self._make_room(db, receiver, keep_bytes, now, keep_s)
+
+        return await self._do(work)
+
+    async def forget_streams(self, receiver: str, gone: list[str]) -> None:
+        """Streams that are no more."""
+
+        def work(db: sa.Connection) -> None:
+            db.execute(_CURSORS.delete().where(_CURSORS.c.receiver == receiver, _CURSORS.c.stream.in_(gone)))
+
+        await self._do(work)
+
+    async def oldest(self, receiver: str, most: int) -> list[Waiting]:
+        """The messages that have waited longest."""
+
+        def work(db: sa.Connection) -> list[Waiting]:
+            query = _MESSAGES.select().where(_MESSAGES.c.receiver == receiver).order_by(_MESSAGES.c.number)
+            return [
+                Waiting(row.number, Message(row.id, row.topic, row.body, row.rows))
+                for row in db.execute(query.limit(most))
+            ]
+
+        return await self._do(work)
+
+    async def remove(self, numbers: list[int]) -> None:
+        """They were delivered."""
+        await self._do(lambda db: self._delete(db, numbers))
+
+    def waiting(self, receiver: str) -> Held:
+        """How much waits."""
+        return self._held.get(receiver, Held())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._thread.shutdown()
+        self._engine.dispose()
+
+    def _make_room(self, db: sa.Connection, receiver: str, keep_bytes: int, now: float, keep_s: float) -> int:
+        """Drop what is too old, and the oldest of what is too much; how many messages went."""
+        mine, gone = _MESSAGES.c.receiver == receiver, 0
+        oldest = sa.select(_MESSAGES.c.number).where(mine).order_by(_MESSAGES.c.number).limit(_AT_ONCE)
+        while self._held[receiver].bytes > keep_bytes:
+            gone += self._delete(
+                db, list(db.execute(oldest).scalars())[: self._held[receiver].count // 8 + 1]
+            )
+        if now - self._looked_s > _LOOK_S:
+            self._looked_s = now
+            old = sa.select(_MESSAGES.c.number).where(mine, _MESSAGES.c.created_s < now - keep_s)
+            gone += self._delete(db, list(db.execute(old).scalars()))
+        return gone
+
+    def _delete(self, db: sa.Connection, numbers: list[int]) -> int:
+        if not numbers:
+            return 0
+        these = _MESSAGES.c.number.in_(numbers)
+        for receiver, size in db.execute(
+            sa.select(_MESSAGES.c.receiver, sa.func.length(_MESSAGES.c.body)).where(these)
+        ):
+            held = self._held[receiver]
+            held.count, held.bytes = held.count - 1, held.bytes - size
+        return db.execute(_MESSAGES.delete().where(these)).rowcount
+
+    async def _do(self, work: Callable[[sa.Connection], _R]) -> _R:
+        def transaction() -> _R:
+            with self._engine.begin() as db:
+                return work(db)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+
+
+def _configure(connection: Any, _: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

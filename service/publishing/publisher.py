@@ -1,0 +1,260 @@
+"""Reads the streams for every receiver, fills the outbox, and empties it whenever the receiver is there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from pipeline.errors import UserError
+from service.publishing.message import Message, message
+from service.publishing.mqtt import Broker
+from service.publishing.outbox import Outbox
+from service.publishing.request import PublishTo
+from service.publishing.webhook import Later, NotWanted, Webhook
+from service.settings import Settings
+from service.streams import Stream, Streams
+from service.streams.feed import Feed, Lagged
+
+_log = structlog.get_logger("publishing")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
+_AT_ONCE = 20
+_STAY_S = 15.0
+"""Between looks whether a receiver is there, while nothing is to be told."""
+_REFUSALS = 3
+"""How often a message that is not wanted is offered before it is dropped."""
+_MESSAGES_A_LOOK = 64
+"""Of one output: the outbox, not memory, holds what is behind."""
+
+
+@dataclass
+class Told:
+    """What became of the messages of one receiver, since the service started.
+
+    Attributes:
+        state: idle, sending, or waiting for the receiver to come back.
+        sent: messages that it has.
+        rows: rows in them.
+        dropped: messages that had to go because too much waited, or for too long.
+        refused: messages that it did not want.
+        lost_rows: rows that were overwritten before they were read.
+        error: the last, of now.
+        last_sent_s: s since 1970.
+    """
+
+    state: str = "idle"
+    sent: int = 0
+    rows: int = 0
+    dropped: int = 0
+    refused: int = 0
+    lost_rows: int = 0
+    error: str | None = None
+    last_sent_s: float | None = None
+
+
+@dataclass
+class Publisher:
+    """One receiver."""
+
+    to: PublishTo
+    outbox: Outbox
+    told: Told = field(default_factory=Told)
+
+    def __post_init__(self) -> None:
+        self._way: Broker | Webhook = Broker(self.to) if self.to.over_mqtt else Webhook(self.to)
+        self._cursors: dict[tuple[str, str], int] = {}
+        self._wake = asyncio.Event()
+        self._refusals = 0
+
+    def describe(self) -> dict[str, Any]:
+        """``GET /v1/publishers``."""
+        held = self.outbox.waiting(self.to.name)
+        return {
+            "name": self.to.name, "to": self.to.to, "kinds": list(self.to.kinds), **vars(self.told),
+            "waiting": held.count, "waiting_bytes": held.bytes,
+        }  # fmt: skip
+
+    async def read(self, streams: Streams) -> None:
+        """Look at the streams for ever, and put what is new into the outbox."""
+        known = False
+        while True:
+            try:
+                if not known:
+                    self._cursors, known = await self.outbox.cursors(self.to.name), True
+                await self._read_once(streams.all())
+            except Exception as problem:  # a full disk, or rows that were deleted: looked at again
+                _log.warning("cannot be read for a receiver", receiver=self.to.name, problem=str(problem))
+                await asyncio.sleep(1)
+            await asyncio.sleep(self.to.every_s)
+
+    async def _read_once(self, streams: list[Stream]) -> None:
+        for stream in streams:
+            if not stream.restored.is_set():
+                continue
+            for feed in stream.feeds.values():
+                if self._wants(feed):
+                    await self._read_feed(stream, feed)
+        there = {stream.id for stream in streams}
+        if gone := list({stream for stream, _ in self._cursors} - there):
+            self._cursors = {at: row for at, row in self._cursors.items() if at[0] in there}
+            await self.outbox.forget_streams(self.to.name, gone)
+
+    def _wants(self, feed: Feed) -> bool:
+        return feed.port.kind in self.to.kinds and (not self.to.outputs or feed.name in self.to.outputs)
+
+    async def _read_feed(self, stream: Stream, feed: Feed) -> None:
+        at = (stream.id, feed.name)
+        first = self._cursors.get(at, 0)
+        messages: list[Message] = []
+        while first < feed.head.next_row and len(messages) < _MESSAGES_A_LOOK:
+            try:
+                rows = feed.read(first, self.to.rows)
+            except Lagged as lag:
+                self.told.lost_rows += lag.oldest - first
+                first = lag.oldest
+                continue
+            messages.append(await asyncio.to_thread(message, stream, feed, first, rows))
+            first += len(rows)
+        if first != self._cursors.get(at, 0):
+            dropped = await self.outbox.add(
+                self.to.name, messages, {at: first}, self.to.keep_bytes, self.to.keep_s
+            )
+            self._cursors[at] = first
+            if dropped and not self.told.dropped:
+                _log.warning("the outbox is full: the oldest messages go", receiver=self.to.name)
+            self.told.dropped += dropped
+            self._wake.set()
+
+    async def send(self) -> None:
+        """Empty the outbox for ever."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            self._wake.clear()
+            waiting = await self.outbox.oldest(self.to.name, _AT_ONCE)
+            if not waiting:
+                await self._stay()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_STAY_S):
+                        await self._wake.wait()
+                continue
+            asked_s = 0.0
+            try:
+                done = await self._way.deliver([one.message for one in waiting])
+                await self.outbox.remove([one.number for one in waiting[:done]])
+                self._sent([one.message for one in waiting[:done]])
+                pause_s = _FIRST_PAUSE_S
+                continue
+            except NotWanted as problem:
+                self._note(f"{problem}")
+                self._refusals += 1
+                if self._refusals >= _REFUSALS:
+                    self._refusals, self.told.refused = 0, self.told.refused + 1
+                    _log.warning("message refused", receiver=self.to.name, id=waiting[0].message.id)
+                    await self.outbox.remove([waiting[0].number])
+                    continue
+            except Later as problem:
+                asked_s = problem.after_s
+                self._note(str(problem))
+            except (OSError, TimeoutError) as problem:
+                self._note(str(problem) or "no answer in time")
+            await asyncio.sleep(asked_s or pause_s * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+
+    async def _stay(self) -> None:
+        """Nothing waits: be there all the same, and know whether the receiver is."""
+        try:
+            await self._way.stay()
+        except (OSError, TimeoutError) as problem:
+            self._note(str(problem) or "no answer in time")
+        else:
+            self.told.state, self.told.error = "idle", None
+
+    def _sent(self, messages: list[Message]) -> None:
+        told = self.told
+        if told.error is not None:
+            _log.info("receiver is there again", receiver=self.to.name)
+        told.state, told.error, self._refusals = "sending", None, 0
+        told.sent, told.last_sent_s = told.sent + len(messages), time.time()
+        told.rows += sum(one.rows for one in messages)
+
+    def _note(self, why: str) -> None:
+        if self.told.error != why:
+            _log.warning("receiver not reached", receiver=self.to.name, why=why)
+        self.told.state, self.told.error = "waiting", why
+
+    async def close(self) -> None:
+        """Leave the receiver."""
+        with contextlib.suppress(Exception):
+            await self._way.say_goodbye()
+
+
+def check(receivers: tuple[PublishTo, ...]) -> None:
+    """Whether all of them could be told anything.
+
+    Raises:
+        UserError: one has the name of another, a file that cannot be read, or needs an extra that is not installed.
+    """
+    names = [to.name for to in receivers]
+    for i, to in enumerate(receivers):
+        if to.name in names[:i]:
+            raise UserError(f"publish[{i}].name: {to.name!r} is taken by publish[{names.index(to.name)}]")
+        try:
+            to.secret()
+        except (OSError, UnicodeDecodeError) as problem:
+            raise UserError(f"publish[{i}].secret_file: cannot be read: {problem}") from problem
+        if to.over_mqtt:
+            Broker(to)
+
+
+class Publishers:
+    """All receivers of a service.
+
+    Raises:
+        UserError: one needs an extra that is not installed.
+    """
+
+    def __init__(self, settings: Settings, streams: Streams) -> None:
+        check(settings.publish)
+        self._settings, self._streams = settings, streams
+        self._outbox: Outbox | None = None
+        self._all: list[Publisher] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Begin."""
+        if not self._settings.publish:
+            return
+        outbox = self._outbox = Outbox(self._settings.data_dir / "outbox.sqlite")
+        await outbox.open({to.name for to in self._settings.publish})
+        self._all = [Publisher(to, outbox) for to in self._settings.publish]
+        for one in self._all:
+            self._tasks += [
+                asyncio.create_task(one.read(self._streams)),
+                asyncio.create_task(self._sending(one)),
+            ]
+
+    async def _sending(self, one: Publisher) -> None:
+        while True:
+            try:
+                await one.send()
+            except Exception:  # such as a full disk under the outbox
+                _log.exception("sending failed", receiver=one.to.name)
+                await asyncio.sleep(_LONGEST_PAUSE_S)
+
+    async def close(self) -> None:
+        """End; what was not delivered waits on disk."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(one.close() for one in self._all))
+        if self._outbox is not None:
+            self._outbox.close()
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Every receiver, and what became of its messages."""
+        return [one.describe() for one in self._all]

@@ -1,0 +1,90 @@
+"""``profile: edge``."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from service import box, profiles
+from service.settings import MIB, Settings
+from service.streams.request import StreamRequest
+
+
+def test_the_profile_changes_defaults_and_nothing_that_was_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("POLYCHRONY_PROFILE", "edge")
+    monkeypatch.setenv("POLYCHRONY_MEMORY_BYTES", str(1024 * MIB))
+    monkeypatch.setenv("POLYCHRONY_MAX_STREAMS", "3")
+    settings = Settings(window_bytes=2 * MIB)
+    assert settings.stream_policy == "realtime"
+    assert settings.stream_max_stride == 16
+    assert (settings.max_streams, settings.window_bytes) == (3, 2 * MIB)
+    assert settings.retention_bytes < Settings.model_fields["retention_bytes"].default
+
+
+def test_the_file_is_stronger_than_the_profile(monkeypatch, tmp_path):
+    file = tmp_path / "p.toml"
+    file.write_text('profile = "edge"\nstream_policy = "lossless"\n')
+    monkeypatch.setenv("POLYCHRONY_CONFIG", str(file))
+    settings = Settings()
+    assert (settings.profile, settings.stream_policy, settings.stream_max_latency_ms) == (
+        "edge",
+        "lossless",
+        100,
+    )
+
+
+@pytest.mark.parametrize("mib", [288, 384, 512, 768, 1024, 4096])
+def test_what_waits_fits_into_the_memory(mib):
+    found = profiles.edge(mib * MIB, 2)
+    Settings(**found)  # all allowed
+    # Twice the window may wait: what the gate let in, and what the thread has taken.
+    assert found["max_streams"] * 2 * found["window_bytes"] <= mib * MIB / 4
+    assert found["memory_bytes"] == mib * MIB
+
+
+def test_a_wrong_budget_is_said(monkeypatch):
+    monkeypatch.setenv("POLYCHRONY_PROFILE", "edge")
+    monkeypatch.setenv("POLYCHRONY_MEMORY_BYTES", "much")
+    with pytest.raises(ValidationError, match="memory_bytes"):
+        Settings()
+
+
+def test_a_stream_takes_from_the_settings_what_it_does_not_say():
+    settings = Settings(profile="edge", memory_bytes=512 * MIB, cores=1)
+    left = StreamRequest(pipeline="denoise").resolved(settings)
+    assert (left.policy, left.max_latency_ms, left.max_stride) == ("realtime", 100, 16)
+    said = StreamRequest(pipeline="denoise", policy="lossless", max_stride=1).resolved(settings)
+    assert (said.policy, said.max_stride) == ("lossless", 1)
+
+
+def test_limits_of_the_container_are_seen(monkeypatch, tmp_path):
+    monkeypatch.setattr(box, "_CGROUP", tmp_path)
+    assert box.memory_bytes() > 512 * MIB
+    (tmp_path / "memory.max").write_text(f"{512 * MIB}\n")
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert box.memory_bytes() == 512 * MIB
+    assert box.cores() == 2
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert box.memory_bytes() > 512 * MIB
+    assert box.cores() >= 1
+
+
+def test_config_says_what_the_profile_set(monkeypatch):
+    def shown(*more):
+        command = [sys.executable, "-m", "service", "config", *more]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    monkeypatch.setenv("POLYCHRONY_PROFILE", "edge")
+    monkeypatch.setenv("POLYCHRONY_PUBLISH", json.dumps([{"name": "hub", "to": "mqtt://hub/cam"}]))
+    found = json.loads(shown("--json"))
+    assert found["stream_policy"]["from"] == "profile edge"
+    assert found["profile"]["from"] == "POLYCHRONY_PROFILE"
+    assert found["port"]["from"] == "default"
+    import tomllib
+
+    read = tomllib.loads(shown())
+    assert read["publish"][0]["to"] == "mqtt://hub/cam"
+    assert Settings(**read).publish[0].name == "hub"
