@@ -82,18 +82,19 @@ def test_a_subscriber_gets_every_row_once_through_a_kill(own, data_dir):
     rows, _ = expected(data_dir)
     events, _ = recording(data_dir)
     service = own(snapshot_bytes=65_536)
-    got = []
+    got, connected = [], threading.Event()
     with Client(service.url) as client:
         stream = client.stream("motion", sensor=(346, 260))
 
         def read():
             with Client(service.url) as other:
-                got.extend(
-                    one for one in other.results(stream.id, "motion", start=True) if isinstance(one, Rows)
-                )
+                results = other.results(stream.id, "motion", start=True)
+                connected.set()  # whoever asks for the first time is told where nobody answers
+                got.extend(one for one in results if isinstance(one, Rows))
 
         reader = threading.Thread(target=read)
         reader.start()
+        assert connected.wait(30)
         for i, part in enumerate(parts_of(events, 40)):
             stream.send(*part)
             if i in {13, 27}:
