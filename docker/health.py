@@ -5,19 +5,23 @@ import os
 import ssl
 import sys
 
-port = int(os.environ.get("POLYCHRONY_PORT", "8700"))
-if os.environ.get("POLYCHRONY_TLS_CERTFILE"):
-    # Its own certificate, under a name that it need not have.
-    connection = http.client.HTTPSConnection(
-        "127.0.0.1", port, timeout=4, context=ssl._create_unverified_context()
-    )
-else:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=4)
-try:
+PORT = int(os.environ.get("POLYCHRONY_PORT", "8700"))
+
+
+def ask(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
     connection.request("GET", "/readyz")
-    answer = connection.getresponse()
+    return connection.getresponse()
+
+
+try:
+    try:
+        answer = ask(http.client.HTTPConnection("127.0.0.1", PORT, timeout=4))
+    except (http.client.HTTPException, ConnectionResetError):
+        # It speaks TLS, with its own certificate, under a name that it need not have.
+        anyone = ssl._create_unverified_context()
+        answer = ask(http.client.HTTPSConnection("127.0.0.1", PORT, timeout=4, context=anyone))
     sys.stdout.write(answer.read(500).decode(errors="replace") + "\n")
     sys.exit(0 if answer.status == 200 else 1)
-except OSError as problem:
+except (OSError, http.client.HTTPException) as problem:
     sys.stdout.write(f"{problem}\n")
     sys.exit(1)

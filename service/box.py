@@ -10,14 +10,19 @@ import psutil
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def memory_bytes() -> int:
-    """Memory that the process may use: the container's limit, or what the machine has."""
+def memory_limit() -> int | None:
+    """The container's limit, where it has one below what the machine has."""
     total = psutil.virtual_memory().total
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
         limit = _number(_CGROUP / name)
-        if limit is not None:
-            return min(limit, total)
-    return total
+        if limit is not None and limit < total:
+            return limit
+    return None
+
+
+def memory_bytes() -> int:
+    """Memory that the process may use: the container's limit, or what the machine has."""
+    return memory_limit() or psutil.virtual_memory().total
 
 
 def cores() -> int:

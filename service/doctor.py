@@ -319,9 +319,7 @@ def _autostart(settings: Settings) -> Iterator[Finding]:
         except (allowed.NotAllowed, UserError) as problem:
             yield Finding("autostart", "wrong", f"{name}: {problem}", "list it in allowed_sources")
         else:
-            yield Finding(
-                "autostart", "ok", f"{name}: {source.address if source else ''} may be fetched from"
-            )
+            yield Finding("autostart", "ok", f"{name}: its source may be fetched from")
 
 
 def _receivers(settings: Settings) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ def edge(memory_bytes: int | None, cores: int | None) -> dict[str, Any]:
             that has none.
         cores: processors that it may use; those it has where None.
     """
-    memory = memory_bytes or min(_SUPPOSED, box.memory_bytes())
+    memory = memory_bytes or box.memory_limit() or min(_SUPPOSED, box.memory_bytes())
     cores = cores or box.cores()
     streams = max(1, min(16, (memory - _AT_REST) // _A_STREAM))
     waiting = max(MIB, min(16 * MIB, (memory - _AT_REST) // (16 * streams)))

@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         default=None, ge=288 * MIB, description="of profile edge: memory that the service may use, bytes"
     )
     cores: int | None = Field(
-        default=None, ge=1, le=1024, description="processors that libraries and thread pools count on"
+        default=None, ge=1, le=1024, description="threads of libraries, in the service and its jobs"
     )
 
     # Where it listens, and for whom

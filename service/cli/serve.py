@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
+import cv2
 import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
@@ -43,9 +44,18 @@ def serve(
         # uvicorn drains on these, then raises them again for whoever listened before: being told to end
         # and ending is a success.
         signal.signal(ending, _noted)
+    if settings.cores is not None:
+        use_cores(settings.cores)
     running = server(settings)
     asyncio.run(running.serve(sockets=[listening]))
     return 0 if running.started else 1  # what kept it from starting is in the log
+
+
+def use_cores(n: int) -> None:
+    """Have libraries, in this process and its children, use so many threads."""
+    cv2.setNumThreads(n)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, str(n))
 
 
 def _noted(_signal: int, _frame: object) -> None:

@@ -34,13 +34,14 @@ class Message:
 def message(stream: Stream, feed: Feed, first: int, rows: Rows) -> Message:
     """Rows ``first`` and on of an output; their numbers never skip, unless some were lost."""
     told = [one_row(feed, row) for row in rows]
+    id_ = f"{stream.id}-{feed.name}-{first}"
     document = {
-        "stream": stream.id, "name": stream.request.name, "output": feed.name, "kind": feed.port.kind,
+        "id": id_, "stream": stream.id, "name": stream.request.name, "output": feed.name, "kind": feed.port.kind,
         "epoch_ns": stream.request.epoch_ns, "first_row": first, "rows": told,
     }  # fmt: skip
     name = stream.request.name or stream.id
     body = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
-    return Message(f"{stream.id}-{feed.name}-{first}", f"{name}/{feed.name}", body, len(rows))
+    return Message(id_, f"{name}/{feed.name}", body, len(rows))
 
 
 def one_row(feed: Feed, row: Any) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import ssl
 from contextlib import AsyncExitStack
 from typing import Any
 
 from pipeline.errors import UserError
 from service.publishing.message import Message
-from service.publishing.request import PublishTo
+from service.publishing.request import PublishTo, trusting
 
 _PATIENCE_S = 20.0
 _QOS = 1
@@ -47,7 +46,7 @@ class Broker:
         except self._aiomqtt.MqttError as problem:
             await self.close()
             raise ConnectionError(str(problem)) from problem
-        except BaseException:
+        except (OSError, TimeoutError):
             await self.close()
             raise
         return len(messages)
@@ -65,7 +64,7 @@ class Broker:
         except self._aiomqtt.MqttError as problem:
             await self.close()
             raise ConnectionError(str(problem)) from problem
-        except BaseException:
+        except (OSError, TimeoutError):
             await self.close()
             raise
 
@@ -82,7 +81,7 @@ class Broker:
     async def _connect(self) -> Any:
         to, mqtt = self._to, self._aiomqtt
         status = f"{self._topic}/status"
-        tls = ssl.create_default_context(cafile=to.ca_file) if to.address.scheme == "mqtts" else None
+        tls = trusting(to) if to.address.scheme == "mqtts" else None
         client = mqtt.Client(
             to.address.hostname, to.port, username=to.user, password=to.secret(), tls_context=tls, timeout=10,
             will=mqtt.Will(status, b"offline", qos=_QOS, retain=True), keepalive=30,

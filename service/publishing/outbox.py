@@ -7,6 +7,7 @@ that it did not have to, and leaves nothing out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.event import listen
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.publishing.message import Message
 
@@ -70,7 +72,8 @@ class Outbox:
         listen(self._engine, "connect", _configure)
         self._thread = ThreadPoolExecutor(1, "outbox")
         self._held: dict[str, Held] = {}
-        self._looked_s = 0.0
+        self._receivers: set[str] = set()
+        self._looked_s: dict[str, float] = {}
 
     async def open(self, receivers: set[str]) -> None:
         """Make the tables; what waits for receivers that are no more is forgotten."""
@@ -79,12 +82,8 @@ class Outbox:
             _META.create_all(db)
             for table in (_MESSAGES, _CURSORS):
                 db.execute(table.delete().where(table.c.receiver.not_in(receivers)))
-            self._held = {name: Held() for name in receivers}
-            size = sa.func.sum(sa.func.length(_MESSAGES.c.body))
-            for name, count, total in db.execute(
-                sa.select(_MESSAGES.c.receiver, sa.func.count(), size).group_by(_MESSAGES.c.receiver)
-            ):
-                self._held[name] = Held(int(count), int(total))
+            self._receivers = receivers
+            self._count(db)
 
         await self._do(work)
 
@@ -151,17 +150,30 @@ class Outbox:
         self._thread.shutdown()
         self._engine.dispose()
 
+    def _count(self, db: sa.Connection) -> None:
+        """How much waits, as the file says."""
+        self._held = {name: Held() for name in self._receivers}
+        size = sa.func.sum(sa.func.length(_MESSAGES.c.body))
+        for name, count, total in db.execute(
+            sa.select(_MESSAGES.c.receiver, sa.func.count(), size).group_by(_MESSAGES.c.receiver)
+        ):
+            self._held[name] = Held(int(count), int(total))
+
     def _make_room(self, db: sa.Connection, receiver: str, keep_bytes: int, now: float, keep_s: float) -> int:
         """Drop what is too old, and the oldest of what is too much; how many messages went."""
         mine, gone = _MESSAGES.c.receiver == receiver, 0
         oldest = sa.select(_MESSAGES.c.number).where(mine).order_by(_MESSAGES.c.number).limit(_AT_ONCE)
-        while self._held[receiver].bytes > keep_bytes:
+        while self._held[receiver].bytes > keep_bytes and self._held[receiver].count > 0:
             gone += self._delete(
                 db, list(db.execute(oldest).scalars())[: self._held[receiver].count // 8 + 1]
             )
-        if now - self._looked_s > _LOOK_S:
-            self._looked_s = now
-            old = sa.select(_MESSAGES.c.number).where(mine, _MESSAGES.c.created_s < now - keep_s)
+        if now - self._looked_s.get(receiver, 0.0) > _LOOK_S:
+            self._looked_s[receiver] = now
+            old = (
+                sa.select(_MESSAGES.c.number)
+                .where(mine, _MESSAGES.c.created_s < now - keep_s)
+                .limit(_AT_ONCE)
+            )
             gone += self._delete(db, list(db.execute(old).scalars()))
         return gone
 
@@ -178,8 +190,13 @@ class Outbox:
 
     async def _do(self, work: Callable[[sa.Connection], _R]) -> _R:
         def transaction() -> _R:
-            with self._engine.begin() as db:
-                return work(db)
+            try:
+                with self._engine.begin() as db:
+                    return work(db)
+            except BaseException:  # such as a full disk: what was counted meanwhile did not come to be
+                with contextlib.suppress(SQLAlchemyError), self._engine.connect() as db:
+                    self._count(db)
+                raise
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
 

@@ -26,6 +26,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _AT_ONCE = 20
 _STAY_S = 15.0
 """Between looks whether a receiver is there, while nothing is to be told."""
+_END_S = 1.5
+"""What a last look, and saying goodbye, may take."""
 _REFUSALS = 3
 """How often a message that is not wanted is offered before it is dropped."""
 _MESSAGES_A_LOOK = 64
@@ -73,9 +75,11 @@ class Publisher:
 
     def describe(self) -> dict[str, Any]:
         """``GET /v1/publishers``."""
-        held = self.outbox.waiting(self.to.name)
+        # Its host alone: an address may carry a secret.
+        held, to = self.outbox.waiting(self.to.name), self.to.address
         return {
-            "name": self.to.name, "to": self.to.to, "kinds": list(self.to.kinds), **vars(self.told),
+            "name": self.to.name, "to": f"{to.scheme}://{to.netloc}",
+            "kinds": list(self.to.kinds), **vars(self.told),
             "waiting": held.count, "waiting_bytes": held.bytes,
         }  # fmt: skip
 
@@ -98,11 +102,24 @@ class Publisher:
                 continue
             for feed in stream.feeds.values():
                 if self._wants(feed):
-                    await self._read_feed(stream, feed)
+                    await self._read_or_say(stream, feed)
         there = {stream.id for stream in streams}
         if gone := list({stream for stream, _ in self._cursors} - there):
             self._cursors = {at: row for at, row in self._cursors.items() if at[0] in there}
             await self.outbox.forget_streams(self.to.name, gone)
+
+    async def _read_or_say(self, stream: Stream, feed: Feed) -> None:
+        """Read one output; what is wrong with it holds up no other."""
+        try:
+            await self._read_feed(stream, feed)
+        except Exception as problem:  # a full disk, or rows that were deleted: looked at again
+            _log.warning(
+                "cannot be read for a receiver", receiver=self.to.name, output=feed.name, problem=str(problem)
+            )
+
+    async def read_last(self, streams: list[Stream]) -> None:
+        """What came to be since the last look; the streams have ended, or stop."""
+        await self._read_once(streams)
 
     def _wants(self, feed: Feed) -> bool:
         return feed.port.kind in self.to.kinds and (not self.to.outputs or feed.name in self.to.outputs)
@@ -110,6 +127,18 @@ class Publisher:
     async def _read_feed(self, stream: Stream, feed: Feed) -> None:
         at = (stream.id, feed.name)
         first = self._cursors.get(at, 0)
+        if (
+            first > feed.head.next_row
+        ):  # the machine lost power, and the stream began again before what was told
+            _log.warning(
+                "rows come again with numbers that were told", receiver=self.to.name, stream=stream.id
+            )
+            first = feed.head.next_row
+        while first < feed.head.next_row:
+            first = await self._take(at, feed, stream, first)
+
+    async def _take(self, at: tuple[str, str], feed: Feed, stream: Stream, first: int) -> int:
+        """Some rows into the outbox; where the next ones are."""
         messages: list[Message] = []
         while first < feed.head.next_row and len(messages) < _MESSAGES_A_LOOK:
             try:
@@ -129,6 +158,7 @@ class Publisher:
                 _log.warning("the outbox is full: the oldest messages go", receiver=self.to.name)
             self.told.dropped += dropped
             self._wake.set()
+        return first
 
     async def send(self) -> None:
         """Empty the outbox for ever."""
@@ -244,6 +274,7 @@ class Publishers:
                 await one.send()
             except Exception:  # such as a full disk under the outbox
                 _log.exception("sending failed", receiver=one.to.name)
+                one.told.state, one.told.error = "waiting", "a fault of the service, see its log"
                 await asyncio.sleep(_LONGEST_PAUSE_S)
 
     async def close(self) -> None:
@@ -251,7 +282,12 @@ class Publishers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(one.close() for one in self._all))
+        with contextlib.suppress(TimeoutError, Exception):
+            async with asyncio.timeout(_END_S):
+                await asyncio.gather(*(one.read_last(self._streams.all()) for one in self._all))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await asyncio.gather(*(one.close() for one in self._all))
         if self._outbox is not None:
             self._outbox.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
@@ -76,3 +77,11 @@ class PublishTo(BaseModel):
             OSError: it cannot be read.
         """
         return self.secret_file.read_text().strip() if self.secret_file else None
+
+
+def trusting(to: PublishTo) -> ssl.SSLContext:
+    """TLS that trusts what the system trusts, and ``ca_file``."""
+    context = ssl.create_default_context()
+    if to.ca_file is not None:
+        context.load_verify_locations(to.ca_file)
+    return context

