@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from pipeline.errors import UserError
@@ -37,18 +38,10 @@ class Broker:
         Raises:
             OSError: it is away, or does not want us.
         """
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                client = self._client or await self._connect()
-                await asyncio.gather(
-                    *(client.publish(f"{self._topic}/{one.topic}", one.body, qos=_QOS) for one in messages)
-                )
-        except self._aiomqtt.MqttError as problem:
-            await self.close()
-            raise ConnectionError(str(problem)) from problem
-        except (OSError, TimeoutError):
-            await self.close()
-            raise
+        async with self._speaking() as client:
+            await asyncio.gather(
+                *(client.publish(f"{self._topic}/{one.topic}", one.body, qos=_QOS) for one in messages)
+            )
         return len(messages)
 
     async def stay(self) -> None:
@@ -57,10 +50,15 @@ class Broker:
         Raises:
             OSError: the broker is away, or does not want us.
         """
+        async with self._speaking() as client:
+            await client.publish(f"{self._topic}/status", b"online", qos=_QOS, retain=True)
+
+    @asynccontextmanager
+    async def _speaking(self) -> AsyncGenerator[Any]:
+        """A connection that stands; none is kept where it broke."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                client = self._client or await self._connect()
-                await client.publish(f"{self._topic}/status", b"online", qos=_QOS, retain=True)
+                yield self._client or await self._connect()
         except self._aiomqtt.MqttError as problem:
             await self.close()
             raise ConnectionError(str(problem)) from problem

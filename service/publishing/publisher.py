@@ -90,13 +90,14 @@ class Publisher:
             try:
                 if not known:
                     self._cursors, known = await self.outbox.cursors(self.to.name), True
-                await self._read_once(streams.all())
+                await self.read_once(streams.all())
             except Exception as problem:  # a full disk, or rows that were deleted: looked at again
                 _log.warning("cannot be read for a receiver", receiver=self.to.name, problem=str(problem))
                 await asyncio.sleep(1)
             await asyncio.sleep(self.to.every_s)
 
-    async def _read_once(self, streams: list[Stream]) -> None:
+    async def read_once(self, streams: list[Stream]) -> None:
+        """Put what came to be since the last look into the outbox."""
         for stream in streams:
             if not stream.restored.is_set():
                 continue
@@ -117,23 +118,16 @@ class Publisher:
                 "cannot be read for a receiver", receiver=self.to.name, output=feed.name, problem=str(problem)
             )
 
-    async def read_last(self, streams: list[Stream]) -> None:
-        """What came to be since the last look; the streams have ended, or stop."""
-        await self._read_once(streams)
-
     def _wants(self, feed: Feed) -> bool:
         return feed.port.kind in self.to.kinds and (not self.to.outputs or feed.name in self.to.outputs)
 
     async def _read_feed(self, stream: Stream, feed: Feed) -> None:
         at = (stream.id, feed.name)
         first = self._cursors.get(at, 0)
-        if (
-            first > feed.head.next_row
-        ):  # the machine lost power, and the stream began again before what was told
-            _log.warning(
-                "rows come again with numbers that were told", receiver=self.to.name, stream=stream.id
-            )
-            first = feed.head.next_row
+        if first > feed.head.next_row:
+            # The machine lost power, and the stream began again before what was told: its numbers come once more.
+            _log.warning("rows come again", receiver=self.to.name, stream=stream.id, told=first)
+            first = self._cursors[at] = feed.head.next_row
         while first < feed.head.next_row:
             first = await self._take(at, feed, stream, first)
 
@@ -282,9 +276,9 @@ class Publishers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(TimeoutError, Exception):
+        with contextlib.suppress(Exception):
             async with asyncio.timeout(_END_S):
-                await asyncio.gather(*(one.read_last(self._streams.all()) for one in self._all))
+                await asyncio.gather(*(one.read_once(self._streams.all()) for one in self._all))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_S):
                 await asyncio.gather(*(one.close() for one in self._all))
