@@ -19,6 +19,8 @@ SHIPPED = "POLYCHRONY_KERNELS"
 """The variable that names the folder of kernels that came with the image."""
 TARGETS = {"x86_64": ("x86-64-v3", "+avx2"), "aarch64": ("generic", "+neon")}
 """Processor and features that shipped kernels are compiled for, by machine."""
+_links: dict[int, Path] = {}
+"""Folders of links by process: a child must not remove what its parent uses."""
 _V3 = frozenset({"avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"})
 """What x86-64-v3 has beyond the first machines of its kind, as Linux names it."""
 
@@ -58,7 +60,8 @@ def use_shipped_kernels() -> None:
     name_target()
     folder = Path(tempfile.mkdtemp(prefix="polychrony-kernels-"))
     _link(Path(shipped), folder)
-    atexit.register(_remove, folder, os.getpid())
+    _links[os.getpid()] = folder
+    atexit.register(remove_links)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
 
 
@@ -70,8 +73,9 @@ def _link(source: Path, target: Path) -> None:
             (here / name).symlink_to(Path(folder) / name)
 
 
-def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:
+def remove_links() -> None:
+    """Remove the folder of links that this process made, if it did."""
+    if (folder := _links.pop(os.getpid(), None)) is not None:
         shutil.rmtree(folder, ignore_errors=True)
 
 

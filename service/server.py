@@ -25,6 +25,8 @@ _NOTICE_S = 1.5
 """How long it says that it is going, before it does not listen any more."""
 _STREAMS_S = 2.0
 """What streams and jobs are given to come to rest."""
+_PUBLISH_S = 2.0
+"""What receivers are given to hear the last of it, where there are any."""
 _BACKLOG = 2048
 
 
@@ -95,10 +97,15 @@ def server(settings: Settings, quiet: bool = False) -> Server:
         app, http=http, ws=websocket, ws_per_message_deflate=False,
         # Somewhat more than a frame, so that a slightly larger one gets its error in words.
         ws_max_size=settings.max_frame_bytes + MIB, ws_ping_interval=settings.ping_s, ws_ping_timeout=settings.ping_s,
-        timeout_graceful_shutdown=max(1, round(settings.drain_s - _NOTICE_S - _STREAMS_S)),
+        timeout_graceful_shutdown=max(1, int(settings.drain_s - _NOTICE_S - _rest_s(settings))),
         log_config=None, access_log=False, server_header=False, backlog=_BACKLOG, **_behind(settings),
     )  # fmt: skip
     return Server(config, app)
+
+
+def _rest_s(settings: Settings) -> float:
+    """What the end takes after the last request."""
+    return _STREAMS_S + (_PUBLISH_S if settings.publish else 0.0)
 
 
 def _behind(settings: Settings) -> dict[str, Any]:

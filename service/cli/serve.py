@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,8 @@ from pydantic_settings import SettingsError
 from pipeline.errors import UserError
 from service.cli.console import err, note
 from service.jobs.store import DATABASE, check_version
-from service.server import address, listen, server
+from service.leaving import leave_soon
+from service.server import Server, address, listen, server
 from service.settings import Settings, config_file
 from service.tokens import admin_token
 
@@ -46,9 +48,14 @@ def serve(
         signal.signal(ending, _noted)
     if settings.cores is not None:
         use_cores(settings.cores)
-    running = server(settings)
-    asyncio.run(running.serve(sockets=[listening]))
-    return 0 if running.started else 1  # what kept it from starting is in the log
+    return asyncio.run(_serve(server(settings), listening))
+
+
+async def _serve(running: Server, listening: socket.socket) -> int:
+    await running.serve(sockets=[listening])
+    status = 0 if running.started else 1  # what kept it from starting is in the log
+    leave_soon(status)
+    return status
 
 
 def use_cores(n: int) -> None:

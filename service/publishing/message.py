@@ -34,7 +34,7 @@ class Message:
 def message(stream: Stream, feed: Feed, first: int, rows: Rows) -> Message:
     """Rows ``first`` and on of an output; their numbers never skip, unless some were lost."""
     told = [one_row(feed, row) for row in rows]
-    id_ = f"{stream.id}-{feed.name}-{first}"
+    id_ = f"{stream.id}-{feed.name}-{first}-{first + len(rows) - 1}"  # which rows may be parted anew after a crash
     document = {
         "id": id_, "stream": stream.id, "name": stream.request.name, "output": feed.name, "kind": feed.port.kind,
         "epoch_ns": stream.request.epoch_ns, "first_row": first, "rows": told,

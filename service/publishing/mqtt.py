@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from service.publishing.message import Message
+from service.publishing.name import Name
 from service.publishing.request import PublishTo, trusting
 
 _PATIENCE_S = 20.0
@@ -29,6 +30,7 @@ class Broker:
         except ImportError as problem:
             raise UserError(f"publish {to.name}: MQTT needs the extra `mqtt` (aiomqtt)") from problem
         self._to, self._topic = to, to.address.path.strip("/") or "polychrony"
+        self._name = Name(to.address.hostname or "", to.port)
         self._open: AsyncExitStack | None = None
         self._client: Any = None
 
@@ -77,6 +79,7 @@ class Broker:
                 pass  # it learns of it by the will
 
     async def _connect(self) -> Any:
+        await self._name.find()
         to, mqtt = self._to, self._aiomqtt
         status = f"{self._topic}/status"
         tls = trusting(to) if to.address.scheme == "mqtts" else None

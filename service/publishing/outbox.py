@@ -43,8 +43,6 @@ _CURSORS = sa.Table(
 
 
 _AT_ONCE = 256
-_LOOK_S = 30.0
-"""Between looks for messages that are too old."""
 
 
 @dataclass
@@ -73,7 +71,6 @@ class Outbox:
         self._thread = ThreadPoolExecutor(1, "outbox")
         self._held: dict[str, Held] = {}
         self._receivers: set[str] = set()
-        self._looked_s: dict[str, float] = {}
 
     async def open(self, receivers: set[str]) -> None:
         """Make the tables; what waits for receivers that are no more is forgotten."""
@@ -97,9 +94,8 @@ class Outbox:
         return await self._do(work)
 
     async def add(
-        self, receiver: str, messages: list[Message], cursors: dict[tuple[str, str], int],
-        keep_bytes: int, keep_s: float,
-    ) -> int:  # fmt: skip
+        self, receiver: str, messages: list[Message], cursors: dict[tuple[str, str], int], keep_bytes: int
+    ) -> int:
         """Take messages in, and how far their outputs were read; how many older ones had to go for them."""
 
         def work(db: sa.Connection) -> int:
@@ -113,7 +109,17 @@ class Outbox:
                 db.execute(_CURSORS.insert().values(**at, next_row=next_row))
             self._held[receiver].count += len(messages)
             self._held[receiver].bytes += sum(len(one.body) for one in messages)
-            return self._make_room(db, receiver, keep_bytes, now, keep_s)
+            return self._make_room(db, receiver, keep_bytes)
+
+        return await self._do(work)
+
+    async def drop_old(self, receiver: str, keep_s: float) -> int:
+        """Drop messages that have waited too long; how many, of which there may be more."""
+
+        def work(db: sa.Connection) -> int:
+            too_old = _MESSAGES.c.created_s < time.time() - keep_s
+            query = sa.select(_MESSAGES.c.number).where(_MESSAGES.c.receiver == receiver, too_old)
+            return self._delete(db, list(db.execute(query.limit(_AT_ONCE)).scalars()))
 
         return await self._do(work)
 
@@ -159,22 +165,14 @@ class Outbox:
         ):
             self._held[name] = Held(int(count), int(total))
 
-    def _make_room(self, db: sa.Connection, receiver: str, keep_bytes: int, now: float, keep_s: float) -> int:
-        """Drop what is too old, and the oldest of what is too much; how many messages went."""
+    def _make_room(self, db: sa.Connection, receiver: str, keep_bytes: int) -> int:
+        """Drop the oldest of what is too much; how many messages went."""
         mine, gone = _MESSAGES.c.receiver == receiver, 0
         oldest = sa.select(_MESSAGES.c.number).where(mine).order_by(_MESSAGES.c.number).limit(_AT_ONCE)
         while self._held[receiver].bytes > keep_bytes and self._held[receiver].count > 0:
             gone += self._delete(
                 db, list(db.execute(oldest).scalars())[: self._held[receiver].count // 8 + 1]
             )
-        if now - self._looked_s.get(receiver, 0.0) > _LOOK_S:
-            self._looked_s[receiver] = now
-            old = (
-                sa.select(_MESSAGES.c.number)
-                .where(mine, _MESSAGES.c.created_s < now - keep_s)
-                .limit(_AT_ONCE)
-            )
-            gone += self._delete(db, list(db.execute(old).scalars()))
         return gone
 
     def _delete(self, db: sa.Connection, numbers: list[int]) -> int:

@@ -26,8 +26,10 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 _AT_ONCE = 20
 _STAY_S = 15.0
 """Between looks whether a receiver is there, while nothing is to be told."""
-_END_S = 1.5
-"""What a last look, and saying goodbye, may take."""
+_END_S = 1.0
+"""What a last look, and saying goodbye, may take each."""
+_AGE_S = 30.0
+"""Between looks for messages that have waited too long."""
 _REFUSALS = 3
 """How often a message that is not wanted is offered before it is dropped."""
 _MESSAGES_A_LOOK = 64
@@ -72,6 +74,7 @@ class Publisher:
         self._cursors: dict[tuple[str, str], int] = {}
         self._wake = asyncio.Event()
         self._refusals = 0
+        self._aged_s = -_AGE_S
 
     def describe(self) -> dict[str, Any]:
         """``GET /v1/publishers``."""
@@ -91,6 +94,7 @@ class Publisher:
                 if not known:
                     self._cursors, known = await self.outbox.cursors(self.to.name), True
                 await self.read_once(streams.all())
+                await self._drop_old()
             except Exception as problem:  # a full disk, or rows that were deleted: looked at again
                 _log.warning("cannot be read for a receiver", receiver=self.to.name, problem=str(problem))
                 await asyncio.sleep(1)
@@ -144,15 +148,25 @@ class Publisher:
             messages.append(await asyncio.to_thread(message, stream, feed, first, rows))
             first += len(rows)
         if first != self._cursors.get(at, 0):
-            dropped = await self.outbox.add(
-                self.to.name, messages, {at: first}, self.to.keep_bytes, self.to.keep_s
-            )
+            dropped = await self.outbox.add(self.to.name, messages, {at: first}, self.to.keep_bytes)
             self._cursors[at] = first
-            if dropped and not self.told.dropped:
-                _log.warning("the outbox is full: the oldest messages go", receiver=self.to.name)
-            self.told.dropped += dropped
+            self._count_dropped(dropped, "the outbox is full: the oldest messages go")
             self._wake.set()
         return first
+
+    async def _drop_old(self) -> None:
+        """Now and then, whether or not anything new comes."""
+        if time.monotonic() - self._aged_s < min(_AGE_S, self.to.keep_s):
+            return
+        if gone := await self.outbox.drop_old(self.to.name, self.to.keep_s):
+            self._count_dropped(gone, "messages have waited too long, and go")
+        else:
+            self._aged_s = time.monotonic()
+
+    def _count_dropped(self, messages: int, why: str) -> None:
+        if messages and not self.told.dropped:
+            _log.warning(why, receiver=self.to.name)
+        self.told.dropped += messages
 
     async def send(self) -> None:
         """Empty the outbox for ever."""

@@ -276,12 +276,42 @@ def test_a_wrong_token_is_told_and_a_right_one_lets_in(chromium, tmp_path, shoot
         service.stop()
 
 
+def test_what_the_service_does_by_itself_is_shown(chromium, tmp_path, shoot):
+    camera = {"name": "gate", "pipeline": "view", "source": {"address": "sample:", "repeat": True},
+              "policy": "realtime", "max_stride": 16}  # fmt: skip
+    lost = {"name": "lost", "pipeline": "motion", "source": {"address": str(tmp_path / "nothing.mp4")}}
+    away = {"name": "hub", "to": "http://127.0.0.1:1/hook", "kinds": ["field"], "every_s": 0.1}
+    service = ServiceProcess(
+        tmp_path / "data", autostart=json.dumps([camera, lost]), publish=json.dumps([away]),
+        allowed_sources=json.dumps([str(tmp_path)]),
+    )  # fmt: skip
+    context = chromium.new_context(base_url=service.url)
+    page = context.new_page()
+    try:
+        page.goto("/#/service")
+        expect(page.locator(".notice.good")).to_contain_text("It takes work")
+        streams = page.get_by_role("region", name="Streams that it keeps open")
+        expect(streams.get_by_role("row", name="lost")).to_contain_text("nothing.mp4")
+        receivers = page.get_by_role("region", name="Receivers of answers")
+        row = receivers.get_by_role("row", name="hub")
+        expect(row).to_contain_text("http://127.0.0.1:1")
+        expect(row).to_contain_text("waiting", timeout=20_000)
+        shoot(page, "service")
+        accessible(page)
+        streams.get_by_role("row", name="gate").get_by_role("link").click()
+        expect(page.get_by_role("heading", name="Stream gate")).to_be_visible()
+        expect(page.locator(".figures")).to_contain_text("evaluated")
+    finally:
+        context.close()
+        service.stop()
+
+
 @pytest.mark.parametrize("width", [360, 768, 1920])
 def test_pages_fit_their_window(chromium, served, width, shoot):
     context = chromium.new_context(viewport={"width": width, "height": 740}, base_url=served.url)
     page = context.new_page()
     try:
-        for where in ("live", "start", "jobs", "models", "models/motif8"):
+        for where in ("live", "start", "jobs", "models", "models/motif8", "service"):
             page.goto(f"/#/{where}")
             page.locator("main h1, main h2, main .stage").first.wait_for()
             time.sleep(0.3)

@@ -5,6 +5,7 @@ import re
 import ssl
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -225,6 +226,11 @@ def test_tls_is_spoken_where_a_certificate_is_given(tmp_path):
             stream = client.stream("denoise", sensor=(8, 8))
             stream.send([1], [1], [1], [1])
             assert stream.end()["rows"] == {"clean": 0}
+        health = subprocess.run(
+            [sys.executable, Path(__file__).parents[2] / "docker" / "health.py"],
+            env={"POLYCHRONY_PORT": str(service.port), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (health.returncode, json.loads(health.stdout)["status"]) == (0, "ready")
     finally:
         service.stop()
 

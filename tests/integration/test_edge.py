@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -95,6 +96,19 @@ def test_one_that_cannot_be_opened_says_why_and_is_tried_again(tmp_path):
         until(lambda: standing(running)[0]["opened"] == 1, 60)
     finally:
         running.stop()
+
+
+def test_one_that_fails_again_and_again_takes_one_place(tmp_path):
+    running = edge(tmp_path, autostart=json.dumps([{**CAMERA, "record": True}]))
+    try:
+        # No recording fits any more, and unlike a full disk that does not pass.
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+        found = until(lambda: (one := standing(running)[0])["opened"] >= 3 and one, 60)
+        assert len(streams(running)) <= 1
+        assert len(list((running.data / "streams").iterdir())) <= 2  # one may be going
+        until(lambda: "File too large" in (standing(running)[0]["error"] or ""))
+    finally:
+        assert running.stop() == 0
 
 
 @pytest.mark.parametrize(

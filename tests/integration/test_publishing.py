@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -270,6 +271,111 @@ def test_the_outbox_is_bounded_and_says_what_went(tmp_path):
         assert (tmp_path / "data" / "outbox.sqlite").stat().st_size < 4 * 2**20
     finally:
         running.stop()
+
+
+def test_messages_that_waited_too_long_go_though_nothing_new_comes(tmp_path):
+    away = {"name": "away", "to": f"http://127.0.0.1:{free_port()}/x", "every_s": 0.02, "keep_s": 2}
+    running = service(tmp_path, away)
+    try:
+        with Client(running.url) as client, client.stream("digits", SENSOR) as stream:
+            decide(stream, range(3))
+            stream.end()
+        until(lambda: publishers(running)[0]["waiting"] > 0)
+        found = until(lambda: (one := publishers(running)[0])["waiting"] == 0 and one)
+        assert found["dropped"] > 0
+        assert (found["waiting_bytes"], found["sent"]) == (0, 0)
+        assert "waited too long" in running.log.read_text()
+    finally:
+        running.stop()
+
+
+def test_the_last_answers_before_a_stop_wait_in_the_outbox(hook, tmp_path):
+    running = service(tmp_path, {"name": "web", "to": hook.url, "every_s": 3600})
+    with Client(running.url) as client, client.stream("digits", SENSOR) as stream:
+        decide(stream, range(5))
+        stream.end()
+    assert running.stop() == 0
+    running.settings["publish"] = json.dumps([{"name": "web", "to": hook.url, "every_s": 3600}])
+    with sqlite3.connect(tmp_path / "data" / "outbox.sqlite") as outbox:
+        bodies = [json.loads(body) for (body,) in outbox.execute("select body from messages order by number")]
+    assert len(told(bodies)) == 5
+    running.start()
+    try:
+        until(lambda: len(told(hook.accepted())) == 5)
+    finally:
+        running.stop()
+
+
+def test_after_a_power_cut_rows_that_come_again_are_told_again(hook, tmp_path):
+    running = service(tmp_path, {"name": "web", "to": hook.url, "every_s": 0.02})
+
+    def decisions():
+        return sum(len(one["rows"]) for one in hook.accepted())
+
+    try:
+        with Client(running.url) as client:
+            stream = client.stream("digits", SENSOR)
+            decide(stream, range(3))
+            stream.flush()
+            until(lambda: decisions() == 3)
+        running.stop()
+        shutil.copytree(running.data / "streams", tmp_path / "before")
+        running.start()
+        with Client(running.url) as client:
+            decide(client.attach(stream.id), range(3, 6))
+            until(lambda: decisions() == 6)
+        running.stop()
+        # What the disk had not written yet is gone; the outbox's file had its turn.
+        shutil.rmtree(running.data / "streams")
+        shutil.copytree(tmp_path / "before", running.data / "streams")
+        running.start()
+        with Client(running.url) as client:
+            again = client.attach(stream.id)
+            decide(again, range(3, 6))
+            assert again.end()["rows"]["digit"] == 6
+        until(lambda: decisions() >= 9)
+        assert "rows come again" in running.log.read_text()
+        assert max(one["first_row"] + len(one["rows"]) for one in hook.accepted()) == 6
+        rows = {one["first_row"] + i for one in hook.accepted() for i in range(len(one["rows"]))}
+        assert rows == set(range(6))
+        by_id = {}
+        for one in hook.accepted():  # whoever drops what it has had by the id drops nothing else
+            assert by_id.setdefault(one["id"], one) == one
+        assert publishers(running)[0]["lost_rows"] == 0
+    finally:
+        running.stop()
+
+
+SLOW_RESOLVER = """
+import socket, time
+at_once = socket.getaddrinfo
+def getaddrinfo(host, *rest, **more):
+    if host in ("dead.example", b"dead.example"):
+        time.sleep(60)
+    return at_once(host, *rest, **more)
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+def test_names_that_nobody_resolves_hold_up_neither_work_nor_the_end(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(SLOW_RESOLVER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    dead = [{"name": f"dead{i}", "to": f"{way}://dead.example/x", "every_s": 0.02}
+            for i, way in enumerate(["mqtt", "http"] * 6)]  # fmt: skip
+    running = service(tmp_path, *dead)
+    try:
+        with Client(running.url) as client, client.stream("digits", SENSOR) as stream:
+            decide(stream, range(3))
+            assert stream.end()["rows"]["digit"] == 3
+            # Threads that all of the service shares are free: these are read in them.
+            assert client.request("GET", "/v1/models").is_success
+        until(lambda: all(one["error"] and "was not resolved" in one["error"] for one in publishers(running)))
+        assert all(one["waiting"] > 0 for one in publishers(running))
+    finally:
+        began = time.monotonic()
+        assert running.stop() == 0
+    assert time.monotonic() - began < 10
+    assert "left while something still waited" in running.log.read_text()
 
 
 def test_a_webhook_is_signed_and_tried_again(hook, tmp_path):

@@ -7,10 +7,11 @@ import { LivePage } from "./live/page.tsx";
 import { ModelPage } from "./models/model.tsx";
 import { ModelsPage } from "./models/list.tsx";
 import { client, inWords, type Session, useAsked } from "./service.ts";
+import { ServicePage } from "./operations/page.tsx";
 import { StartPage } from "./start/page.tsx";
 import { Notice } from "./ui.tsx";
 
-const PAGES = [["live", "Live"], ["start", "Start"], ["jobs", "Jobs"], ["models", "Models"]] as const;
+const PAGES = [["live", "Live"], ["start", "Start"], ["jobs", "Jobs"], ["models", "Models"], ["service", "Service"]] as const;
 
 function where(): [string, string] {
   const [page = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/");
@@ -63,6 +64,7 @@ function Page({ page, rest }: { page: string; rest: string }) {
   if (page === "start") return <StartPage />;
   if (page === "jobs") return rest ? <JobPage id={rest} /> : <JobsPage />;
   if (page === "models") return rest ? <ModelPage name={rest} /> : <ModelsPage />;
+  if (page === "service") return <ServicePage />;
   return <Notice kind="bad">There is no page {page}. Go to <a href="#/live">Live</a>.</Notice>;
 }
 

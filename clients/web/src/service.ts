@@ -7,7 +7,7 @@ export const client = new Client(location.origin);
 
 export interface Sensor { width: number; height: number }
 export interface StreamCard {
-  id: string; state: string; policy: string; created_s: number; sensor: Sensor; outputs: string[];
+  id: string; name: string | null; state: string; policy: string; created_s: number; sensor: Sensor; outputs: string[];
   source: SourceCard | null;
 }
 export interface SourceCard {
@@ -18,8 +18,14 @@ export interface Stats {
   state: string; events: number; frames: number; watermark_us: number | null; lag_us: number; waiting_frames: number;
   rates: { events_per_s: number; bytes_per_s: number }; rows: Record<string, number>;
   dropped: Record<string, number>; repaired: Record<string, number>; costs: Record<string, Record<string, unknown>>;
+  stride: { now: number; most: number; changes: number; events: Record<string, number> };
   stage_seconds: Record<string, number>; subscribers: number; lagged_rows: number; source: SourceCard | null;
   trouble: string | null; failure: { code: string; detail: string } | null;
+}
+export interface Standing { name: string; stream: string | null; opened: number; error: string | null }
+export interface Receiver {
+  name: string; to: string; state: string; sent: number; rows: number; dropped: number; refused: number; lost_rows: number;
+  error: string | null; last_sent_s: number | null; waiting: number; waiting_bytes: number;
 }
 export interface Artifact { name: string; bytes: number; sha256: string; url: string }
 export interface Job {

@@ -63,6 +63,7 @@ function Streams({ streams, chosen }: { streams: StreamCard[]; chosen: string | 
 
 /** What people call it. */
 function nameOf(stream: StreamCard): string {
+  if (stream.name) return stream.name;
   const address = stream.source?.address;
   if (address === "sample:") return "The sample";
   if (address === "pictures:") return "A browser's camera";
@@ -89,7 +90,7 @@ function Stream({ stream }: { stream: StreamCard }) {
   };
   return (
     <div class="stream">
-      <h1 class="quiet-title">Stream {stream.id.slice(0, 8)} <State of={stats?.state ?? stream.state} />
+      <h1 class="quiet-title">Stream {stream.name ?? stream.id.slice(0, 8)} <State of={stats?.state ?? stream.state} />
         <button class="quiet" onClick={end}>End and forget</button></h1>
       {problem && <Notice kind="bad">{problem}</Notice>}
       {stats?.trouble && <Notice kind="bad">Held up: {stats.trouble}</Notice>}
@@ -117,6 +118,7 @@ function Stream({ stream }: { stream: StreamCard }) {
             ["stream time", stats.watermark_us === null ? "–" : seconds(stats.watermark_us)],
             ["lag", `${(stats.lag_us * 1e-3).toFixed(1)} ms`],
             ["dropped", dropped.length === 0 ? "none" : dropped.map(([why, n]) => `${count(n)} ${why.replaceAll("_", " ")}`).join(", ")],
+            ...(stats.stride.most > 1 ? [["evaluated", stats.stride.now === 1 ? "everywhere" : `at 1 of ${stats.stride.now} places`] as [string, string]] : []),
             ...Object.entries(stats.rows).map(([name, n]) => [name, `${count(n)} rows`] as [string, string]),
           ]} />}
           <Charts series={series} />
