@@ -24,6 +24,8 @@ _TOO_MANY = (
 _LAST_WORDS_S = 1.0
 """How long a peer has to read what it was told last."""
 _DRAIN_S = 2.0
+WRITE = "polychrony.write"
+"""Of a scope's extensions: writes frames that are built already, and says whether it could do so at once."""
 _SMALL, _AHEAD = 262_144, 8
 """Messages of so many bytes, and so many of them, may wait without reading being stopped."""
 
@@ -115,6 +117,20 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     settings: ClassVar[Settings]
     _message_timer: asyncio.TimerHandle | None = None
+
+    def handle_connect(self, event: Any) -> None:
+        """Let the application write without a task's detour."""
+        super().handle_connect(event)
+        if not self.close_sent:
+            extensions: dict[str, Any] = self.scope["extensions"]  # pyright: ignore[reportAssignmentType]
+            extensions[WRITE] = self.write_now
+
+    def write_now(self, frames: bytes) -> bool:
+        """Write; False, and nothing is written, where the peer does not keep up or is gone."""
+        if self.disconnected or self.close_sent or not self.writable.is_set():
+            return False
+        self.transport.write(frames)
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Count the time of a message from its first byte, anew for each."""

@@ -1,47 +1,42 @@
-"""The ``polychrony`` command, one verb a file."""
+"""The ``polychrony`` command, one verb a file; a call imports no more than its verb needs."""
 
 from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
-from polychrony_client import PolychronyError
 
 from pipeline.errors import UserError
-from service.cli import (
-    analyze,
-    bench,
-    config,
-    convert,
-    demo,
-    digest,
-    doctor,
-    info,
-    models,
-    replay,
-    serve,
-    stream,
-    token,
-    train,
-)  # fmt: skip
 from service.cli.console import note
 
-app = typer.Typer(
-    name="polychrony", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    help="Understands event cameras while they look.", rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+VERBS = (
+    "analyze", "convert", "info", "stream", "digest", "replay", "serve", "config", "doctor", "demo", "bench",
 )  # fmt: skip
-for verb in (analyze, convert, info, stream, digest, replay, serve, config, doctor, demo, bench):
-    app.command()(getattr(verb, verb.__name__.rpartition(".")[2]))
-app.add_typer(train.app, name="train")
-app.add_typer(models.app, name="models")
-app.add_typer(token.app, name="token")
+GROUPS = ("train", "models", "token")
+"""Verbs with verbs of their own."""
 
 
-@app.callback(invoke_without_command=True)
+def application(*names: str) -> typer.Typer:
+    """The command with some of its verbs."""
+    app = typer.Typer(
+        name="polychrony", add_completion=False, pretty_exceptions_enable=False,
+        help="Understands event cameras while they look.", rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )  # fmt: skip
+    app.callback(invoke_without_command=True)(_root)
+    for name in names:
+        module = import_module(f"service.cli.{name}")
+        if name in GROUPS:
+            app.add_typer(module.app, name=name)
+        else:
+            app.command()(getattr(module, name))
+    return app
+
+
 def _root(
     context: typer.Context,
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -60,16 +55,20 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _status(arguments: list[str] | None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    known = VERBS + GROUPS
+    names = (arguments[0],) if arguments and arguments[0] in known else known
     try:
-        result: Any = app(args=arguments, standalone_mode=False)
+        result: Any = application(*names)(args=arguments, standalone_mode=False)
     except typer.TyperException as problem:
         usage: Any = problem  # the parser that Typer brings along is not public
-        note(f"polychrony: {usage.format_message()}".replace("\n", " "))
+        said = str(usage.format_message())
+        note(said if said.startswith("Usage:") else f"polychrony: {said}".replace("\n", " "))
         return int(usage.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         note("polychrony: interrupted")
         return 130
-    except (UserError, PolychronyError) as problem:
+    except _told_in_a_line() as problem:
         note(f"polychrony: {problem}")
         return 1
     except BrokenPipeError:
@@ -79,3 +78,9 @@ def _status(arguments: list[str] | None) -> int:
         note(f"polychrony: {problem.filename or ''}: {problem.strerror or problem}")
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _told_in_a_line() -> tuple[type[Exception], ...]:
+    """Failures that say what is wrong; those of the client only where a verb has loaded it."""
+    client = sys.modules.get("polychrony_client")
+    return (UserError,) if client is None else (UserError, client.PolychronyError)

@@ -145,13 +145,14 @@ class _Subscriber:
         stream = self._stream
         await self._send(stream.hello(self._asked.outputs))
         while True:
-            changed = stream.changed
+            grown = stream.grown
             if stream.deleted:
                 await sockets.close(self._socket, NO_STREAM, ("no_stream", "the stream was deleted"))
                 return
             state = stream.state
             behind = [await self._send_some(feed) for feed in self._feeds]
             if any(behind):
+                await asyncio.sleep(0)  # others want to read, too
                 continue
             if state is State.ENDED:
                 await self._send(stream.final())
@@ -160,7 +161,7 @@ class _Subscriber:
             if state is State.FAILED:
                 await sockets.close(self._socket, FAULT, stream.failure)
                 return
-            await changed.wait()
+            await grown.wait()
 
     async def _send_some(self, feed: Feed) -> bool:
         """One message of an output, if there is something new; whether there may be more."""
@@ -176,8 +177,7 @@ class _Subscriber:
         if (known := feed.message(*key)) is not None:  # another reader stands here, too
             await self._send_gaps(feed, first)
             await self._send(known)
-            self._moved(feed, first + n, head)
-            return True
+            return await self._moved(feed, first + n, head)
         try:
             rows = feed.read(first, n)
         except Lagged as lag:
@@ -189,25 +189,29 @@ class _Subscriber:
         if feed.port.kind == "decisions":
             for i, row in enumerate(rows):
                 await self._send(_decision(feed, first + i, row))
-            self._moved(feed, first + len(rows), None)
-            return True
+            return await self._moved(feed, first + len(rows), None)
         message = sockets.framed((_thinned if thin else _whole)(feed, first, rows))
         if (
             first + n == head.next_row and head.watermark_us is not None
         ):  # in one go: they come together anyway
             message += _watermark(feed, head.next_row, head.watermark_us)
         await self._send(feed.keep_message(message, *key))
-        self._moved(feed, first + n, head)
-        return True
+        return await self._moved(feed, first + n, head)
 
-    def _moved(self, feed: Feed, row: int, told: Head | None) -> None:
+    async def _moved(self, feed: Feed, row: int, told: Head | None) -> bool:
+        """Rows below ``row`` are sent, and the watermark with the last of ``told``; whether there may be more."""
         self._cursor[feed.name] = row
-        if told is not None and row == told.next_row:
-            self._watermark[feed.name] = told.watermark_us
         if self._asked.lossless:
             self._stream.reader_moved()
+        if told is None or row < told.next_row:
+            return True
+        self._watermark[feed.name] = told.watermark_us
+        await self._send_gaps(feed, row)
+        return False
 
     async def _send_gaps(self, feed: Feed, until_row: int) -> None:
+        if self._next_gap[feed.name] == feed.gaps_so_far:
+            return
         for gap in list(feed.gaps):
             if gap.number >= self._next_gap[feed.name] and gap.row <= until_row:
                 self._next_gap[feed.name] = gap.number + 1
@@ -226,6 +230,8 @@ class _Subscriber:
             await self._send(message)
 
     async def _send(self, message: bytes | dict[str, Any]) -> None:
+        if isinstance(message, bytes) and sockets.write_now(self._socket, message):
+            return
         try:
             async with asyncio.timeout(self._patience_s):
                 if isinstance(message, bytes):

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketState
 
 from service.problems import Problem
+from service.protocols import WRITE
 from service.routes.state import ServiceState
 from service.streams import Stream
 
@@ -52,6 +53,12 @@ def framed(data: bytes) -> bytes:
     if n < 65_536:
         return b"\x82\x7e" + n.to_bytes(2, "big") + data
     return b"\x82\x7f" + n.to_bytes(8, "big") + data
+
+
+def write_now(socket: WebSocket, frames: bytes) -> bool:
+    """Messages that :func:`framed` made, where the peer keeps up; else nothing is done."""
+    write = socket.scope["extensions"].get(WRITE)
+    return write is not None and write(frames)
 
 
 async def send_framed(socket: WebSocket, frames: bytes) -> None:

@@ -98,7 +98,8 @@ class Stream:
         self.fetching: Callable[[], dict[str, Any]] | None = None
         """What the source that feeds it says of itself, where the service fetches events."""
         self.last_seen_s = time.monotonic()
-        self._changed = asyncio.Event()
+        self._changed, self._grown = asyncio.Event(), asyncio.Event()
+        self._seen: tuple[object, ...] = ()
         self._announced = threading.Event()
 
     def start(self, restore: bool) -> None:
@@ -148,6 +149,11 @@ class Stream:
     def changed(self) -> asyncio.Event:
         """Set at the next change of anything; take it before looking."""
         return self._changed
+
+    @property
+    def grown(self) -> asyncio.Event:
+        """Set at the next change that readers hear of: rows, watermarks, its end; take it before looking."""
+        return self._grown
 
     @property
     def limit(self) -> int:
@@ -268,6 +274,11 @@ class Stream:
             self.refused = self.sender, refusal
         self._changed.set()
         self._changed = asyncio.Event()
+        seen = self.state, self.deleted, *((feed.head, feed.gaps_so_far) for feed in self.feeds.values())
+        if seen != self._seen:
+            self._seen = seen
+            self._grown.set()
+            self._grown = asyncio.Event()
 
     def describe(self) -> dict[str, Any]:
         """``GET /v1/streams/{id}``."""

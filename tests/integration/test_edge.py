@@ -103,7 +103,7 @@ def test_one_that_fails_again_and_again_takes_one_place(tmp_path):
     try:
         # No recording fits any more, and unlike a full disk that does not pass.
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
-        found = until(lambda: (one := standing(running)[0])["opened"] >= 3 and one, 60)
+        until(lambda: (one := standing(running)[0])["opened"] >= 3 and one, 60)
         assert len(streams(running)) <= 1
         assert len(list((running.data / "streams").iterdir())) <= 2  # one may be going
         until(lambda: "File too large" in (standing(running)[0]["error"] or ""))

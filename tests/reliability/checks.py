@@ -35,24 +35,24 @@ class Check:
         title: what is done.
         demand: what must hold.
         run: does it: takes a scale and a folder, and gives the figure; raises where it does not hold.
-        patient: whether it goes on beside others that do not look at the clock, as it does not look at it either.
+        timed: whether it looks at the clock, or at what the machine is busy with, so that nothing may go on beside it.
     """
 
     number: int
     title: str
     demand: str
     run: Callable[[Scale, Path], str]
-    patient: bool = False
+    timed: bool = True
 
 
 CHECKS: dict[int, Check] = {}
 
 
-def check(number, title, demand, patient=False):
+def check(number, title, demand, timed=True):
     """Put a function on the list."""
 
     def put(run):
-        CHECKS[number] = Check(number, title, demand, run, patient)
+        CHECKS[number] = Check(number, title, demand, run, timed)
         return run
 
     return put

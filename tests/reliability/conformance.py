@@ -164,6 +164,7 @@ def fragments(socket, data, pieces, opcode=BINARY, ping=False, chop=None):
     1,
     "WebSocket conformance: the framing, fragment, UTF-8, close and limit cases of the Autobahn suite",
     "no wrong answer",
+    timed=False,
 )
 def websocket(scale, folder):
     service, done, wrong = ServiceProcess(folder / "websocket", max_streams=1000), 0, []
@@ -198,7 +199,12 @@ def outcome(socket, wanted):
     return socket.close_code()
 
 
-@check(2, "schemathesis over the OpenAPI document, all phases", "2,000 cases, no 5xx, no undocumented answer")
+@check(
+    2,
+    "schemathesis over the OpenAPI document, all phases",
+    "2,000 cases, no 5xx, no undocumented answer",
+    timed=False,
+)
 def openapi(scale, folder):
     models = {"models": folder / "models", "pipelines": folder / "pipelines"}
     service = ServiceProcess(
@@ -233,6 +239,7 @@ def openapi(scale, folder):
     3,
     "every decoder under mutated input, in children with limits",
     "no crash, no hang, no overrun, memory bounded; any cut gives the same events",
+    timed=False,
 )
 def decoders(scale, folder):
     started = time.monotonic()
@@ -251,7 +258,7 @@ def decoders(scale, folder):
 def _fuzzed(name, scale):
     """(how many inputs, faults) of a decoder, in the time that it has."""
     own = name in fuzzing.ON_BYTES + fuzzing.OWN_FILES
-    deadline = time.monotonic() + scale.of(0, 40, 600) / (1 if own else 6)
+    deadline = time.monotonic() + scale.of(0, 60, 600) / (1 if own else 6)
     total, seed, faults = 0, 0, []
     while seed == 0 or time.monotonic() < deadline:
         n = 200 if scale is Scale.SHORT else 50_000 if name in fuzzing.ON_BYTES else 2_000 if own else 200
@@ -331,6 +338,7 @@ class _TwoStreams(RuleBasedStateMachine):
     4,
     "hypothesis state machine: open, feed, drop, resume, close, two streams at a time",
     "1,000 runs equal an offline oracle",
+    timed=False,
 )
 def machine(scale, folder):
     service = ServiceProcess(folder / "machine", requests_per_minute=10**7)

@@ -85,7 +85,7 @@ def streams(scale, folder):
 
 
 @check(6, "kill -9 during uploads and jobs",
-       "every job done, none twice visible, `integrity_check` ok, no partial artifact visible", patient=True)  # fmt: skip
+       "every job done, none twice visible, `integrity_check` ok, no partial artifact visible", timed=False)  # fmt: skip
 def jobs(scale, folder):
     many, chance = scale.of(4, 200, 200), random.Random(6)
     kills = scale.of(1, 12, 50)

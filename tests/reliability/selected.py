@@ -37,7 +37,7 @@ def ran_again(number, scale, words=""):
     14,
     "Origin and token matrix (OWASP ASVS 5.0 4.4.2, 4.4.4)",
     "foreign Origin 403, tokens never in logs or in URLs that are logged",
-    patient=True,
+    timed=False,
 )
 def origins(scale, folder):
     return ran_again(14, scale)
@@ -47,7 +47,7 @@ def origins(scale, folder):
     15,
     "uploads (ASVS 5.2.1-5.2.5, 5.3.2-3)",
     "oversize, zip bomb, symlink, `../`, absolute names refused",
-    patient=True,
+    timed=False,
 )
 def uploads(scale, folder):
     return ran_again(15, scale)
@@ -57,7 +57,7 @@ def uploads(scale, folder):
     16,
     "SSRF through RTSP and URL sources (ASVS 1.3.6, 13.2.4)",
     "file:, exec:, link-local, loopback, rebinding and redirects refused by default",
-    patient=True,
+    timed=False,
 )
 def fetching(scale, folder):
     return ran_again(16, scale)
@@ -67,7 +67,7 @@ def fetching(scale, folder):
     17,
     "model files (ASVS 1.5.2)",
     "only safetensors and NIR/HDF5 without object types; pickle, .pt, joblib: 415, never opened",
-    patient=True,
+    timed=False,
 )
 def models(scale, folder):
     return ran_again(17, scale, "import or zip or bomb or refused or pickle or hdf5 or object or model")

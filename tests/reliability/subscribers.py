@@ -26,7 +26,10 @@ from tests.reliability.tools import (
 
 
 @check(
-    7, "a client reconnects, on both sides", "no gap, no duplicate; file descriptors and memory within 5 %"
+    7,
+    "a client reconnects, on both sides",
+    "no gap, no duplicate; file descriptors and memory within 5 %",
+    timed=False,
 )
 def reconnects(scale, folder):
     many = scale.of(30, 1000, 1000)
