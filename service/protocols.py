@@ -122,8 +122,8 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         """Let the application write without a task's detour."""
         super().handle_connect(event)
         if not self.close_sent:
-            extensions: dict[str, Any] = self.scope["extensions"]  # pyright: ignore[reportAssignmentType]
-            extensions[WRITE] = self.write_now
+            scope: dict[str, Any] = {**self.scope}
+            scope["extensions"][WRITE] = self.write_now
 
     def write_now(self, frames: bytes) -> bool:
         """Write; False, and nothing is written, where the peer does not keep up or is gone."""
