@@ -109,6 +109,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         await service.publishers.close()
         await service.streams.close()
         await service.jobs.close()
+        await tracing.close(app)
 
 
 async def _warm(service: ServiceState) -> None:

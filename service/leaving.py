@@ -9,29 +9,31 @@ import logging
 import os
 import sys
 import threading
+from contextlib import suppress
 
 import structlog
 
 from service import boot
 
 _log = structlog.get_logger("service")
-_PATIENCE_S = 1.0
 
 
-def leave_soon(status: int) -> None:
-    """End the process in a moment, if it has not ended by itself; everything must be on disk and closed by now."""
-    end = threading.Timer(_PATIENCE_S, _leave, (status,))
+def leave_within(seconds: float, status: int) -> None:
+    """End the process then, if it has not ended by itself; what must be on disk and closed has to be so by then."""
+    end = threading.Timer(seconds, _leave, (status,))
     end.daemon = True
     end.start()
 
 
 def _leave(status: int) -> None:
-    threads = sorted(
-        one.name for one in threading.enumerate() if one.ident != threading.get_ident() and not one.daemon
-    )
-    _log.warning("left while something still waited", threads=threads)
-    logging.shutdown()
-    boot.remove_links()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    me = threading.get_ident()
+    threads = sorted(one.name for one in threading.enumerate() if one.ident != me and not one.daemon)
+    try:
+        # Nobody may read what is said any more.
+        with suppress(Exception):
+            _log.warning("left while something still waited", threads=threads)
+        for last in (logging.shutdown, boot.remove_links, sys.stdout.flush, sys.stderr.flush):
+            with suppress(Exception):
+                last()
+    finally:
+        os._exit(status)

@@ -127,7 +127,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def write_now(self, frames: bytes) -> bool:
         """Write; False, and nothing is written, where the peer does not keep up or is gone."""
-        if self.disconnected or self.close_sent or not self.writable.is_set():
+        if self._is_over() or not self.writable.is_set():
             return False
         self.transport.write(frames)
         return True
@@ -163,10 +163,9 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         """Frames that are built already go out as they are; a close frame does not wait for room to be told last."""
         if message.get("framed"):
             await self.writable.wait()
-            if self.disconnected:
+            if self._is_over():
                 raise ClientDisconnected
-            if not self.close_sent:
-                self.transport.write(message["bytes"])
+            self.transport.write(message["bytes"])
             return
         if message["type"] == "websocket.close":
             self.writable.set()
@@ -183,6 +182,10 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         """Say 1012; and where the peer does not read, close all the same."""
         super().shutdown()
         self.loop.call_later(_DRAIN_S, self._abort)
+
+    def _is_over(self) -> bool:
+        """Whether nothing may follow any more what was said."""
+        return self.disconnected or self.close_sent or self.transport.is_closing()
 
     def _abort(self) -> None:
         if not self.disconnected:

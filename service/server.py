@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from service import tracing
 from service.app import create_app
 from service.logs import configure
 from service.protocols import PatientWebSocket, with_limits
@@ -105,7 +106,8 @@ def server(settings: Settings, quiet: bool = False) -> Server:
 
 def _rest_s(settings: Settings) -> float:
     """What the end takes after the last request."""
-    return _STREAMS_S + (_PUBLISH_S if settings.publish else 0.0)
+    traces_s = tracing.CLOSE_S if settings.otlp_endpoint else 0.0
+    return _STREAMS_S + (_PUBLISH_S if settings.publish else 0.0) + traces_s
 
 
 def _behind(settings: Settings) -> dict[str, Any]:

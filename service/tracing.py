@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI
 
 from pipeline.errors import UserError
 from service.settings import Settings
+
+CLOSE_S = 1.5
+"""What a collector is given to take the last spans."""
 
 
 class TracingUnavailable(UserError):
@@ -32,6 +37,7 @@ def install(app: FastAPI, settings: Settings) -> None:
     except ImportError as problem:
         raise TracingUnavailable("otlp_endpoint: install polychrony with the extra otel") from problem
     provider = sdk.TracerProvider(resource=resources.Resource.create({"service.name": "polychrony"}))
+    app.state.spans = provider
     url = f"{settings.otlp_endpoint.rstrip('/')}/v1/traces"
     provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter(endpoint=url)))
     # One span a request: not one for each message of a socket.
@@ -39,3 +45,11 @@ def install(app: FastAPI, settings: Settings) -> None:
         asgi.OpenTelemetryMiddleware, tracer_provider=provider, exclude_spans=["receive", "send"],
         excluded_urls="healthz,readyz,metrics",
     )  # fmt: skip
+
+
+async def close(app: FastAPI) -> None:
+    """Send the last spans, if somebody takes them in time."""
+    spans: Any = getattr(app.state, "spans", None)
+    if spans is not None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(spans.shutdown), CLOSE_S)

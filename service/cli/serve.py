@@ -18,10 +18,16 @@ from pydantic_settings import SettingsError
 from pipeline.errors import UserError
 from service.cli.console import err, note
 from service.jobs.store import DATABASE, check_version
-from service.leaving import leave_soon
+from service.leaving import leave_within
+from service.names import Loop
 from service.server import Server, address, listen, server
 from service.settings import Settings, config_file
 from service.tokens import admin_token
+
+_LEAVE_S = 1.0
+"""What is left then waits for others, such as a resolver."""
+_FORCED_S = 5.0
+"""Whoever was told twice to end has not let go of its files yet."""
 
 
 def serve(
@@ -48,13 +54,16 @@ def serve(
         signal.signal(ending, _noted)
     if settings.cores is not None:
         use_cores(settings.cores)
-    return asyncio.run(_serve(server(settings), listening))
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        return runner.run(_serve(server(settings), listening))
 
 
 async def _serve(running: Server, listening: socket.socket) -> int:
-    await running.serve(sockets=[listening])
-    status = 0 if running.started else 1  # what kept it from starting is in the log
-    leave_soon(status)
+    try:
+        await running.serve(sockets=[listening])
+    finally:
+        status = 0 if running.started else 1  # what kept it from starting is in the log
+        leave_within(_FORCED_S if running.force_exit else _LEAVE_S, status)
     return status
 
 

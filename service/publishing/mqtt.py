@@ -58,6 +58,8 @@ class Broker:
     @asynccontextmanager
     async def _speaking(self) -> AsyncGenerator[Any]:
         """A connection that stands; none is kept where it broke."""
+        if self._client is None:
+            await self._name.find()
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 yield self._client or await self._connect()
@@ -79,7 +81,6 @@ class Broker:
                 pass  # it learns of it by the will
 
     async def _connect(self) -> Any:
-        await self._name.find()
         to, mqtt = self._to, self._aiomqtt
         status = f"{self._topic}/status"
         tls = trusting(to) if to.address.scheme == "mqtts" else None

@@ -1,7 +1,7 @@
-"""Whether a receiver's name leads anywhere, asked in a thread of its own.
+"""Whether a broker's name leads anywhere, asked in a thread of its own.
 
-A resolver on a dead network is silent for long. Libraries ask it in threads that the whole service shares: a few
-attempts would take all of them. So they are let loose only on names that were just found.
+paho asks it in threads that the whole service shares, where a resolver that is silent would take one after the
+other. So it is let loose only on names that were just found.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Name:
         self._asked: asyncio.Future[Any] | None = None
 
     async def find(self) -> None:
-        """Return once the name is found; a question that is still open is not asked twice.
+        """Return once the name is found; a question that is still open is not asked twice, and a late answer is one.
 
         Raises:
             OSError: there is no such name, or nobody says so in time.
         """
-        if self._asked is None or self._asked.done():
+        if self._asked is None:
             self._asked = asyncio.get_running_loop().run_in_executor(
                 self._thread, socket.getaddrinfo, self._host, self._port
             )
@@ -36,8 +36,9 @@ class Name:
         done, _ = await asyncio.wait({self._asked}, timeout=_PATIENCE_S)
         if not done:
             raise ConnectionError(f"the name {self._host} was not resolved within {_PATIENCE_S:.0f} s")
+        asked, self._asked = self._asked, None
         try:
-            self._asked.result()
+            asked.result()
         except UnicodeError as problem:
             raise ConnectionError(f"the name {self._host} is none: {problem}") from problem
 

@@ -143,9 +143,9 @@ class Outbox:
 
         return await self._do(work)
 
-    async def remove(self, numbers: list[int]) -> None:
-        """They were delivered."""
-        await self._do(lambda db: self._delete(db, numbers))
+    async def remove(self, numbers: list[int]) -> int:
+        """They were delivered; how many of them were still there."""
+        return await self._do(lambda db: self._delete(db, numbers))
 
     def waiting(self, receiver: str) -> Held:
         """How much waits."""

@@ -14,7 +14,7 @@ import structlog
 from pipeline.errors import UserError
 from service.publishing.message import Message, message
 from service.publishing.mqtt import Broker
-from service.publishing.outbox import Outbox
+from service.publishing.outbox import Outbox, Waiting
 from service.publishing.request import PublishTo
 from service.publishing.webhook import Later, NotWanted, Webhook
 from service.settings import Settings
@@ -73,8 +73,8 @@ class Publisher:
         self._way: Broker | Webhook = Broker(self.to) if self.to.over_mqtt else Webhook(self.to)
         self._cursors: dict[tuple[str, str], int] = {}
         self._wake = asyncio.Event()
-        self._refusals = 0
-        self._aged_s = -_AGE_S
+        self._refused: tuple[int, int] = -1, 0
+        """The message that was not wanted last, and how often."""
 
     def describe(self) -> dict[str, Any]:
         """``GET /v1/publishers``."""
@@ -94,11 +94,15 @@ class Publisher:
                 if not known:
                     self._cursors, known = await self.outbox.cursors(self.to.name), True
                 await self.read_once(streams.all())
-                await self._drop_old()
             except Exception as problem:  # a full disk, or rows that were deleted: looked at again
                 _log.warning("cannot be read for a receiver", receiver=self.to.name, problem=str(problem))
                 await asyncio.sleep(1)
             await asyncio.sleep(self.to.every_s)
+
+    async def read_the_last(self, streams: list[Stream]) -> None:
+        """Read once more after :meth:`read` was broken off, wherever that was: the outbox knows how far it came."""
+        self._cursors = await self.outbox.cursors(self.to.name)
+        await self.read_once(streams)
 
     async def read_once(self, streams: list[Stream]) -> None:
         """Put what came to be since the last look into the outbox."""
@@ -154,14 +158,15 @@ class Publisher:
             self._wake.set()
         return first
 
-    async def _drop_old(self) -> None:
-        """Now and then, whether or not anything new comes."""
-        if time.monotonic() - self._aged_s < min(_AGE_S, self.to.keep_s):
-            return
-        if gone := await self.outbox.drop_old(self.to.name, self.to.keep_s):
-            self._count_dropped(gone, "messages have waited too long, and go")
-        else:
-            self._aged_s = time.monotonic()
+    async def drop_old(self) -> None:
+        """Look for ever for messages that have waited too long, whether or not anything new comes."""
+        while True:
+            try:
+                while gone := await self.outbox.drop_old(self.to.name, self.to.keep_s):
+                    self._count_dropped(gone, "messages have waited too long, and go")
+            except Exception as problem:  # such as a full disk
+                _log.warning("the outbox cannot be cleared", receiver=self.to.name, problem=str(problem))
+            await asyncio.sleep(min(_AGE_S, self.to.keep_s))
 
     def _count_dropped(self, messages: int, why: str) -> None:
         if messages and not self.told.dropped:
@@ -182,18 +187,14 @@ class Publisher:
                 continue
             asked_s = 0.0
             try:
-                done = await self._way.deliver([one.message for one in waiting])
-                await self.outbox.remove([one.number for one in waiting[:done]])
-                self._sent([one.message for one in waiting[:done]])
+                done = waiting[: await self._way.deliver([one.message for one in waiting])]
+                removed = await self.outbox.remove([one.number for one in done])
+                self._sent([one.message for one in done], len(done) - removed)
                 pause_s = _FIRST_PAUSE_S
                 continue
             except NotWanted as problem:
                 self._note(f"{problem}")
-                self._refusals += 1
-                if self._refusals >= _REFUSALS:
-                    self._refusals, self.told.refused = 0, self.told.refused + 1
-                    _log.warning("message refused", receiver=self.to.name, id=waiting[0].message.id)
-                    await self.outbox.remove([waiting[0].number])
+                if await self._give_up(waiting[0]):
                     continue
             except Later as problem:
                 asked_s = problem.after_s
@@ -202,6 +203,17 @@ class Publisher:
                 self._note(str(problem) or "no answer in time")
             await asyncio.sleep(asked_s or pause_s * random.uniform(0.5, 1))  # noqa: S311 - no secret
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
+
+    async def _give_up(self, refused: Waiting) -> bool:
+        """Whether a message was offered often enough: then it is dropped."""
+        number, times = self._refused
+        times = times + 1 if number == refused.number else 1
+        self._refused = refused.number, times
+        if times < _REFUSALS:
+            return False
+        _log.warning("message refused", receiver=self.to.name, id=refused.message.id)
+        self.told.refused += await self.outbox.remove([refused.number])
+        return True
 
     async def _stay(self) -> None:
         """Nothing waits: be there all the same, and know whether the receiver is."""
@@ -212,11 +224,12 @@ class Publisher:
         else:
             self.told.state, self.told.error = "idle", None
 
-    def _sent(self, messages: list[Message]) -> None:
+    def _sent(self, messages: list[Message], dropped_meanwhile: int) -> None:
         told = self.told
+        told.dropped -= dropped_meanwhile  # they were on their way, and have come
         if told.error is not None:
             _log.info("receiver is there again", receiver=self.to.name)
-        told.state, told.error, self._refusals = "sending", None, 0
+        told.state, told.error = "sending", None
         told.sent, told.last_sent_s = told.sent + len(messages), time.time()
         told.rows += sum(one.rows for one in messages)
 
@@ -273,6 +286,7 @@ class Publishers:
         for one in self._all:
             self._tasks += [
                 asyncio.create_task(one.read(self._streams)),
+                asyncio.create_task(one.drop_old()),
                 asyncio.create_task(self._sending(one)),
             ]
 
@@ -292,7 +306,7 @@ class Publishers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_END_S):
-                await asyncio.gather(*(one.read_once(self._streams.all()) for one in self._all))
+                await asyncio.gather(*(one.read_the_last(self._streams.all()) for one in self._all))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_S):
                 await asyncio.gather(*(one.close() for one in self._all))

@@ -10,12 +10,10 @@ import binascii
 import hashlib
 import hmac
 import time
-import urllib.request
 
 import httpx
 
 from service.publishing.message import Message
-from service.publishing.name import Name
 from service.publishing.request import PublishTo, trusting
 
 _PATIENCE_S = 10.0
@@ -47,8 +45,6 @@ class Webhook:
     def __init__(self, to: PublishTo) -> None:
         self._to = to
         self._client: httpx.AsyncClient | None = None
-        self._name = None if _through_proxy(to) else Name(to.address.hostname or "", to.port)
-        self._found = False
 
     async def deliver(self, messages: list[Message]) -> int:
         """Post the first message.
@@ -58,9 +54,6 @@ class Webhook:
             NotWanted: it shall not.
             OSError: the receiver is away.
         """
-        if not self._found and self._name is not None:
-            await self._name.find()
-            self._found = True
         if self._client is None:
             self._client = httpx.AsyncClient(
                 timeout=_PATIENCE_S, verify=trusting(self._to), follow_redirects=False
@@ -72,7 +65,6 @@ class Webhook:
             ) as answer:  # what it says beyond its status is not read
                 _judge(answer)
         except httpx.HTTPError as problem:
-            self._found = False
             raise ConnectionError(str(problem) or type(problem).__name__) from problem
         return 1
 
@@ -86,12 +78,6 @@ class Webhook:
             await client.aclose()
 
     say_goodbye = close
-
-
-def _through_proxy(to: PublishTo) -> bool:
-    """Whether the environment names a proxy for it, which looks names up itself."""
-    named = {to.address.scheme, "all"} & urllib.request.getproxies().keys()
-    return bool(named) and not urllib.request.proxy_bypass(to.address.netloc)
 
 
 def headers(one: Message, key: str | None, now_s: float) -> dict[str, str]:

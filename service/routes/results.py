@@ -26,6 +26,8 @@ from service.streams.stream import TYPES, Waiter
 
 router = APIRouter()
 _MESSAGE_BYTES = 512 * 1024
+_DECISIONS = 256
+"""Each is a message of its own: others want to be written to in between."""
 _THIN_FROM, _THIN_TO = 262_144, 16_384
 """Rows of events that one message stands for at most, and that it shows at most."""
 
@@ -172,6 +174,8 @@ class _Subscriber:
             return False
         thin = feed.port.kind == "events"
         most = _THIN_FROM if thin else max(1, _MESSAGE_BYTES // feed.dtype.itemsize)
+        if feed.port.kind == "decisions":
+            most = _DECISIONS
         n = min(most, head.next_row - first)
         key = ("rows", first, n, head.next_row, head.watermark_us or 0)
         if (known := feed.message(*key)) is not None:  # another reader stands here, too

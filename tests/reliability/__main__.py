@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from pipeline.warm import warm
 from tests.reliability.checks import CannotRun, Scale, every
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ KEPT = ROOT / ".polychrony" / "reliability"
 
 def run(check, scale):
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="polychrony-") as folder:
+    with tempfile.TemporaryDirectory(prefix="polychrony-", ignore_cleanup_errors=True) as folder:
         try:
             figure, result = check.run(scale, Path(folder)), "pass"
         except CannotRun as why:
@@ -76,10 +77,15 @@ def main():
 
     started = time.monotonic()
     together = sorted((check for check in wanted if not check.timed), key=_length)
-    with ThreadPoolExecutor(2) as pool:
+    warm()  # line 3 forks: no other line may be loading a kernel then
+    with ThreadPoolExecutor(3) as pool:  # two cores: some of them mostly wait
         going_on = {pool.submit(run, check, scale): check for check in together}
-        for found in as_completed(going_on):
-            note(going_on[found], found.result())
+        try:
+            for found in as_completed(going_on):
+                note(going_on[found], found.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     for check in wanted:
         if check.timed:
             print(f"{check.number:2}  {check.title} ...", flush=True)
