@@ -291,7 +291,7 @@ def test_what_the_service_does_by_itself_is_shown(chromium, tmp_path, shoot):
         page.goto("/#/service")
         expect(page.locator(".notice.good")).to_contain_text("It takes work")
         streams = page.get_by_role("region", name="Streams that it keeps open")
-        expect(streams.get_by_role("row", name="lost")).to_contain_text("nothing.mp4")
+        expect(streams.get_by_role("row", name="lost")).to_contain_text("nothing.mp4", timeout=30_000)
         receivers = page.get_by_role("region", name="Receivers of answers")
         row = receivers.get_by_role("row", name="hub")
         expect(row).to_contain_text("http://127.0.0.1:1")
