@@ -10,9 +10,9 @@ from typing import Any
 
 import typer
 
+from service.cli.configuration import read_settings
 from service.cli.console import print_json
 from service.cli.options import AsJson
-from service.cli.serve import read_settings
 from service.profiles import PROFILES
 from service.settings import Settings, config_file
 

@@ -18,8 +18,8 @@ from polychrony_client import Client, Refused, Unreachable
 from pipeline import packets, samples
 from pipeline.errors import UserError
 from pipeline.sources import open_source
+from service.cli.configuration import read_settings, with_token
 from service.cli.console import note, out, progress, say_when_compiling, table
-from service.cli.serve import read_settings, with_token
 from service.server import address, listen, server
 
 _PATIENCE_S = 180

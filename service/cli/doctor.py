@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from service.cli.configuration import read_settings
 from service.cli.console import note, out, print_json
 from service.cli.options import AsJson
-from service.cli.serve import read_settings
 from service.doctor import Finding, examine
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "wrong": "WRONG  "}

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from service.cli.configuration import read_settings
 from service.cli.console import note, out, print_json, table
 from service.cli.options import AsJson
-from service.cli.serve import read_settings
 from service.tokens import Scope, Token, Tokens
 
 app = typer.Typer(

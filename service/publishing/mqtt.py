@@ -10,10 +10,9 @@ from typing import Any
 
 from pipeline.errors import UserError
 from service.publishing.message import Message
-from service.publishing.name import Name
 from service.publishing.request import PublishTo, trusting
 
-_PATIENCE_S = 20.0
+_PATIENCE_S, _LOOK_UP_S = 20.0, 10
 _QOS = 1
 
 
@@ -30,7 +29,6 @@ class Broker:
         except ImportError as problem:
             raise UserError(f"publish {to.name}: MQTT needs the extra `mqtt` (aiomqtt)") from problem
         self._to, self._topic = to, to.address.path.strip("/") or "polychrony"
-        self._name = Name(to.address.hostname or "", to.port)
         self._open: AsyncExitStack | None = None
         self._client: Any = None
 
@@ -59,7 +57,7 @@ class Broker:
     async def _speaking(self) -> AsyncGenerator[Any]:
         """A connection that stands; none is kept where it broke."""
         if self._client is None:
-            await self._name.find()
+            await self._find()
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 yield self._client or await self._connect()
@@ -69,6 +67,17 @@ class Broker:
         except (OSError, TimeoutError):
             await self.close()
             raise
+
+    async def _find(self) -> None:
+        """Look the name up first: paho does so in threads that the whole service shares."""
+        host = self._to.address.hostname or ""
+        try:
+            async with asyncio.timeout(_LOOK_UP_S):
+                await asyncio.get_running_loop().getaddrinfo(host, self._to.port)
+        except TimeoutError as problem:
+            raise ConnectionError(f"the name {host} was not resolved within {_LOOK_UP_S} s") from problem
+        except UnicodeError as problem:
+            raise ConnectionError(f"the name {host} is none: {problem}") from problem
 
     async def close(self) -> None:
         """Leave; the broker is told that we are gone."""

@@ -1,0 +1,51 @@
+"""Settings of the verbs that need them, from options, environment and file; what is wrong is said in one line."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from pipeline.errors import UserError
+from service.cli.console import err, note
+from service.settings import Settings, config_file
+from service.tokens import admin_token
+
+
+def read_settings(**given: Any) -> Settings:
+    """Settings from options, environment and file.
+
+    Raises:
+        BadSetting: one of them is wrong.
+    """
+    try:
+        return Settings(**given)
+    except (SettingsError, tomllib.TOMLDecodeError) as problem:
+        where = config_file() if isinstance(problem, tomllib.TOMLDecodeError) else "environment"
+        raise BadSetting(f"{where}: {problem}") from problem
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        variable = f"POLYCHRONY_{str(first['loc'][0]).upper()}"
+        inside = f": {path}" if len(first["loc"]) > 1 else ""
+        where = f"{variable}{inside}" if variable in os.environ else f"{config_file()}: {path}"
+        raise BadSetting(f"{where}: {first['msg']}") from problem
+
+
+class BadSetting(UserError):
+    """A setting that cannot be used."""
+
+
+def with_token(settings: Settings) -> Settings:
+    """Beyond loopback a token is demanded: the one that was set, else one kept in the data folder."""
+    if settings.loopback or settings.token is not None:
+        return settings
+    token = admin_token(settings.data_dir)
+    if err.is_terminal:
+        note(f"polychrony: token {token}")
+    else:
+        note(f"polychrony: the token is in {settings.data_dir / 'token'}")
+    return settings.model_copy(update={"token": token})
