@@ -26,10 +26,10 @@ from service.streams.stream import TYPES, Waiter
 
 router = APIRouter()
 _MESSAGE_BYTES = 512 * 1024
-_DECISIONS = 256
-"""Each is a message of its own: others want to be written to in between."""
-_THIN_FROM, _THIN_TO = 262_144, 16_384
-"""Rows of events that one message stands for at most, and that it shows at most."""
+_MOST_ROWS = {"events": 262_144, "decisions": 256}
+"""Rows at a time, where not as many as fit into a message: events are thinned, and each decision is a message."""
+_THIN_TO = 16_384
+"""Rows of events that one message shows at most."""
 
 
 @router.websocket("/v1/streams/{stream_id}/results")
@@ -173,9 +173,7 @@ class _Subscriber:
             await self._send_watermark(feed, head.watermark_us)
             return False
         thin = feed.port.kind == "events"
-        most = _THIN_FROM if thin else max(1, _MESSAGE_BYTES // feed.dtype.itemsize)
-        if feed.port.kind == "decisions":
-            most = _DECISIONS
+        most = _MOST_ROWS.get(feed.port.kind) or max(1, _MESSAGE_BYTES // feed.dtype.itemsize)
         n = min(most, head.next_row - first)
         key = ("rows", first, n, head.next_row, head.watermark_us or 0)
         if (known := feed.message(*key)) is not None:  # another reader stands here, too

@@ -57,7 +57,7 @@ def framed(data: bytes) -> bytes:
 
 def write_now(socket: WebSocket, frames: bytes) -> bool:
     """Messages that :func:`framed` made, where the peer keeps up; else nothing is done."""
-    write = socket.scope["extensions"].get(WRITE)
+    write = socket.scope.get("extensions", {}).get(WRITE)
     return write is not None and write(frames)
 
 
