@@ -32,6 +32,7 @@ _MESSAGES = sa.Table(
     sa.Column("created_s", sa.Float, nullable=False),
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,  # a number that was dropped while it was delivered must never be another's
 )  # fmt: skip
 _CURSORS = sa.Table(
     "cursors", _META,

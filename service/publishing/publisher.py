@@ -166,7 +166,7 @@ class Publisher:
                     self._count_dropped(gone, "messages have waited too long, and go")
             except Exception as problem:  # such as a full disk
                 _log.warning("the outbox cannot be cleared", receiver=self.to.name, problem=str(problem))
-            await asyncio.sleep(min(_AGE_S, self.to.keep_s))
+            await asyncio.sleep(min(_AGE_S, max(0.1, self.to.keep_s)))
 
     def _count_dropped(self, messages: int, why: str) -> None:
         if messages and not self.told.dropped:

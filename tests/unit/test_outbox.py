@@ -58,6 +58,19 @@ def test_what_a_failed_commit_would_have_brought_is_not_counted(box, tmp_path):
     assert held(box) == on_disk(tmp_path)
 
 
+def test_what_is_delivered_while_it_is_dropped_takes_no_other_along(box, tmp_path):
+    async def work():
+        await box.add("a", [message(1), message(2)], AT, KEEP)
+        on_their_way = await box.oldest("a", 9)
+        assert await box.drop_old("a", 0) == 2
+        await box.add("a", [message(3), message(4)], AT, KEEP)
+        assert await box.remove([one.number for one in on_their_way]) == 0
+        assert [one.message.id for one in await box.oldest("a", 9)] == ["m3", "m4"]
+
+    asyncio.run(work())
+    assert held(box) == on_disk(tmp_path) == {"count": 2, "bytes": 200}
+
+
 def test_too_much_and_too_old_go_and_are_said(box, tmp_path):
     async def work():
         await box.add("b", [message(0)], AT, KEEP)
