@@ -1,7 +1,7 @@
 # Two commands need nothing but git, make and Python >= 3.11 with venv (Node comes from PyPI where there is none):
 #   make run    start the service and send it the bundled sample
 #   make test   run the whole test suite
-# The rest: make check | lock | bench | fuzz | reliability | soak | security | sample | train | clean
+# The rest: make check | test-bounds | lock | bench | fuzz | reliability | soak | security | sample | train | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,13 +18,17 @@ PACKAGES := kernels pipeline service clients/python/polychrony_client tests
 # The dashboard, from clients/web.
 web: $(WEB)
 
-.PHONY: run web test check bench fuzz reliability reliability-full soak security lock sbom sample train clean
+.PHONY: run web test test-bounds check bench fuzz reliability reliability-full soak security lock sbom sample train clean
 
 run: $(RUNTIME) $(WEB)
 	@$(BIN)/polychrony demo
 
 test: $(DEV) $(WEB)
 	@$(BIN)/python -m pytest
+
+# Every kernel with every index checked, on random and on extreme inputs.
+test-bounds: $(DEV)
+	@PYTHONPATH=.:clients/python $(BIN)/python -m tests.bounds
 
 check: $(DEV) $(WEB)
 	@$(BIN)/ruff format --check $(PACKAGES)

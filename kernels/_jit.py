@@ -39,6 +39,12 @@ def _place_cache() -> None:
 
 _place_cache()
 
+BOUNDS_CHECKED = bool(numba_config.BOUNDSCHECK)
+"""Whether every index is checked: set ``NUMBA_BOUNDSCHECK=1`` before numba is imported (``make test-bounds``)."""
+
+KERNELS: list[Callable[..., Any]] = []
+"""Every kernel there is, in the order in which their modules were imported."""
+
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile ``function`` on first use: no Python objects, GIL released, cached on disk.
@@ -46,7 +52,32 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     No fast-math (answers must not depend on how sums are regrouped) and no ``prange`` (slim images
     have no OpenMP, and streams are what runs in parallel).
     """
-    return cast(Callable[..., Any], numba.njit(nogil=True, cache=True)(function))
+    made = cast(Callable[..., Any], numba.njit(nogil=True, cache=True)(function))
+    KERNELS.append(made)
+    return made
+
+
+def guarded(intrinsic: Callable[..., Any], fits: Callable[..., bool]) -> Callable[..., Any]:
+    """An intrinsic that writes to memory without numba knowing: checked where bounds are checked at all.
+
+    Args:
+        intrinsic: what is called; where bounds are not checked, it is returned as it is.
+        fits: takes the same arguments, in nopython mode; whether all that is read and written lies inside its arrays.
+
+    Raises:
+        IndexError: (what is returned) the arguments do not fit.
+    """
+    if not BOUNDS_CHECKED:
+        return intrinsic
+    inside = numba.njit(fits)
+
+    @numba.njit
+    def checked(*arguments: Any) -> Any:
+        if not inside(*arguments):
+            raise IndexError("an intrinsic would leave its arrays")
+        return intrinsic(*arguments)
+
+    return cast(Callable[..., Any], checked)
 
 
 @intrinsic

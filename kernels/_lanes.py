@@ -15,6 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from kernels._jit import guarded
+
 LANES = 8
 """Channels are padded to a multiple of this: a register of AVX2, two of NEON."""
 
@@ -73,7 +75,11 @@ def _add_scaled(_: Any, x: Any, at: Any, table: Any, row: Any, scale: Any, lanes
     return types.none(x, index, table, index, types.float32, index), codegen
 
 
-add_scaled: Callable[..., None] = cast(Callable[..., None], _add_scaled)
+def _add_scaled_fits(x: Any, at: int, table: Any, row: int, scale: float, lanes: int) -> bool:
+    return at >= 0 and row >= 0 and at + lanes <= x.size and row + lanes <= table.size
+
+
+add_scaled: Callable[..., None] = guarded(cast(Callable[..., None], _add_scaled), _add_scaled_fits)
 """``add_scaled(x, at, table, row, scale, lanes)``, float32 and flat: x[at + lane] += table[row + lane] * scale."""
 
 
@@ -117,7 +123,26 @@ def _sum_scaled(
     return types.none(x, i, table, i, index, value, i, i, i, i), codegen
 
 
-sum_scaled: Callable[..., None] = cast(Callable[..., None], _sum_scaled)
+def _sum_scaled_fits(
+    x: Any,
+    at: int,
+    table: Any,
+    row: int,
+    index: Any,
+    value: Any,
+    shift: int,
+    start: int,
+    stop: int,
+    lanes: int,
+) -> bool:
+    fit = start >= stop or (start >= 0 and stop <= index.size and stop <= value.size)
+    for j in range(start, stop if fit else start):
+        place = row + (index[j] + shift) * lanes
+        fit = fit and place >= 0 and place + lanes <= table.size
+    return fit and at >= 0 and at + lanes <= x.size
+
+
+sum_scaled: Callable[..., None] = guarded(cast(Callable[..., None], _sum_scaled), _sum_scaled_fits)
 """``sum_scaled(x, at, table, row, index, value, shift, start, stop, lanes)``: for j from start to stop - 1, in this
 order, x[at + lane] += table[row + (index[j] + shift) lanes + lane] value[j]; sums stay in registers."""
 
@@ -190,7 +215,26 @@ def _charge_lif(
     return signature, codegen
 
 
-charge_lif: Callable[..., int] = cast(Callable[..., int], _charge_lif)
+def _charge_lif_fits(
+    v: Any,
+    x: Any,
+    at: int,
+    coefficient: Any,
+    of: int,
+    stride: int,
+    rows: Any,
+    late: int,
+    strict: int,
+    lanes: int,
+) -> bool:
+    fit = at >= 0 and at + lanes <= v.size and at + lanes <= x.size
+    for row in rows:
+        place = of + stride * row
+        fit = fit and place >= 0 and place + lanes <= coefficient.size
+    return fit
+
+
+charge_lif: Callable[..., int] = guarded(cast(Callable[..., int], _charge_lif), _charge_lif_fits)
 """``charge_lif(v, x, at, coefficient, of, stride, rows, late, strict, lanes)``: v = max(decay v + gain x +
 constant, floor), x = 0; returns which lanes reach their level. ``rows`` are the rows of decay, gain, constant,
 level, after and floor; where v passed its level before, ``late`` 1 takes ``after`` from what it is now, 2 sets
@@ -220,7 +264,19 @@ def _charge_synapse(
     return types.none(i, x, index, coefficient, index, index, rows, index), codegen
 
 
-charge_synapse: Callable[..., None] = cast(Callable[..., None], _charge_synapse)
+def _charge_synapse_fits(
+    i: Any, x: Any, at: int, coefficient: Any, of: int, stride: int, rows: Any, lanes: int
+) -> bool:
+    fit = at >= 0 and at + lanes <= i.size and at + lanes <= x.size
+    for row in rows:
+        place = of + stride * row
+        fit = fit and place >= 0 and place + lanes <= coefficient.size
+    return fit
+
+
+charge_synapse: Callable[..., None] = guarded(
+    cast(Callable[..., None], _charge_synapse), _charge_synapse_fits
+)
 """``charge_synapse(i, x, at, coefficient, of, stride, rows, lanes)``: i = kept i + weight (x + bias), x = i.
 ``rows`` are the rows of kept, weight and bias."""
 
@@ -242,7 +298,11 @@ def _multiply(_: Any, v: Any, at: Any, coefficient: Any, of: Any, times: Any, la
     return types.none(v, index, coefficient, index, index, index), codegen
 
 
-multiply: Callable[..., None] = cast(Callable[..., None], _multiply)
+def _multiply_fits(v: Any, at: int, coefficient: Any, of: int, times: int, lanes: int) -> bool:
+    return at >= 0 and of >= 0 and at + lanes <= v.size and of + lanes <= coefficient.size
+
+
+multiply: Callable[..., None] = guarded(cast(Callable[..., None], _multiply), _multiply_fits)
 """``multiply(v, at, coefficient, of, times, lanes)``: v[at + lane] *= coefficient[of + lane], so many times over."""
 
 
@@ -262,7 +322,11 @@ def _any_nonzero(_: Any, v: Any, at: Any, lanes: Any) -> Any:
     return types.int64(v, types.int64, types.int64), codegen
 
 
-any_nonzero: Callable[..., int] = cast(Callable[..., int], _any_nonzero)
+def _any_nonzero_fits(v: Any, at: int, lanes: int) -> bool:
+    return at >= 0 and at + lanes <= v.size
+
+
+any_nonzero: Callable[..., int] = guarded(cast(Callable[..., int], _any_nonzero), _any_nonzero_fits)
 """``any_nonzero(v, at, lanes)``: not 0 where a lane is not."""
 
 
@@ -321,7 +385,15 @@ def _requantise(
     return types.int64(z, sent, i, multiplier, f, f, f, types.boolean, change, i), codegen
 
 
-requantise: Callable[..., int] = cast(Callable[..., int], _requantise)
+def _requantise_fits(
+    z: Any, sent: Any, at: int, multiplier: Any, low: float, top: float, threshold: float, carry: bool, change: Any,
+    lanes: int,
+) -> bool:  # fmt: skip
+    fit = at >= 0 and at + lanes <= z.size and at + lanes <= sent.size
+    return fit and lanes <= multiplier.size and lanes <= change.size
+
+
+requantise: Callable[..., int] = guarded(cast(Callable[..., int], _requantise), _requantise_fits)
 """``requantise(z, sent, at, multiplier, low, top, threshold, carry, change, lanes)``: with level = floor(multiplier z
 + 1/2) between ``low`` and ``top``, change = level - sent, where that reaches the threshold (with ``carry``: in whole
 thresholds), else 0; sent += change. Bit k of what it returns: lane k, or k + 64 ..., changed."""

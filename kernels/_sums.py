@@ -17,6 +17,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from kernels._jit import guarded
+
 WIDTHS = (16, 32, 72)
 """Widths of a row for which the loop is compiled; wider tables go in several passes of the last."""
 
@@ -71,6 +73,17 @@ def _sum_rows(
     return types.none(table, codes, index, index, index, acc, index, shape), codegen
 
 
-sum_rows: Callable[..., None] = cast(Callable[..., None], _sum_rows)
+def _sum_rows_fit(
+    table: Any, codes: Any, start: int, stop: int, base: int, acc: Any, at: int, shape: tuple[int, ...]
+) -> bool:
+    width = 8 * len(shape)
+    fit = start >= stop or (start >= 0 and stop <= codes.size)
+    for j in range(start, stop if fit else start):
+        row = (codes[j] + base) * width
+        fit = fit and row >= 0 and row + width <= table.size
+    return fit and at >= 0 and at + width <= acc.size
+
+
+sum_rows: Callable[..., None] = guarded(cast(Callable[..., None], _sum_rows), _sum_rows_fit)
 """``sum_rows(table int16, codes int32, start, stop, base, acc int32, at, shape)``, all arrays flat: adds to
 ``acc[at : at + width]``. Nothing is checked; see the module."""

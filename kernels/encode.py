@@ -24,6 +24,10 @@ WRAP_US = {4: 2**34, 2: 2**24}
 MOST_WRAPS = 100_000
 LARGEST = 2048
 """Columns and rows that fit, and no more."""
+MOST_WORDS = {4: 3, 2: 5}
+"""Words that one record takes at most: two of the high part's, in EVT3 also the low part and the row, and its own."""
+WORDS_A_WRAP = 3
+"""Words that one wrap of the clock takes at most: two on the way to its end, and its new beginning."""
 
 
 @dataclass
@@ -48,8 +52,8 @@ def encode(encoder: Encoder, events: tuple[T, XY, XY, P], triggers: Triggers | N
         triggers: rows t, channel, level in order of time, which are put between.
 
     Raises:
-        ValueError: a coordinate that does not fit, a time that falls, or a step over more wraps of the clock
-            than anyone would read.
+        ValueError: a coordinate that does not fit, a time below 0 or that falls, or a step over more wraps of the
+            clock than anyone would read.
     """
     t, x, y, p = events
     marks = no_triggers() if triggers is None else triggers
@@ -59,6 +63,8 @@ def encode(encoder: Encoder, events: tuple[T, XY, XY, P], triggers: Triggers | N
         raise ValueError(f"holds columns and rows below {LARGEST}, not {int(x.max())}, {int(y.max())}")
     shift = 6 if encoder.word_bytes == 4 else 12
     first = min(int(t[0]) if len(t) else 2**62, int(marks[0, 0]) if len(marks) else 2**62)
+    if first < 0:
+        raise ValueError(f"holds times from 0 on, not {first} us")
     if (
         first >> shift < encoder.state[HIGH]
         or not is_sorted(t)
@@ -71,9 +77,8 @@ def encode(encoder: Encoder, events: tuple[T, XY, XY, P], triggers: Triggers | N
     wraps = (newest - behind) // wrap_us + 1
     if wraps > MOST_WRAPS:
         raise ValueError(f"would wrap its clock of {wrap_us} us {wraps} times")
-    words = np.empty(
-        4 * (len(t) + len(marks)) + 2 * wraps + 2, np.uint32 if encoder.word_bytes == 4 else np.uint16
-    )
+    most = MOST_WORDS[encoder.word_bytes] * (len(t) + len(marks)) + WORDS_A_WRAP * wraps
+    words = np.empty(most, np.uint32 if encoder.word_bytes == 4 else np.uint16)
     run: Any = _encode_evt2 if encoder.word_bytes == 4 else _encode_evt3
     n = int(run(t, x, y, p, marks, encoder.state, words))
     return words[:n].astype(words.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -10,7 +10,7 @@ from kernels.decode import Decoder
 from kernels.encode import Encoder
 from tests.property.strategies import cuts
 
-steps = st.one_of(st.integers(0, 5), st.integers(0, 5000), st.integers(0, 2**26))
+steps = st.one_of(st.integers(0, 5), st.integers(0, 5000), st.integers(0, 2**26), st.integers(2**26, 2**33))
 
 
 @st.composite

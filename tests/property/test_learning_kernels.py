@@ -28,6 +28,23 @@ def test_gathered_taps_equal_the_twin(columns, height, width, delays):
         assert ours == naive.taps(t, x, y, p, voxel, height, width, delays, 1000)
 
 
+@settings(max_examples=30)
+@given(recordings(max_events=60, max_step_us=900), SIDES, SIDES, st.sampled_from([1, 4, 64]), st.data())
+def test_taps_straight_from_the_events_equal_the_twin(columns, height, width, delays, data):
+    t, x, y, p = columns
+    voxels = np.array(
+        data.draw(
+            st.lists(st.tuples(st.integers(0, 70), st.integers(0, 11), st.integers(0, 15)), max_size=8)
+        ),
+        np.int64,
+    ).reshape(-1, 3)
+    inputs = learning.gather_events(t, x, y, p, voxels, height, width, delays, 1000)
+    assert len(inputs) == len(voxels)
+    for i, voxel in enumerate(voxels):
+        ours = inputs.index[inputs.offsets[i] : inputs.offsets[i + 1]].tolist()
+        assert ours == naive.taps(t, x, y, p, voxel, height, width, delays, 1000)
+
+
 @given(st.integers(0, 2**32), st.integers(0, 12), st.booleans())
 def test_regression_equals_the_dense_twin(seed, n, flip):
     rng = np.random.default_rng(seed)

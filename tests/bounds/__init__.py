@@ -1,0 +1,1 @@
+"""Inputs at the ends of everything. They run in the suite, and in ``make test-bounds`` with every index checked."""

@@ -1,0 +1,58 @@
+"""Every kernel with every index checked: ``python -m tests.bounds``; what ``make test-bounds`` runs.
+
+The property tests, the stages' contract and the extreme inputs run with ``NUMBA_BOUNDSCHECK=1`` and a cache folder of
+their own; an index outside its array fails the test that caused it. A kernel that none of them reached is named, and
+the run fails.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+import time
+
+FOLDERS = ("tests/bounds", "tests/property", "tests/contract")
+
+
+def main() -> int:
+    os.environ["NUMBA_BOUNDSCHECK"] = "1"  # before numba is imported; kernels/_jit.py keys its cache by it
+    import pytest
+
+    started = time.monotonic()
+    status = pytest.main([*FOLDERS, *sys.argv[1:]])
+    reached, missed = coverage()
+    print(
+        f"{len(reached)} of {len(reached) + len(missed)} kernels checked in {time.monotonic() - started:.0f} s"
+    )
+    for name in missed:
+        print(f"  never called: {name}")
+    return int(status) or bool(missed)
+
+
+def coverage() -> tuple[list[str], list[str]]:
+    """(kernels that ran, kernels that did not), in this process; one that a kernel which ran calls has run."""
+    import kernels
+    from kernels._jit import KERNELS
+
+    for module in pkgutil.iter_modules(kernels.__path__):
+        importlib.import_module(f"kernels.{module.name}")
+    waiting = [one for one in KERNELS if one.signatures]
+    seen = {id(one): one for one in waiting}
+    while waiting:  # a caller that comes from the cache brings what it calls along, compiled
+        function = waiting.pop().py_func
+        for name in function.__code__.co_names:
+            called = function.__globals__.get(name)
+            if any(called is one for one in KERNELS) and id(called) not in seen:
+                seen[id(called)] = called
+                waiting.append(called)
+    names = {id(one): f"{one.py_func.__module__}.{one.py_func.__name__}" for one in KERNELS}
+    return (
+        sorted(name for key, name in names.items() if key in seen),
+        sorted(name for key, name in names.items() if key not in seen),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
