@@ -39,7 +39,7 @@ def _place_cache() -> None:
 
 _place_cache()
 
-BOUNDS_CHECKED = bool(numba_config.BOUNDSCHECK)
+BOUNDS_CHECKED = os.environ.get("NUMBA_BOUNDSCHECK", "") not in {"", "0"}
 """Whether every index is checked: set ``NUMBA_BOUNDSCHECK=1`` before numba is imported (``make test-bounds``)."""
 
 KERNELS: list[Callable[..., Any]] = []
