@@ -51,6 +51,7 @@ class Decoder:
         rest: the bytes of a word that is not complete yet.
         triggers: what the last cut held beside its events.
         per_word: events per word seen lately: how much room the next cut is given.
+        swapped: the 32-bit halves of words of 8 bytes come upper half first (EVT2.1 ``endianness=legacy``).
     """
 
     word_bytes: int
@@ -58,6 +59,7 @@ class Decoder:
     rest: bytes = b""
     triggers: Triggers = field(default_factory=no_triggers)
     per_word: float = 1.0
+    swapped: bool = False
 
     @property
     def ignored(self) -> dict[str, int]:
@@ -106,6 +108,8 @@ def _words(decoder: Decoder, data: bytes | memoryview) -> NDArray[Any]:
         data = decoder.rest + bytes(data)
     words = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
     decoder.rest = bytes(data[words.nbytes :])
+    if decoder.swapped and decoder.word_bytes == 8:
+        return words >> np.uint64(32) | words << np.uint64(32)
     # Kernels compile anew for read-only or unaligned arrays.
     return words if words.flags.writeable and words.flags.aligned else words.copy()
 
@@ -250,7 +254,7 @@ def _decode_evt2(
                 triggers[m, 1] = np.int64((word >> np.uint32(8)) & np.uint32(31))
                 triggers[m, 2] = np.int64(word & np.uint32(1))
                 m += 1
-        else:
+        elif kind < 14:  # 14 and 15 carry what is not of pixels, such as counts and words of a maker's own
             state[UNKNOWN] += 1
     state[HIGH], state[WRAPS] = high, wraps
     return int(at), int(out), m
@@ -289,7 +293,7 @@ def _decode_evt21(
             if high != NO_HIGH:
                 triggers[m, 0], triggers[m, 1], triggers[m, 2] = base + low, (upper >> 8) & 31, upper & 1
                 m += 1
-        else:
+        elif kind < 14:  # see _decode_evt2
             state[UNKNOWN] += 1
     state[HIGH], state[WRAPS] = high, wraps
     return i, n, m

@@ -26,7 +26,7 @@ from typing import Any
 
 from pipeline.engine import Engine, Result
 from pipeline.models import registry
-from pipeline.offline import EVERYTHING, Selection, engine_for, steps
+from pipeline.offline import engine_for, steps
 from pipeline.optional import installed
 from pipeline.packets import Events
 from pipeline.rows import unpack
@@ -41,6 +41,7 @@ from pipeline.sinks.statistics import (
 )
 from pipeline.sinks.tables import JsonTable, ParquetTable, as_columns, events_port
 from pipeline.sources.base import Source
+from pipeline.sources.selection import EVERYTHING, Selection
 from pipeline.spec import PipelineSpec
 from pipeline.stages.delta_network import DeltaNetworkStage
 from pipeline.stages.motif import Motif
@@ -215,7 +216,10 @@ def _summary(
             "width": info.sensor.width, "height": info.sensor.height, "sensor_from": info.sensor_from,
             "epoch_ns": info.epoch_ns, "triggers": info.triggers, **info.details,
         },
-        "selection": {"from_us": selection.from_us, "to_us": selection.to_us, "roi": selection.roi},
+        "selection": {
+            "from_us": selection.from_us, "to_us": selection.to_us, "roi": selection.roi,
+            "absolute": selection.absolute, "origin_us": source.origin_us,
+        },
         "pipeline": {"fingerprint": engine.graph.fingerprint, "spec": spec.model_dump(mode="json")},
         "events": seen.events, "on_events": seen.on,
         "t_first_us": seen.t_first_us, "t_last_us": seen.t_last_us, "duration_us": seen.duration_us,
@@ -223,6 +227,7 @@ def _summary(
         "digests": engine.digests(),
         "dropped": engine.dropped,
         "repaired": dict(info.repaired),
+        "warnings": list(info.warnings),
         "labels": {
             name: {label.name: int(n) for label, n in zip(found.port.labels, found.by_label, strict=True)}
             for name, found in {**writers.detections, **writers.decisions}.items()

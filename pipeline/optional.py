@@ -18,8 +18,8 @@ class NotInstalled(UserError):
 class _Later:
     """Stands for a module until something of it is asked for."""
 
-    def __init__(self, name: str, needed_for: str) -> None:
-        self._name, self._needed_for, self._module = name, needed_for, None
+    def __init__(self, name: str, needed_for: str, extra: str | None) -> None:
+        self._name, self._needed_for, self._extra, self._module = name, needed_for, extra, None
 
     def __getattr__(self, name: str) -> Any:
         if self._module is None:
@@ -27,20 +27,24 @@ class _Later:
                 self._module = importlib.import_module(self._name)
             except ModuleNotFoundError as problem:
                 package = self._name.partition(".")[0]
-                raise NotInstalled(
-                    f"{self._needed_for}: needs {package}, which this installation leaves out"
-                ) from problem
+                how = (
+                    f"install the extra {self._extra} (pip install 'polychrony[{self._extra}]')"
+                    if self._extra
+                    else "which this installation leaves out"
+                )
+                raise NotInstalled(f"{self._needed_for}: needs {package}, {how}") from problem
         return getattr(self._module, name)
 
 
-def later(name: str, needed_for: str) -> Any:
+def later(name: str, needed_for: str, extra: str | None = None) -> Any:
     """The module ``name``, imported when something of it is first asked for.
 
     Args:
         name: of the module.
         needed_for: what users are told that it is for, where it is not installed; :class:`NotInstalled` then.
+        extra: of the package's, that brings it.
     """
-    return _Later(name, needed_for)
+    return _Later(name, needed_for, extra)
 
 
 def installed(name: str) -> bool:

@@ -49,6 +49,7 @@ class SourceInfo:
         epoch_ns: nanoseconds since 1970 at stream time 0; 0 where unknown.
         repaired: what was wrong: what was put right, dropped or is missing, counted.
         details: more, such as a video's frames.
+        warnings: what was guessed and looks wrong, a sentence each; for people and for ``--json``.
     """
 
     format: str
@@ -61,6 +62,7 @@ class SourceInfo:
     epoch_ns: int = 0
     repaired: dict[str, int] = field(default_factory=dict[str, int])
     details: dict[str, float | int | str] = field(default_factory=dict[str, "float | int | str"])
+    warnings: list[str] = field(default_factory=list[str])
 
     def count(self, what: str, n: int = 1) -> None:
         """Something was wrong ``n`` times more."""
@@ -69,9 +71,20 @@ class SourceInfo:
 
 
 class Source(Protocol):
-    """An input that can be read once, from its start."""
+    """An input that can be read once, from its start.
 
+    Attributes:
+        name: of the input, for messages.
+        info: what is known of it.
+    """
+
+    name: str
     info: SourceInfo
+
+    @property
+    def origin_us(self) -> int | None:
+        """Where a range of time begins to count: the first event, a video's first frame; None until it was read."""
+        ...
 
     @property
     def doubts(self) -> Sequence[tuple[int, int]]:

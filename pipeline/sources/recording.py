@@ -20,7 +20,8 @@ from pipeline import packets
 from pipeline.packets import Events
 from pipeline.sources.base import Reading, SourceInfo
 from pipeline.sources.formats import FORMATS
-from pipeline.sources.formats.reader import CHUNK_EVENTS, Faults, Guarded, Options, Reader
+from pipeline.sources.formats.reader import CHUNK_EVENTS, UNITS_US, Faults, Guarded, Reader
+from pipeline.sources.options import InputOptions
 from pipeline.spec import Sensor
 
 BATCH = 65_536
@@ -29,6 +30,10 @@ LARGEST_SPAN = 2**25
 """Pixels: what events span beyond this is a broken row's doing."""
 HELD_BACK = 2**20
 """Events that wait for earlier ones: a time that falls behind more than these cannot be put in order."""
+_FASTEST, _SLOWEST = 1e9, 100.0
+"""Events a second: beyond these a unit of time that nobody stated is doubted."""
+_ENOUGH = 100
+"""Events from which their rate says something."""
 
 
 class Recording:
@@ -43,8 +48,12 @@ class Recording:
         SourceError: it is broken at its start, or empty.
     """
 
-    def __init__(self, path: Path, kind: str, options: Options) -> None:
-        self._faults = Faults(path.name, options.policy)
+    def __init__(self, path: Path, kind: str, options: InputOptions) -> None:
+        self.name = path.name
+        self._options = options
+        self._zero_us: int | None = None
+        self._multiples_of_1000 = True
+        self._faults = Faults(path.name, options.on_fault)
         self._open = lambda: Guarded(lambda: FORMATS[kind](path, self._faults, options), kind, self._faults)
         self._triggers = [no_triggers()]
         self._reader, self._parts = self._begin()
@@ -55,6 +64,11 @@ class Recording:
             sensor_from="given" if options.sensor else "file" if stated else "events",
             epoch_ns=self._reader.epoch_ns,
         )  # fmt: skip
+
+    @property
+    def origin_us(self) -> int | None:
+        """See :class:`pipeline.sources.base.Source`."""
+        return self.info.t_first_us
 
     @property
     def doubts(self) -> Sequence[tuple[int, int]]:
@@ -78,7 +92,8 @@ class Recording:
         yield from self._cut(order.rest(), 1.0 / max(taken, 1))
         if any(map(len, self._triggers)):
             yield Reading(packets.no_events(), 1.0, self._triggers_until(MAX_T_US))
-        self.info.epoch_ns = self._reader.epoch_ns
+        self.info.epoch_ns = 0 if self._options.zero_time else self._reader.epoch_ns
+        self.info.warnings = self._warnings()
         if self.info.events == 0:
             raise self._faults.error("holds no events that can be used")
 
@@ -109,6 +124,7 @@ class Recording:
 
     def _begin_again(self) -> None:
         self._faults.counts.clear()  # or all would be counted twice
+        self._zero_us = None
         self._triggers = [no_triggers()]
         self._reader, self._parts = self._begin()
 
@@ -117,6 +133,7 @@ class Recording:
         t, x, y, p = events
         if len(t) == 0:
             return events
+        t = self._from_zero(t)
         sensor = self.info.sensor
         lowest, highest, right, bottom = survey(t, x, y)
         if right >= sensor.width or bottom >= sensor.height:
@@ -129,11 +146,49 @@ class Recording:
             n = len(kept) - int(np.count_nonzero(kept))
             self._faults.found("dropped_beyond_time", n, f"{n} times lie outside 0 .. 2^53 - 1 us")
             t, x, y, p = t[kept], x[kept], y[kept], p[kept]
+        self._multiples_of_1000 = self._multiples_of_1000 and self._reader.guessed_unit is not None and (
+            not np.any(t % 1000)
+        )  # fmt: skip
         return t, x, y, p
+
+    def _from_zero(self, t: T) -> T:
+        """Times as they are, or counted from the first event; a recording that begins below 0 needs the latter."""
+        if self._zero_us is None:
+            self._zero_us = int(t.min()) if self._options.zero_time else 0
+            below = int(np.count_nonzero(t < 0))
+            if not self._options.zero_time and (t[0] < 0 or below > max(10, len(t) // 100)):
+                raise self._faults.error(
+                    f"{below} of its first {len(t)} times are negative, such as {int(t.min())} us: "
+                    "--zero-time counts them from the first event"
+                )
+        return t - self._zero_us if self._zero_us else t
+
+    def _warnings(self) -> list[str]:
+        """What a rule decided and the events make unlikely."""
+        info, unit = self.info, self._reader.guessed_unit
+        if unit is None or not info.events or info.t_first_us is None or info.t_last_us is None:
+            return []
+        seconds = (info.t_last_us - info.t_first_us) * 1e-6
+        rate = info.events / max(seconds, 1e-6)
+        if info.events < _ENOUGH:
+            return []
+        taken = f"times were taken as {unit}, which neither the file nor --time-unit states"
+        if not _SLOWEST <= rate <= _FASTEST:
+            likely = [
+                u for u, us in UNITS_US.items() if _SLOWEST <= rate * UNITS_US[unit] / us <= _FASTEST / 10
+            ]
+            stated = " or ".join(f"--time-unit {one}" for one in likely) or "--time-unit"
+            hint = f"if they are {' or '.join(likely) or 'not'}, give {stated}"
+            return [f"{info.events:,} events in {seconds:g} s: {taken}; {hint}"]
+        if unit == "us" and self._multiples_of_1000:
+            return [f"all times are multiples of 1,000: {taken}; if they are ns, give --time-unit ns"]
+        return []
 
     def _timed(self, triggers: Triggers) -> Triggers:
         if len(triggers) == 0:
             return triggers
+        if self._zero_us:
+            triggers = triggers - np.array([self._zero_us, 0, 0])
         kept = triggers[(triggers[:, 0] >= 0) & (triggers[:, 0] <= MAX_T_US)]
         n = len(triggers) - len(kept)
         self._faults.found("dropped_triggers", n, f"{n} triggers lie outside 0 .. 2^53 - 1 us")

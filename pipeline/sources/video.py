@@ -1,31 +1,23 @@
-"""Video files: OpenCV frames seen by the DVS pixel model."""
+"""Video files and images: OpenCV frames seen by the DVS pixel model."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-# Said before cv2 is loaded: its decoders' own words go to stderr, ours go to the user.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.packets import Events
 from pipeline.sources.base import Policy, Reading, SourceError, SourceInfo
 from pipeline.sources.emulator import Emulator, EmulatorConfig
+from pipeline.sources.frame_files import FrameFile, open_frames
 from pipeline.sources.frames import SENSORS, Fit, fitted, grey
 from pipeline.sources.interpolation import Bridging, Interpolator, Mode
 from pipeline.sources.v2e import InstalledV2e
 from pipeline.spec import Sensor
-
-_GREY_16 = int.from_bytes(b"Y1\x00\x10", "little")
-"""FFmpeg's name of 16-bit grey pixels; of everything else OpenCV makes 8-bit BGR."""
 
 
 @dataclass(frozen=True)
@@ -102,27 +94,37 @@ class Video:
     """
 
     def __init__(self, path: Path, options: VideoOptions, policy: Policy = "repair") -> None:
+        self.name = path.name
         self._path, self._options, self._policy = path, options, policy
-        capture, first = self._open()
-        rate = options.frame_rate or float(capture.get(cv2.CAP_PROP_FPS))
-        self._frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        with path.open("rb") as file:
-            head = file.read(12)
-        self._indexed = head[4:8] == b"ftyp" or (head[:4], head[8:12]) == (b"RIFF", b"AVI ")
-        capture.release()
+        self._origin_us: int | None = None
+        frames, first = self._open()
+        rate = options.frame_rate or frames.rate
+        self._frames, self._indexed = frames.stated, frames.indexed
+        self._has_times = frames.time_s() is not None
+        frames.close()
+        if options.frame_rate is None and not self._has_times:
+            raise SourceError(f"{path.name}: images hold no times: give --frame-rate")
         if not 0 < rate <= 1e6:
-            raise SourceError(f"{path.name}: states no frame rate: give one")
+            raise SourceError(f"{path.name}: states no frame rate: give --frame-rate")
         self._rate = rate
         self._frame_size, self._begun = first.shape[1::-1], False
         self._eye = Eye(options, *self._frame_size)
         self.info = SourceInfo(
-            format="video", sensor=self._eye.sensor, sensor_from="given" if options.camera else "file",
+            format="video" if self._has_times else "images", sensor=self._eye.sensor,
+            sensor_from="given" if options.camera else "file",
             details={
                 "frames": self._frames, "frames_per_second": round(rate, 6),
                 "frame_width": first.shape[1], "frame_height": first.shape[0],
                 "bits": 8 * first.dtype.itemsize,
             },
         )  # fmt: skip
+        skipped = getattr(frames, "links", 0)
+        self.info.count("links_not_followed", skipped)
+
+    @property
+    def origin_us(self) -> int | None:
+        """See :class:`pipeline.sources.base.Source`."""
+        return self._origin_us
 
     @property
     def doubts(self) -> list[tuple[int, int]]:
@@ -134,30 +136,42 @@ class Video:
         if self._begun:  # from the start again, with pixels that have seen nothing
             self._eye = Eye(self._options, *self._frame_size)
             self.info.repaired.clear()
+            self.info.t_first_us = self.info.t_last_us = self._origin_us = None
         self._begun = True
-        capture, frame = self._open()
-        i, last = 0, -1.0
+        frames, frame = self._open()
+        i, last, longest = 0, -1.0, 0.0
         try:
-            while True:
-                time = self._time_of(capture, i, last)
+            while frame is not None:
+                time = self._time_of(frames, i, last)
                 if time is not None:
+                    self._origin_us = round(time * 1e6) if self._origin_us is None else self._origin_us
+                    longest = max(longest, time - last if last >= 0 else 0.0)
                     last = time
                     for events in self._eye.feed(frame, time):
+                        self._note(events)
                         yield Reading(events, min(1.0, (i + 1) / max(self._frames, i + 1, 1)))
                 i += 1
-                more, frame = capture.read()
-                if not more:
-                    break
-            self._check_whole(i)
+                frame = frames.read()
+            if i == 1:
+                raise SourceError(f"{self.name}: holds one frame, and one frame makes no events")
+            self._check_whole(i, last + longest)
         finally:
-            capture.release()
+            frames.close()
             self._account(i)
 
-    def _time_of(self, capture: Any, i: int, last: float) -> float | None:
+    def _note(self, events: Events) -> None:
+        t, info = events[0], self.info
+        if len(t):
+            info.t_first_us = int(t[0]) if info.t_first_us is None else info.t_first_us
+            info.t_last_us = int(t[-1])
+
+    def _time_of(self, frames: FrameFile, i: int, last: float) -> float | None:
         """When frame i was taken, s; None where it is to be left out."""
         if self._options.frame_rate is not None:
             return i / self._rate
-        stated = float(capture.get(cv2.CAP_PROP_POS_MSEC)) * 1e-3
+        stated = frames.time_s()
+        if stated is None:
+            return i / self._rate
         if np.isfinite(stated) and last < stated < 1e9:
             return stated
         if self._policy == "error":
@@ -181,25 +195,27 @@ class Video:
             if n:
                 details[name] = n
 
-    def _check_whole(self, read: int) -> None:
-        # Containers without an index only estimate how many frames they hold.
-        missing = self._frames - read
-        if missing > (0 if self._indexed else max(2, self._frames // 100)):
+    def _check_whole(self, read: int, end_s: float) -> None:
+        """Whether frames are missing at the end.
+
+        A container with an index counts them; the others' number is an estimate, duration times rate, which says
+        nothing where frames come at varying rates: there the duration is compared.
+        """
+        missing, stated_s = self._frames - read, self._frames / self._rate
+        enough = 1 if self._indexed else max(3, self._frames // 100 + 1)
+        if not self._indexed and end_s >= stated_s * 0.99 - 2 / self._rate:
+            return
+        if missing >= enough:
             if self._policy == "error":
                 raise SourceError(
                     f"{self._path.name}: broken off: of {self._frames} frames that it states {read} can be read"
                 )
             self.info.count("missing_frames", missing)
 
-    def _open(self) -> tuple[Any, Any]:
-        capture = cv2.VideoCapture(str(self._path))
-        if not capture.isOpened():
-            raise SourceError(f"{self._path.name}: not a video that OpenCV can read, or one without frames")
-        if int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)) & 0xFFFFFFFF == _GREY_16:
-            capture.release()
-            capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_CONVERT_RGB, 0])
-        more, frame = capture.read()
-        if not more:
-            capture.release()
+    def _open(self) -> tuple[FrameFile, Any]:
+        frames = open_frames(self._path)
+        first = frames.read()
+        if first is None:
+            frames.close()
             raise SourceError(f"{self._path.name}: a video without frames")
-        return capture, frame
+        return frames, first

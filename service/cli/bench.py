@@ -12,11 +12,11 @@ from pipeline import packets, samples
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.packets import Events
-from pipeline.sources import SourceError
+from pipeline.sources import InputOptions, SourceError, open_source
 from pipeline.spec import PipelineSpec, Sensor, SpecError, load, presets
 from pipeline.warm import warm
 from service.cli.console import note, out, print_json, progress, table
-from service.cli.options import AsJson, Inputs, takes_input
+from service.cli.options import AsJson, takes_input
 
 _BATCH = 65_536
 
@@ -31,10 +31,10 @@ def bench(
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="The fastest of so many runs counts.")] = 3,
     as_json: AsJson = False,
     *,
-    inputs: Inputs,
+    inputs: InputOptions,
 ) -> None:
     """Measure Mev/s and the real-time factor of each stage and pipeline on one thread."""
-    source = inputs.open(path or samples.CLIP)
+    source = open_source(path or samples.CLIP, inputs)
     recording = packets.join([reading.events for reading in source.batches()])
     if len(recording[0]) == 0:
         raise SourceError("nothing to measure: the input makes no events")

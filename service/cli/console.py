@@ -32,6 +32,12 @@ def note(text: str) -> None:
     err.print(text, markup=False)
 
 
+def warn(name: str, sentences: list[str]) -> None:
+    """What was guessed of an input and looks wrong, on stderr."""
+    for sentence in sentences:
+        note(f"warning: {name}: {sentence}")
+
+
 def say_when_compiling() -> None:
     """Tell people why the first run takes longer."""
     said = False

@@ -10,14 +10,13 @@ import numpy as np
 import typer
 
 from kernels.decode import Triggers
-from pipeline.offline import Selection, selected
 from pipeline.sinks import recordings
-from pipeline.sources import Reading, Source
+from pipeline.sources import InputOptions, Reading, Selection, Source, open_source, selected
 from service.cli.console import Advance, note, print_json, progress
-from service.cli.options import AsJson, From, InputFile, Inputs, Roi, To, parse_selection, takes_input
+from service.cli.options import AsJson, InputFile, takes_part
 
 
-@takes_input
+@takes_part
 def convert(
     path: InputFile,
     to_path: Annotated[
@@ -27,21 +26,17 @@ def convert(
         str | None,
         typer.Option(help=f"Instead of what OUT's suffix stands for: {', '.join(recordings.FORMATS)}."),
     ] = None,
-    zero_time: Annotated[bool, typer.Option("--zero-time", help="Subtract the first event's time.")] = False,
-    from_s: From = None,
-    to_s: To = None,
-    roi: Roi = None,
     as_json: AsJson = False,
     *,
-    inputs: Inputs,
+    inputs: InputOptions,
 ) -> None:
     """Write the events of an input as a recording in the format of OUT's suffix."""
-    selection = parse_selection(from_s, to_s, roi)
+    selection, zero_time = inputs.selection, inputs.zero_time
     if to_format is not None and to_format not in recordings.FORMATS:
         raise typer.BadParameter(f"allowed are {', '.join(recordings.FORMATS)}", param_hint="--to-format")
     if to_path.exists() and path.exists() and to_path.samefile(path):
         raise typer.BadParameter("is the input itself", param_hint="OUT")
-    source = inputs.open(path)
+    source = open_source(path, inputs)
     with progress(f"converting {path.name}", quiet=as_json) as advance:
         readings = _shifted(source, selection, zero_time, advance)
         epoch_ns = 0 if zero_time else source.info.epoch_ns

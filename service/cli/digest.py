@@ -8,12 +8,13 @@ import typer
 
 from pipeline.offline import engine_for, steps
 from pipeline.sinks.tables import is_results, read_digest
+from pipeline.sources import InputOptions, open_source
 from pipeline.spec import load
-from service.cli.console import out, print_json
-from service.cli.options import AsJson, InputFile, Inputs, takes_input
+from service.cli.console import out, print_json, warn
+from service.cli.options import AsJson, InputFile, takes_part
 
 
-@takes_input
+@takes_part
 def digest(
     path: InputFile,
     pipeline: Annotated[
@@ -21,7 +22,7 @@ def digest(
     ] = None,
     as_json: AsJson = False,
     *,
-    inputs: Inputs,
+    inputs: InputOptions,
 ) -> None:
     """Print the SHA-256 over the rows of each output, in canonical order.
 
@@ -31,10 +32,11 @@ def digest(
     if pipeline is None and is_results(path):
         found = {path.stem: read_digest(path)}
     else:
-        source = inputs.open(path)
+        source = open_source(path, inputs)
         engine = engine_for(source, load(pipeline or "motion"))
-        for _ in steps(engine, source):
+        for _ in steps(engine, source, inputs.selection):
             pass
+        warn(path.name, source.info.warnings)
         found = engine.digests()
     if as_json:
         print_json(found)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.sources import SourceInfo
+from pipeline.sources import InputOptions, SourceInfo, open_source
 from pipeline.sources.video import Video
-from service.cli.console import err, out, print_json, progress, table
-from service.cli.options import AsJson, InputFile, Inputs, takes_input
+from service.cli.console import err, out, print_json, progress, table, warn
+from service.cli.options import AsJson, InputFile, takes_input
 
 _ORIGIN = {"file": "as the file says", "given": "as given", "events": "what the events span"}
 
 
 @takes_input
-def info(path: InputFile, as_json: AsJson = False, *, inputs: Inputs) -> None:
+def info(path: InputFile, as_json: AsJson = False, *, inputs: InputOptions) -> None:
     """Say what an input is: format, sensor, events, times, and what is wrong with it.
 
     Recordings are read through; of a video only what its container says.
     """
-    source = inputs.open(path)
+    source = open_source(path, inputs)
     if not isinstance(source, Video):
         with progress(f"reading {path.name}", quiet=as_json or not err.is_terminal) as advance:
             for reading in source.batches():
@@ -29,8 +29,10 @@ def info(path: InputFile, as_json: AsJson = False, *, inputs: Inputs) -> None:
         "events": found.events, "triggers": found.triggers,
         "t_first_us": found.t_first_us, "t_last_us": found.t_last_us,
         "sensor_from": found.sensor_from, "epoch_ns": found.epoch_ns, "repaired": found.repaired,
+        "warnings": found.warnings,
         **found.details,
     }  # fmt: skip
+    warn(path.name, found.warnings)
     if as_json:
         print_json(document)
         return

@@ -14,11 +14,11 @@ import typer
 from polychrony_client import Client
 from polychrony_client.streams import Stream
 
-from pipeline.sources import SourceError
+from pipeline.sources import InputOptions, SourceError
 from pipeline.sources.live import WAYS, Arrival, Live, LiveOptions, open_live
 from pipeline.spec import load, presets
-from service.cli.console import Advance, note, out, print_json, progress, table
-from service.cli.options import AsJson, Inputs, PipelineName, takes_input
+from service.cli.console import Advance, note, out, print_json, progress, table, warn
+from service.cli.options import AsJson, PipelineName, takes_input
 
 
 @dataclass
@@ -62,12 +62,12 @@ def stream(
     reorder_us: Annotated[int, typer.Option(min=0, help="How late an event may come, us.")] = 0,
     as_json: AsJson = False,
     *,
-    inputs: Inputs,
+    inputs: InputOptions,
 ) -> None:
     """Send what an address yields to a service as a stream, as it comes, until it ends or Ctrl-C."""
     if policy not in {None, "lossless", "realtime"}:
         raise typer.BadParameter("allowed are lossless, realtime", param_hint="--policy")
-    options = LiveOptions(speed, follow, give_up_s, inputs.reading, inputs.watching)
+    options = LiveOptions(speed, follow, give_up_s, inputs, inputs.watching)
     source = open_live(address, options)
     try:
         arrivals, sensor = _first(source)
@@ -152,8 +152,9 @@ def _tell(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_j
         "gaps": sent.gaps, "seconds": round(seconds, 3), "losses": lost,
         "unnoticed": source.loss_note, "motion_unreliable_us": doubts,
         "dropped": stats["dropped"], "repaired": stats["repaired"],
-        "rows": final["rows"], "digests": final["digests"],
+        "rows": final["rows"], "digests": final["digests"], "warnings": source.warnings,
     }  # fmt: skip
+    warn(source.name, source.warnings)
     if as_json:
         print_json(document)
         return

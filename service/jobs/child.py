@@ -1,4 +1,5 @@
-"""``python -m service.jobs.child MEMORY_BYTES CPU_SECONDS FILE_BYTES ARGUMENTS...``: a job under limits.
+"""``python -m service.jobs.child MEMORY_BYTES CPU_SECONDS FILE_BYTES job REQUEST``: a job under limits; any other
+arguments are those of ``polychrony``.
 
 The limits are put on before anything is imported that could need them, and the job dies with the
 service that started it.
@@ -12,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PARENT = "POLYCHRONY_PARENT_PID"
@@ -45,8 +47,10 @@ def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, protocols: str =
 
 
 def main() -> None:
-    """Limit this process, then be ``polychrony``."""
+    """Limit this process, then do what is asked."""
     limit(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    if sys.argv[4:5] == ["job"]:
+        sys.exit(importlib.import_module("service.jobs.work").run(Path(sys.argv[5])))
     importlib.import_module("service.cli").main(sys.argv[4:])
 
 

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.spec import preset, validate
-from service.jobs import child
+from service.jobs import child, work
 from service.jobs.store import CANCELLED, DATABASE, DONE, FAILED, OVER, QUEUED, RUNNING, Job, JobStore
 from service.problems import Problem
 from service.settings import Settings
@@ -27,60 +25,6 @@ from service.settings import Settings
 _log = structlog.get_logger("jobs")
 _LINE_BYTES = 2**20
 _TOO_SOON_S = 0.5
-
-
-class JobOptions(BaseModel):
-    """What ``POST /v1/jobs`` takes beside the file; see ``polychrony analyze --help``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pipeline: str | dict[str, Any] = Field(default="motion", description="name of a preset, or a pipeline")
-    sensor: str | None = Field(default=None, pattern=r"^\d{1,5}x\d{1,5}$", description="WxH")
-    format: str | None = Field(default=None, max_length=20, description="of a recording that does not tell")
-    columns: str | None = Field(
-        default=None, pattern="^[txyp_]{4,16}$", description="order of a table's columns"
-    )
-    time_unit: str | None = Field(default=None, pattern="^(s|ms|us|ns)$", description="of a table's times")
-    topic: str | None = Field(default=None, max_length=200, description="of a ROS bag")
-    on_fault: str = Field(
-        default="repair", pattern="^(error|repair|drop)$", description="what becomes of faults"
-    )
-    frame_rate: float | None = Field(
-        default=None, gt=0, le=1e6, description="frames per second of scene time"
-    )
-    frame_interpolation: str = Field(
-        default="auto", pattern=r"^(auto|off|\d{1,2})$", description="frames made between a video's"
-    )
-    dvs: str = Field(
-        default="ideal", max_length=20, description="pixels that see a video: ideal, clean, noisy, v2e"
-    )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="of the pixels' mismatch and noise")
-    camera: str | None = Field(default=None, max_length=20, description="fit a video to this camera's grid")
-    fit: str = Field(default="letterbox", pattern="^(letterbox|crop)$", description="how a video is fitted")
-    timing: str = Field(default="interpolated", pattern="^(interpolated|compatible)$")
-    threshold: float | None = Field(
-        default=None, ge=0.01, le=10, description="event threshold, log intensity"
-    )
-    from_s: float | None = Field(default=None, ge=0, description="stream time, s")
-    to_s: float | None = Field(default=None, ge=0, description="stream time, s")
-    video: bool = Field(default=False, description="also draw annotated.webm: events, and what was found")
-    roi: str | None = Field(default=None, pattern=r"^\d{1,5},\d{1,5},\d{1,5},\d{1,5}$", description="x,y,w,h")
-
-    def check_pipeline(self) -> dict[str, Any]:
-        """The pipeline as a document.
-
-        Raises:
-            SpecError: it cannot be used.
-        """
-        spec = preset(self.pipeline) if isinstance(self.pipeline, str) else validate(self.pipeline)
-        return spec.model_dump(mode="json")
-
-    def arguments(self) -> list[str]:
-        """Of ``polychrony analyze``, without the pipeline."""
-        names = {"from_s": "from", "to_s": "to"}
-        values = self.model_dump(exclude={"pipeline", "video"}, exclude_none=True)
-        given = (f"--{names.get(name, name.replace('_', '-'))}={value}" for name, value in values.items())
-        return [*(["--video"] if self.video else []), *given]
 
 
 @dataclass
@@ -275,14 +219,12 @@ class Jobs:
     async def _run(self, job: Job, live: Live) -> None:
         folder = self.folder(job.id)
         upload = next(folder.glob("upload*"))
-        (folder / "pipeline.json").write_text(json.dumps(job.options["pipeline"]))
-        options = JobOptions.model_validate({**job.options, "pipeline": "motion"})
+        request = work.write_request(folder, upload, job.name, self.answers(job.id), job.options)
         settings = self._settings
         live.process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "service.jobs.child",
             str(settings.job_memory_bytes), str(settings.job_seconds), str(settings.job_file_bytes),
-            "analyze", str(upload), "--out", str(self.answers(job.id)), "--name", job.name,
-            "--pipeline", str(folder / "pipeline.json"), "--progress-lines", *options.arguments(),
+            "job", str(request),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             limit=_LINE_BYTES, env=child.environment(),
         )  # fmt: skip
@@ -364,4 +306,4 @@ def _kill(live: Live) -> None:
             live.process.kill()
 
 
-__all__ = ["OVER", "JobOptions", "Jobs", "Live"]
+__all__ = ["OVER", "Jobs", "Live"]

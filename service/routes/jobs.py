@@ -18,8 +18,9 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
+from pipeline.sources.options import problems
 from service.jobs import Job, upload
-from service.jobs.runner import JobOptions
+from service.jobs.request import JobOptions
 from service.jobs.store import DONE, OVER
 from service.problems import Problem, made, responses
 from service.routes.state import Service
@@ -149,7 +150,7 @@ def _options(fields: dict[str, Any]) -> dict[str, Any]:
     try:
         options = JobOptions.model_validate(values)
     except ValidationError as problem:
-        errors = [(".".join(map(str, one["loc"])), one["msg"]) for one in problem.errors()]
+        errors = problems(problem)
         known = ", ".join(JobOptions.model_fields)
         detail = f"{errors[0][0]}: {errors[0][1]}; fields are file, {known}"
         raise Problem(422, detail, errors) from problem

@@ -32,8 +32,7 @@ def main() -> int:
         _FILE_BYTES,
         "file" if asked["local"] else "tcp,rtp,rtsp|rtsp_transport;tcp",
     )
-    from pipeline.sources import SourceError, open_source  # noqa: PLC0415 - nothing large before the limits
-    from pipeline.sources.formats.reader import Options  # noqa: PLC0415
+    from pipeline.sources import InputOptions, SourceError, open_source  # noqa: PLC0415 - nothing large before the limits
     from pipeline.sources.live import LiveOptions, Pushed, open_live  # noqa: PLC0415
     from pipeline.sources.video import VideoOptions  # noqa: PLC0415
     from pipeline.spec import Sensor  # noqa: PLC0415
@@ -51,7 +50,9 @@ def main() -> int:
             and open_source(Path(asked["address"])).info.sensor_from == "file"
         ):
             sensor = None  # what the file states counts: a stream of another size shall hear of it
-        options = LiveOptions(asked["speed"], asked["follow"], asked["give_up_s"], Options(sensor=sensor))
+        options = LiveOptions(
+            asked["speed"], asked["follow"], asked["give_up_s"], InputOptions(sensor=sensor)
+        )
         sender = _Sender(open_live(_through_relay(asked), options), asked)
         sender.run()
         while asked["repeat"] and asked["local"] and sender.moved:

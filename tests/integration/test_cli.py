@@ -78,11 +78,23 @@ def test_digests_agree_however_they_are_asked_for(tmp_path, data_dir):
 
 def test_a_part_of_a_recording(tmp_path, data_dir):
     path = data_dir / "recordings" / "evt3_640x480.raw"
-    answer("convert", path, tmp_path / "part.csv", "--from", "7.5", "--to", "8", "--roi", "100,50,200,100")
+    first = json.loads(answer("info", path, "--json"))["t_first_us"]
+    part = ("--from", "0.5", "--to", "1", "--roi", "100,50,200,100")
+    answer("convert", path, tmp_path / "part.csv", *part)
     document = json.loads(answer("info", tmp_path / "part.csv", "--json"))
     assert 0 < document["events"] < 343_474
-    assert 7_500_000 <= document["t_first_us"] <= document["t_last_us"] < 8_000_000
-    assert (document["width"], document["height"]) <= (300, 150)
+    assert first + 500_000 <= document["t_first_us"] <= document["t_last_us"] < first + 1_000_000
+    clock = ("--from", f"{first / 1e6 + 0.5:.6f}", "--to", f"{first / 1e6 + 1:.6f}", "--absolute", *part[4:])
+    answer("convert", path, tmp_path / "same.csv", *clock)
+    assert (tmp_path / "same.csv").read_bytes() == (tmp_path / "part.csv").read_bytes()
+    for outside, span in (
+        (("--from", "9"), r"the range from 9 s on lies outside the recording, which lasts 2\.\d+ s"),
+        (("--to", "1", "--absolute"), r"which lasts from \d+\.\d+ to \d+\.\d+ s"),
+        (("--roi", "700,0,9,9"), "the rectangle 700,0,9,9 lies outside its 640x480 sensor"),
+    ):
+        result = polychrony("convert", path, tmp_path / "none.csv", *outside)
+        assert (result.returncode, re.search(span, result.stderr) is not None) == (1, True), result.stderr
+        assert not (tmp_path / "none.csv").exists()
 
 
 def test_progress_and_a_readable_summary(tmp_path):
@@ -124,14 +136,14 @@ FAILURES = [
     (["digest", "fake.parquet"], 1, "fake.parquet: not a readable Parquet file"),
     (["analyze", "a.csv", "--out", "note.mp4", "-p", "denoise"], 1, "note.mp4: exists and is no folder"),
     (["info", "empty.csv"], 1, "empty.csv: holds no events"),
-    (["info", "."], 1, "Is a directory"),
+    (["info", "."], 1, "a folder that is no ROS 2 bag and holds no images"),
     (["convert", "a.csv", "a.csv"], 2, "is the input itself"),
     (["convert", "wide.csv", "x.raw"], 1, "EVT3 holds columns and rows below 2048"),
     (["info"], 2, "Missing argument"),
     (["analyze", "a.csv", "a.csv"], 2, "several inputs would be written to a-answers"),
     (["infos"], 2, "No such command"),
     (["info", "a.csv", "--sensor", "big"], 2, "'big' is no size such as 640x480"),
-    (["analyze", "a.csv", "--from", "2", "--to", "1"], 2, "not later than --from"),
+    (["analyze", "a.csv", "--from", "2", "--to", "1"], 2, "is not later than the start of the range, 2 s"),
     (["analyze", "a.csv", "--roi", "1,2,3"], 2, "no rectangle"),
     (["serve", "--port", "99999"], 2, "less than or equal to 65535"),
     (["train", "motif", "--out", "x", "--preset", "none"], 2, "allowed are motif8"),
@@ -159,8 +171,8 @@ def test_an_answer_that_is_empty_is_an_answer(tmp_path, data_dir):
         answer(
             "analyze",
             data_dir / "recordings" / "nmnist.bin",
-            "--from",
-            "9",
+            "--roi",
+            "0,0,1,1",
             "--out",
             tmp_path / "o",
             "--json",

@@ -103,8 +103,8 @@ def test_a_bad_upload_fails_with_one_clear_line(client, tmp_path, name, content,
             {},
             "no pipeline is named 'motions': allowed are denoise, digits, egomotion, motion, motion36, view",
         ),
-        ("motion", {"threshold": 99}, "threshold: Input should be less than or equal to 10"),
-        ("motion", {"colour": "red"}, "colour: Extra inputs are not permitted; fields are file, pipeline"),
+        ("motion", {"threshold": 99}, "threshold: input should be less than or equal to 10"),
+        ("motion", {"colour": "red"}, "colour: extra inputs are not permitted; fields are file, format"),
     ],
 )
 def test_what_cannot_be_done_is_refused_at_once(client, pipeline, options, problem):

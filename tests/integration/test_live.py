@@ -19,7 +19,7 @@ import pytest
 
 from kernels.decode import SpifDecoder, decode_spif
 from pipeline import packets
-from pipeline.sources import Options, SourceError, VideoOptions, open_source
+from pipeline.sources import InputOptions, SourceError, VideoOptions, open_source
 from pipeline.sources.live import LiveOptions, open_live
 from pipeline.spec import Sensor
 
@@ -51,7 +51,7 @@ def assert_equal(one, other):
 
 
 def udp(**options):
-    return open_live("udp://127.0.0.1:0", LiveOptions(reading=Options(sensor=GRID), **options))
+    return open_live("udp://127.0.0.1:0", LiveOptions(reading=InputOptions(sensor=GRID), **options))
 
 
 @pytest.mark.parametrize("timestamps", [True, False])
@@ -115,7 +115,7 @@ def test_an_address_that_cannot_be_listened_on_says_so():
     with pytest.raises(SourceError, match="give it"):
         open_live("udp://127.0.0.1:0")
     with pytest.raises(SourceError, match="udp://203.0.113.7:1: "):
-        open_live("udp://203.0.113.7:1", LiveOptions(reading=Options(sensor=GRID)))
+        open_live("udp://203.0.113.7:1", LiveOptions(reading=InputOptions(sensor=GRID)))
     with pytest.raises(SourceError, match="needs a host and a port"):
         open_live("dv://nowhere")
     with pytest.raises(SourceError, match="ftp:// is no way in"):
@@ -231,7 +231,7 @@ def test_a_folder_into_which_recordings_come(data_dir, tmp_path):
     names = ["davis346.aedat4", "davis346_copy.raw"]
     truth = events_of(open_source(data_dir / "recordings" / names[0]))
     live = open_live(
-        str(tmp_path), LiveOptions(give_up_s=4, reading=Options(sensor=Sensor(width=346, height=260)))
+        str(tmp_path), LiveOptions(give_up_s=4, reading=InputOptions(sensor=Sensor(width=346, height=260)))
     )
     (tmp_path / names[0]).write_bytes((data_dir / "recordings" / names[0]).read_bytes())
     (tmp_path / "notes.txt").write_text("nothing of interest\n")
@@ -444,7 +444,7 @@ def test_what_is_wrong_in_a_followed_file_is_counted_or_refused(tmp_path):
     live = open_live(str(tmp_path / "a.raw"), LiveOptions(follow=True, give_up_s=0.3))
     assert len(collect(live, lambda _: False)[0][0]) == 1
     assert live.losses == {"dropped_untimed": 1, "dropped_unknown_words": 1, "truncated_bytes": 1}
-    strict = LiveOptions(follow=True, give_up_s=0.3, reading=Options(policy="error"))
+    strict = LiveOptions(follow=True, give_up_s=0.3, reading=InputOptions(on_fault="error"))
     with pytest.raises(SourceError, match="truncated"):
         collect(open_live(str(tmp_path / "a.raw"), strict), lambda _: False)
 

@@ -14,7 +14,7 @@ from kernels.decode import Decoder
 from pipeline import packets
 from pipeline.offline import engine_for, steps
 from pipeline.sinks import recordings
-from pipeline.sources import Options, Reading, SourceError, open_source
+from pipeline.sources import InputOptions, Reading, SourceError, open_source
 from pipeline.sources.video import Video
 from pipeline.spec import Sensor, load, validate
 
@@ -199,13 +199,19 @@ def cut(data_dir, tmp_path, name, remove):
         (lambda d, p: text(p / "junk.aedat4", b"#!AER-DAT4.0\r\n" + bytes(range(256)) * 40), "junk.aedat4: "),
         (lambda d, p: text(p / "header.raw", "% evt 3.0\n% end\n"), "header.raw: holds no events"),
         (lambda d, p: text(p / "words.txt", "hello world\n"), "of no known format; allowed are EVT2"),
-        (lambda d, p: text(p / "a.csv", "t,x,y,p\n1,2,three,1\n"), "a.csv: holds no events"),
-        (lambda d, p: text(p / "b.csv", "1,2,-3,1\n"), "b.csv: holds no events"),
-        (lambda d, p: text(p / "c.csv", "9 5 1 1\n8 5 2 0\n7 5 3 1\n"), "give the order of its columns"),
+        (
+            lambda d, p: text(p / "a.csv", "t,x,y,p\n1,2,three,1\n"),
+            "a.csv: not a table of t, x, y, p: 1 lines",
+        ),
+        (
+            lambda d, p: text(p / "b.csv", "t,x,y,p\n1,2,-3,1\n"),
+            "y is -3.0 in row 1; allowed are whole numbers",
+        ),
+        (lambda d, p: text(p / "c.csv", "9 5 1 1\n8 5 2 0\n7 5 3 1\n"), "state the order with --columns"),
         (lambda d, p: text(p / "d.csv", "a;b;c;d\n1;2;3;1\n"), "its header names a, b, c, d"),
-        (lambda d, p: text(p / "e.csv", "t;x;y;on;q\n1;2\n"), "e.csv: holds no events"),
-        (lambda d, p: text(p / "x.aedat", "#!AER-DAT3.1\r\n"), "of the format AEDAT3.1, which is not read"),
-        (lambda d, p: text(p / "y.aedat", "#!AER-DAT2.0\r\n# nothing\r\n"), "whose size is not known"),
+        (lambda d, p: text(p / "e.csv", "t;x;y;on;q\n1;2\n"), "e.csv: not a table of t, x, y, p: 1 lines"),
+        (lambda d, p: text(p / "x.aedat", "#!AER-DAT3.1\r\n"), "its header has no end"),
+        (lambda d, p: text(p / "y.aedat", "#!AER-DAT2.0\r\n# nothing\r\n"), "names no chip: give --chip"),
         (lambda d, p: text(p / "z.h5", b"\x89HDF\r\n\x1a\n" + bytes(100)), "z.h5: not a readable HDF5 file"),
         (lambda d, p: text(p / "z.es", b"Event Stream" + bytes(9)), "z.es: not a readable ES file"),
         (lambda d, p: text(p / "z.bag", b"#ROSBAG V2.0\n"), "z.bag: not a readable ROS bag file"),
@@ -213,7 +219,7 @@ def cut(data_dir, tmp_path, name, remove):
         (lambda d, p: text(p / "z.npy", b"\x93NUMPY" + bytes(20)), "not a readable npy file"),
         (lambda d, p: text(p / "c.npz", b"PK\x03\x04rest is missing"), "c.npz: not a readable npz file"),
         (lambda d, p: p / "missing.raw", "No such file"),
-        (lambda d, p: p, "Is a directory"),
+        (lambda d, p: p, "a folder that is no ROS 2 bag and holds no images"),
     ],
 )
 def test_a_bad_file_gives_one_clear_line(data_dir, tmp_path, make, problem):
@@ -242,11 +248,11 @@ def test_time_that_falls_is_put_in_order_and_counted(tmp_path):
     source = open_source(path)
     assert events_of(source)[0].tolist() == [3, 5, 9]
     assert source.info.repaired == {"sorted_falls_of_time": 1}
-    source = open_source(path, Options(policy="drop"))
+    source = open_source(path, InputOptions(on_fault="drop"))
     assert events_of(source)[0].tolist() == [5, 9]
     assert source.info.repaired == {"dropped_falls_of_time": 1}
     with pytest.raises(SourceError, match="time falls to 3 us after 5 us"):
-        events_of(open_source(path, Options(policy="error")))
+        events_of(open_source(path, InputOptions(on_fault="error")))
 
 
 def test_columns_of_a_csv_are_found_by_their_names(tmp_path):
@@ -286,9 +292,9 @@ def test_geometry_that_no_header_states_is_that_of_the_camera_or_of_the_events(d
         assert size in {None, (info.sensor.width, info.sensor.height)}
     assert left_out > 100_000  # more than the last header allows: said, not hidden
     with pytest.raises(SourceError, match=r"events lie outside its 640x480 sensor"):
-        events_of(open_source(tmp_path / "x.raw", Options(policy="error")))
+        events_of(open_source(tmp_path / "x.raw", InputOptions(on_fault="error")))
     bare = text(tmp_path / "bare.raw", body)
-    source = open_source(bare, Options(format="EVT3", sensor=Sensor(width=1280, height=720)))
+    source = open_source(bare, InputOptions(format="EVT3", sensor=Sensor(width=1280, height=720)))
     assert len(events_of(source)[0]) == 219_596
 
 

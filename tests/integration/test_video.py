@@ -12,7 +12,7 @@ import pytest
 from pipeline import packets
 from pipeline.offline import engine_for, steps
 from pipeline.packets import UNRELIABLE
-from pipeline.sources import Options, SourceError, VideoOptions, open_source
+from pipeline.sources import InputOptions, SourceError, VideoOptions, open_source
 from pipeline.sources.emulator import PRESETS
 from pipeline.sources.frames import SENSORS, fitted, grey
 from pipeline.sources.interpolation import Interpolator
@@ -117,11 +117,11 @@ def test_frame_times_that_do_not_rise_are_put_right_and_counted(tmp_path):
     t = events_of(source)[0]
     assert np.all(np.diff(t) >= 0)
     assert source.info.repaired["repaired_frame_times"] >= 1
-    source = open_source(path, Options(policy="drop"), OFF)
+    source = open_source(path, InputOptions(on_fault="drop"), OFF)
     events_of(source)
     assert source.info.repaired["dropped_frames_without_time"] >= 1
     with pytest.raises(SourceError, match="is stamped"):
-        events_of(open_source(path, Options(policy="error"), OFF))
+        events_of(open_source(path, InputOptions(on_fault="error"), OFF))
 
 
 @pytest.mark.parametrize("name", SENSORS)

@@ -197,6 +197,41 @@ def test_the_page_of_inputs_names_every_format_way_and_preset():
     assert all(way.partition(":")[0].partition(" ")[0] in ways for way in WAYS)
 
 
+def test_the_options_of_an_input_are_those_of_the_code():
+    from typing import get_args
+
+    from pipeline.sources.formats.aedat2 import CHIPS
+    from pipeline.sources.options import Chip, options_table
+
+    page = (ROOT / "docs" / "inputs.md").read_text()
+    assert options_table() in page
+    listed = {cells[0].split(" ")[0]: cells for cells in rows(section(page, "AEDAT 1 and 2"))}
+    assert set(listed) == set(CHIPS) == set(get_args(Chip))
+    for name, bits in CHIPS.items():
+        cells = listed[name]
+        assert cells[1] == f"{bits.width}x{bits.height}"
+        assert cells[2:4] == [f"bits {at}-{at + n - 1}" for at, n in (bits.x, bits.y)]
+        assert cells[4] == f"bit {bits.p} = {bits.on}"
+
+
+def test_names_that_options_allow_exist():
+    from typing import get_args
+
+    from pipeline.sources import FORMATS, PRESETS, InputOptions
+    from pipeline.sources.frames import SENSORS
+    from pipeline.sources.options import Format
+
+    def allowed(name):
+        kinds = InputOptions.model_fields[name].annotation
+        return {
+            value for part in (kinds, *get_args(kinds)) for value in get_args(part) if isinstance(value, str)
+        }
+
+    assert allowed("dvs") == set(PRESETS)
+    assert allowed("camera") == set(SENSORS)
+    assert set(get_args(Format)) == {*FORMATS, "video", "images"}
+
+
 def test_every_fault_that_is_counted_is_on_the_page():
     page = (ROOT / "docs" / "inputs.md").read_text()
     code = "".join(

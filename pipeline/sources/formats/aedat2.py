@@ -1,85 +1,153 @@
-"""AEDAT2, jAER's format. Nothing here reads AEDAT3.1: no maintained library does."""
+"""AEDAT 1 and 2, jAER's formats: addresses whose bits are those of a chip."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels.decode import Clock, unwrap
+from pipeline.packets import Events
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, Options
+from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, InputOptions
+from pipeline.sources.options import Chip
 from pipeline.spec import Sensor
+
+_MOST_HEADER = 2**24
+_END = b"#End Of ASCII Header"
+
+
+@dataclass(frozen=True)
+class ChipBits:
+    """How a chip's pixels are written into an address; y counts from below in all of them.
+
+    Attributes:
+        width: columns.
+        height: rows.
+        x: position and number of the bits of x; so are ``y`` and ``p``.
+        y: see x.
+        p: see x.
+        on: the value of p that means ON.
+        not_events: bits that mark what is no event of a pixel: frames, motion sensor, inputs.
+    """
+
+    width: int
+    height: int
+    x: tuple[int, int]
+    y: tuple[int, int]
+    p: int
+    on: int
+    not_events: int
+
+
+CHIPS: dict[Chip, ChipBits] = {
+    "DVS128": ChipBits(128, 128, (1, 7), (8, 7), 0, 0, 0x8000),
+    "DAVIS240": ChipBits(240, 180, (12, 10), (22, 9), 11, 1, 0x8000_0400),
+    "DAVIS346": ChipBits(346, 260, (12, 10), (22, 9), 11, 1, 0x8000_0400),
+    "DVS640": ChipBits(640, 480, (1, 10), (11, 10), 0, 1, 0),
+}
+"""x is stored mirrored by all of them: column 0 is the largest x. The DAVIS: jAER's DavisBaseCamera, and a recording
+with known motion; DVS128: jAER's DVS128; DVS640: v2e's writer."""
+
+_NAMES: dict[str, Chip] = {
+    "tmpdiff128": "DVS128", "dvs128": "DVS128", "davis240": "DAVIS240", "sbret10": "DAVIS240", "davis346": "DAVIS346",
+    "dvs640": "DVS640",
+}  # fmt: skip
+"""What a header's ``AEChip`` begins with, in lower case."""
 
 
 class Aedat2(BaseReader):
-    """AEDAT2: big-endian u32 address and us; the address's bits are those of the chip that the header names.
+    """Big-endian addresses and times in us: u32 and u32 in version 2, u16 and u32 in version 1.
 
-    jAER counts rows from below and, on the DVS128, columns from the right; ours grow right and down.
+    jAER counts rows from below and stores columns mirrored; ours grow right and down.
     """
 
-    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+    def __init__(self, path: Path, faults: Faults, options: InputOptions) -> None:
         super().__init__(path, faults, options)
-        with path.open("rb") as file:
-            head = file.read(65_536)
-        header = b"".join(_comments(head))
-        self._start = len(header)
-        chip = re.search(r"AEChip: *(\S+)", header.decode("latin-1"))
-        self._chip = chip[1].rpartition(".")[2].lower() if chip else ""
-        self.sensor = options.sensor or _chip_sensor(self._chip)
-        if self.sensor is None:
-            raise faults.error(
-                f"its header names the chip {self._chip or '(none)'}, whose size is not known: give the sensor"
-            )
+        header = _header(path)
+        self._start, self._row_bytes = len(header), 6 if header.startswith(b"#!AER-DAT1") else 8
+        named = re.search(r"AEChip: *(\S+)", header.decode("latin-1"))
+        chip = options.chip or self._chip(named[1].rpartition(".")[2] if named else "", options.sensor)
+        self._bits = CHIPS[chip]
+        self.sensor: Sensor | None = Sensor(width=self._bits.width, height=self._bits.height)
+        self.details["chip"] = chip
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`."""
-        clock = Clock(32)
+        clock, others, n = Clock(32), 0, self._row_bytes
         with self.path.open("rb") as file:
             file.seek(self._start)
-            while block := file.read(CHUNK_BYTES):
-                rest = len(block) % 8
+            while block := file.read(CHUNK_BYTES // n * n):
+                rest = len(block) % n
                 self.faults.found(
-                    "truncated_bytes", rest, f"truncated, its last {rest} bytes are no whole 8-byte word"
+                    "truncated_bytes", rest, f"truncated, its last {rest} bytes are no whole {n}-byte event"
                 )
-                rows = np.frombuffer(block, ">u4", len(block) // 8 * 2).reshape(-1, 2).astype(np.int64)
-                yield Reading(
-                    self._events(rows[:, 0], unwrap(clock, rows[:, 1].copy())), file.tell() / self.size
-                )
+                address, low = _columns(block[: len(block) - rest], n)
+                events, skipped = self._events(address, unwrap(clock, low))
+                others += skipped
+                yield Reading(events, file.tell() / self.size)
         if clock.wraps:
             self.details["clock_wraps"] = clock.wraps
+        if others:
+            self.details["words_that_are_no_events"] = others
 
-    def _events(self, address: Any, t: Any) -> Any:
-        sensor = self.sensor
-        if sensor is None:
-            raise self.faults.error("has no sensor")
-        if "dvs128" in self._chip:
-            x, y, p = 127 - ((address >> 1) & 127), 127 - ((address >> 8) & 127), (address & 1) == 0
-            ours = (address & 0x8000) == 0  # the other bit marks what an input saw
-        else:
-            ours = ((address >> 31) == 0) & ((address & 0x400) == 0)  # frames, motion sensor, special
-            x, y = (address >> 12) & 1023, sensor.height - 1 - ((address >> 22) & 511)
-            p = ((address >> 11) & 1) == 1
-        ours &= y >= 0
-        return t[ours], x[ours].astype(np.uint16), y[ours].astype(np.uint16), p[ours]
+    def _chip(self, name: str, sensor: Sensor | None) -> Chip:
+        if name:
+            known: Chip | None = next((chip for start, chip in _NAMES.items() if name.lower().startswith(start)), None)
+            if known:
+                return known
+        elif self._row_bytes == 6:
+            return "DVS128"  # the only one whose addresses fit 16 bits
+        for chip, bits in CHIPS.items():
+            if sensor and (sensor.width, sensor.height) == (bits.width, bits.height):
+                return chip
+        said = f"its header names the chip {name}, which is not known" if name else "its header names no chip"
+        raise self.faults.error(
+            f"{said}: give --chip, one of {', '.join(CHIPS)}, or the --sensor size of one of them "
+            f"({', '.join(f'{b.width}x{b.height}' for b in CHIPS.values())})"
+        )
+
+    def _events(self, address: NDArray[np.int64], t: NDArray[np.int64]) -> tuple[Events, int]:
+        """Events, and how many words are none; pixels that the chip has not are counted."""
+        bits = self._bits
+        x = bits.width - 1 - ((address >> bits.x[0]) & ((1 << bits.x[1]) - 1))
+        y = bits.height - 1 - ((address >> bits.y[0]) & ((1 << bits.y[1]) - 1))
+        p = ((address >> bits.p) & 1) == bits.on
+        ours = (address & bits.not_events) == 0
+        skipped = len(ours) - int(np.count_nonzero(ours))
+        outside = int(np.count_nonzero(ours & ((x < 0) | (y < 0))))
+        self.faults.found(
+            "dropped_outside_sensor", outside, f"{outside} events lie outside its {self.sensor} sensor"
+        )
+        ours &= (x >= 0) & (y >= 0)
+        return (t[ours], x[ours].astype(np.uint16), y[ours].astype(np.uint16), p[ours]), skipped
 
 
-def _comments(head: bytes) -> Iterator[bytes]:
-    start = 0
-    while head[start : start + 1] == b"#":
-        end = head.find(b"\n", start)
-        if end < 0:
-            return
-        yield head[start : end + 1]
-        start = end + 1
+def _columns(block: bytes, row_bytes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    kind = np.dtype([("address", ">u4" if row_bytes == 8 else ">u2"), ("t", ">u4")])
+    rows = np.frombuffer(block, kind)
+    return rows["address"].astype(np.int64), rows["t"].astype(np.int64)
 
 
-def _chip_sensor(chip: str) -> Sensor | None:
-    if "dvs128" in chip:
-        return Sensor(width=128, height=128)
-    if "346" in chip:
-        return Sensor(width=346, height=260)
-    return Sensor(width=240, height=180) if "240" in chip else None
+def _header(path: Path) -> bytes:
+    """The lines at the start that begin with ``#``, up to the one that says that it is the last; jAER writes 175 kB.
+
+    Older files lack that line: there the header is over where a line is no text. The first event's address may
+    begin with the byte of ``#`` too.
+    """
+    taken = bytearray()
+    with path.open("rb") as file:
+        while len(taken) < _MOST_HEADER:
+            line = file.readline(_MOST_HEADER)
+            if not line.startswith(b"#") or not line.endswith(b"\n"):
+                break
+            if not line.rstrip(b"\r\n").decode("latin-1").replace("\t", " ").isprintable():
+                break
+            taken += line
+            if line.startswith(_END):
+                break
+    return bytes(taken)

@@ -20,7 +20,7 @@ from pipeline import packets
 from pipeline.optional import later
 from pipeline.packets import Events
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.reader import BaseReader, Faults, Options, sensor_of
+from pipeline.sources.formats.reader import BaseReader, Faults, InputOptions, sensor_of
 
 pa = later("pyarrow", "AEDAT4")
 
@@ -46,7 +46,7 @@ _SURELY_ABSOLUTE_US = 10**14
 class Aedat4(BaseReader):
     """The events of a file's first event stream, and all triggers."""
 
-    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+    def __init__(self, path: Path, faults: Faults, options: InputOptions) -> None:
         super().__init__(path, faults, options)
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:

@@ -12,7 +12,7 @@ from kernels.decode import Decoder, no_triggers
 from kernels.events import unpack_aer64
 from pipeline import frame_file, packets, wire
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.reader import BaseReader, Faults, Options, sensor_of
+from pipeline.sources.formats.reader import BaseReader, Faults, InputOptions, sensor_of
 from pipeline.wire import Frame
 
 _WORD_BYTES = {wire.EVT2: 4, wire.EVT3: 2}
@@ -21,7 +21,7 @@ _WORD_BYTES = {wire.EVT2: 4, wire.EVT3: 2}
 class FrameFile(BaseReader):
     """What a service kept of a stream with ``record``; frames that were shed are among them."""
 
-    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+    def __init__(self, path: Path, faults: Faults, options: InputOptions) -> None:
         super().__init__(path, faults, options)
         about = frame_file.about(path)
         stated = about.get("sensor") or {}

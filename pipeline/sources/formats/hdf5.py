@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -10,54 +11,87 @@ from typing import Any
 import h5py
 import numpy as np
 
+from pipeline.packets import Events
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.reader import CHUNK_EVENTS, BaseReader, checked, sensor_of
-from pipeline.sources.formats.tables import given_order, per_us, roles
+from pipeline.sources.formats.arrays import places_in
+from pipeline.sources.formats.columns import TableReader, roles
+from pipeline.sources.formats.reader import CHUNK_EVENTS, UNITS_US, sensor_of
+from pipeline.spec import Sensor
 
+_FILTERS = {
+    32001: "Blosc",
+    32026: "Blosc2",
+    32004: "LZ4",
+    32015: "Zstandard",
+    32008: "bitshuffle",
+    307: "bzip2",
+}
 _ECF = 0x8ECF
+_MOST_CHUNK = 2**27
+"""Bytes that one chunk of a data set may unpack to."""
+_UNIT_ATTRIBUTES = ("units", "unit", "time_unit")
+_KNOWN_TABLES = {"v2e": "txyp", "mvsec": "xytp"}
+"""Columns of [n, 4] data sets of these tools."""
+
+Columns = dict[str, tuple[Any, Any]]
+"""Per role the data set, and the field or column of it; None for all of it."""
 
 
-class Hdf5(BaseReader):
-    """The first group that holds t, x, y and p under their usual names, or the first table with such fields.
+class Hdf5(TableReader):
+    """The group that holds t, x, y and p under their usual names, a table with such fields, or one [n, 4].
 
-    Times are us unless the file's name for them, or the options, say otherwise; a data set ``t_offset`` beside
-    or above them (DSEC) is added. Prophesee's ECF codec is in no package, and files in it are refused.
+    A file with several (DSEC's and M3ED's left and right cameras) is refused until ``--group`` names one. A data set
+    ``t_offset`` beside or above the times (DSEC) is added. Compressed data needs the filter: hdf5plugin (extra
+    ``hdf5``) has most; Prophesee's ECF is read where its plugin is on ``HDF5_PLUGIN_PATH``.
     """
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`."""
+        self.begin()
         with suppress(ImportError):
-            importlib.import_module("hdf5plugin")  # more codecs, where somebody installed them
+            importlib.import_module("hdf5plugin")
         with h5py.File(self.path, "r") as file:
-            self._read_sensor(file)
             yield from self._read(file)
 
     def _read(self, file: Any) -> Iterator[Reading]:
-        columns, unit = self._find(file)
-        t = columns["t"][0]
-        offset = _offset(file, t) if t.dtype.names is None else 0.0
+        columns = self._find(file)
+        t, field = columns["t"]
+        for data in {one.id.id: one for one, _ in columns.values()}.values():
+            self._refuse(data)
+        self.sensor = self._size_beside(file, t)
+        self.unit = self.unit or _unit_in(t)
+        offset = _offset(file, t) if field is None else 0.0
         length = len(t)
         if any(len(data) != length for data, _ in columns.values()):
             raise self.faults.error("t, x, y, p must be equally long")
-        is_float = _kind(*columns["t"]) == "f"
-        factor = per_us(self.options, unit, is_float)
-        self.details["time_unit"] = self.options.time_unit or unit or ("s" if is_float else "us")
-        for start in range(0, length, CHUNK_EVENTS):
-            stop = min(length, start + CHUNK_EVENTS)
+        at_once = self._at_once(columns)
+        for start in range(0, length, at_once):
+            stop = min(length, start + at_once)
             pieces: dict[int, Any] = {}  # a table is read once for all its fields
             taken: dict[str, Any] = {}
-            for role, (data, field) in columns.items():
+            for role, (data, part) in columns.items():
                 if data.id.id not in pieces:
                     pieces[data.id.id] = data[start:stop]
                 piece = pieces[data.id.id]
                 taken[role] = (
-                    piece if field is None else piece[field] if isinstance(field, str) else piece[:, field]
+                    piece if part is None else piece[part] if isinstance(part, str) else piece[:, part]
                 )
-            events = checked(taken, factor, self.faults)
-            yield Reading((events[0] + round(offset * factor), *events[1:]), stop / length)
+            events, done, _ = self.reading(taken, stop / length)
+            yield Reading(self._moved(events, offset), done)
 
-    def _find(self, file: Any) -> tuple[dict[str, tuple[Any, Any]], str | None]:
-        """Per role the data set, and the field of it."""
+    def _moved(self, events: Events, offset: float) -> Events:
+        factor = UNITS_US[str(self.details["time_unit"])]
+        return (events[0] + round(offset * factor), *events[1:]) if offset else events
+
+    def _at_once(self, columns: Columns) -> int:
+        """Rows of a whole number of chunks: one that two pieces share would be unpacked twice."""
+        chunk = max((data.chunks[0] for data, _ in columns.values() if data.chunks), default=1)
+        widest = max(data.dtype.itemsize * int(np.prod(data.shape[1:])) for data, _ in columns.values())
+        if chunk * widest > _MOST_CHUNK:
+            raise self.faults.error(f"a chunk of its data is larger than {_MOST_CHUNK} bytes")
+        return max(1, CHUNK_EVENTS // chunk) * chunk
+
+    def _find(self, file: Any) -> Columns:
         sets: list[Any] = []
 
         def note(_: str, item: Any) -> None:
@@ -65,28 +99,66 @@ class Hdf5(BaseReader):
                 sets.append(item)
 
         file.visititems(note)
+        cameras = self._named(sets) or self._tables(sets)
+        group = self.options.group
+        if group is not None:
+            wanted = f"/{group.strip('/')}"
+            cameras = {
+                name: one for name, one in cameras.items() if name == wanted or name.startswith(f"{wanted}/")
+            }
+        if len(cameras) == 1:
+            (name,) = cameras
+            if "/" in name.strip("/") or group is not None:
+                self.details["group"] = name.strip("/") or "/"
+            return cameras[name]
+        every = self._named(sets) or self._tables(sets)
+        if len(every) > 1:
+            listed = ", ".join(name.strip("/") for name in every)
+            raise self.faults.error(
+                f"holds events of {len(every)} cameras, {listed}: choose one with --group"
+            )
+        held = ", ".join(f"{data.name} {[*data.shape]}" for data in sets[:8]) or "nothing"
+        asked = f" in the group {group}" if group is not None else ""
+        raise self.faults.error(f"needs t, x, y and p, or a table [n, 4]{asked}; it holds {held}")
+
+    def _named(self, sets: list[Any]) -> dict[str, Columns]:
+        """By where they are: tables with fields t, x, y, p, and groups that hold data sets of these names."""
+        found: dict[str, Columns] = {}
         for data in sets:
-            self._refuse(data)
-            found, unit = roles(list(data.dtype.names or ()))
-            if len(found) == 4 and data.ndim == 1:
-                return {role: (data, name) for role, name in found.items()}, unit
+            fields, unit = roles(list(data.dtype.names or ()), self.faults)
+            if len(fields) == 4 and data.ndim == 1:
+                found[data.name] = {role: (data, name) for role, name in fields.items()}
+                self.unit = self.unit or unit
         for parent in dict.fromkeys(data.parent.name for data in sets):
             beside = {
                 data.name.rpartition("/")[2]: data
                 for data in sets
-                if data.parent.name == parent and data.ndim == 1
+                if data.parent.name == parent and data.ndim == 1 and data.dtype.names is None
             }
-            found, unit = roles(list(beside))
-            if len(found) == 4:
-                return {role: (beside[name], None) for role, name in found.items()}, unit
-        order = given_order(self.options, self.faults)
-        for data in sets:
-            if order and data.ndim == 2 and data.shape[1] >= len(order):
-                return {role: (data, order.index(role)) for role in "txyp"}, None
-        held = ", ".join(f"{data.name} {[*data.shape]}" for data in sets[:8]) or "nothing"
-        raise self.faults.error(
-            f"needs t, x, y and p, or a table [n, 4] and the order of its columns; it holds {held}"
-        )
+            names, unit = roles(list(beside), self.faults)
+            if len(names) == 4:
+                found[parent] = {role: (beside[name], None) for role, name in names.items()}
+                self.unit = self.unit or unit
+        return found
+
+    def _tables(self, sets: list[Any]) -> dict[str, Columns]:
+        """Data sets [n, 4] that hold events; frames and poses beside them have other shapes or names."""
+        names = {data.name for data in sets}
+        fitting = [
+            d for d in sets if d.ndim == 2 and 4 <= d.shape[1] <= 16 and d.dtype.kind in "biuf" and len(d)
+        ]
+        events = [d for d in fitting if d.name.rpartition("/")[2] == "events"]
+        found: dict[str, Columns] = {}
+        for data in events or fitting:
+            layout = (
+                "v2e" if {"/frame_idx", "/frame_ts"} & names else "mvsec" if "/davis/" in data.name else ""
+            )
+            group = self.options.group
+            alone = len(events or fitting) == 1 or (group is not None and group.strip("/") in data.name)
+            places = places_in(self, data[: min(len(data), 4096)], _KNOWN_TABLES.get(layout)) if alone else {}
+            where = data.name.rpartition("/")[0] if len(events) > 1 else data.name
+            found[where] = {role: (data, at) for role, at in places.items()}
+        return found
 
     def _refuse(self, data: Any) -> None:
         if data.external or data.is_virtual:
@@ -94,25 +166,67 @@ class Hdf5(BaseReader):
         if data.dtype.itemsize > 2**16:
             raise self.faults.error(f"a row of {data.dtype.itemsize} bytes is no event")
         filters = data.id.get_create_plist()
-        if any(filters.get_filter(i)[0] == _ECF for i in range(filters.get_nfilters())):
+        for code in (filters.get_filter(i)[0] for i in range(filters.get_nfilters())):
+            if h5py.h5z.filter_avail(code):
+                continue
+            if code == _ECF:
+                raise self.faults.error(
+                    "is compressed with Prophesee's ECF codec, which no package brings: put its plugin (hdf5_ecf) on "
+                    "HDF5_PLUGIN_PATH, or convert the file with metavision_hdf5_to_raw"
+                )
+            name = _FILTERS.get(code, f"filter {code}")
             raise self.faults.error(
-                "is compressed with Prophesee's ECF codec, which no package brings: convert it with their tools, "
-                "such as metavision_file_to_hdf5's counterpart metavision_hdf5_to_raw"
+                f"is compressed with {name}: install hdf5plugin, the extra hdf5 (pip install 'polychrony[hdf5]')"
             )
 
-    def _read_sensor(self, file: Any) -> None:
-        for width, height in (("width", "height"), ("sensor_width", "sensor_height")):
-            if width in file.attrs and height in file.attrs:
-                self.sensor = sensor_of(int(file.attrs[width]), int(file.attrs[height]))
-        geometry = str(file.attrs.get("geometry", ""))
-        if "x" in geometry:
-            sizes = geometry.split("x")
-            if len(sizes) == 2 and all(size.isdecimal() for size in sizes):
-                self.sensor = sensor_of(int(sizes[0]), int(sizes[1]))
+    def _size_beside(self, file: Any, t: Any) -> Sensor | None:
+        """The sensor's size in attributes or data sets of the group, of those above it, or of DSEC's and M3ED's."""
+        place = t.parent
+        while True:
+            for holder in (place.attrs, place):
+                if size := _size_in(holder):
+                    return size
+            if "calib" in place and (size := _size_in(place["calib"])):
+                return size
+            if place.name == "/":
+                return _size_in(file.attrs)
+            place = place.parent
 
 
-def _kind(data: Any, field: Any) -> str:
-    return (data.dtype[field] if isinstance(field, str) else data.dtype).kind
+def _size_in(holder: Any) -> Sensor | None:
+    for width, height in (("width", "height"), ("sensor_width", "sensor_height")):
+        if width in holder and height in holder:
+            sizes = [*_whole(holder[width]), *_whole(holder[height])]
+            if len(sizes) == 2:
+                return sensor_of(sizes[0], sizes[1])
+    for name in ("resolution", "sensor_size"):
+        if name in holder and len(sizes := _whole(holder[name])) == 2:
+            return sensor_of(sizes[0], sizes[1])
+    if "geometry" in holder:
+        text = holder["geometry"]
+        found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.decode() if isinstance(text, bytes) else str(text))
+        return sensor_of(int(found[1]), int(found[2])) if found else None
+    return None
+
+
+def _whole(value: Any) -> list[int]:
+    """Up to two whole numbers of an attribute or a small data set."""
+    if isinstance(value, h5py.Group) or getattr(value, "size", 1) > 2:
+        return []
+    array = np.asarray(value[()] if isinstance(value, h5py.Dataset) else value).reshape(-1)
+    return [int(one) for one in array] if array.dtype.kind in "iu" else []
+
+
+def _unit_in(t: Any) -> str | None:
+    """The unit that the times' attributes name."""
+    for name in _UNIT_ATTRIBUTES:
+        text = t.attrs.get(name)
+        text = text.decode() if isinstance(text, bytes) else text
+        if isinstance(text, str):
+            plain = text.strip().lower().replace("µ", "u")
+            long = {"seconds": "s", "milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
+            return plain if plain in UNITS_US else long.get(plain)
+    return None
 
 
 def _offset(file: Any, t: Any) -> float:

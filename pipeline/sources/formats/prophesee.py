@@ -11,11 +11,16 @@ import numpy as np
 from kernels import decode
 from kernels.decode import Clock, Decoder
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, Options, sensor_of
+from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, InputOptions, sensor_of
 from pipeline.spec import Sensor
 
 WORD_BYTES = {"EVT2": 4, "EVT2.1": 8, "EVT3": 2}
 _HEADER = 65_536
+_DAT_TYPES = frozenset({0, 12})
+_LOOKED_AT = 4096
+"""Words at a file's start that are looked at where its header leaves something open."""
+_KINDS_21 = (0, 1, 8, 10, 14, 15)
+"""Types that EVT2.1 documents."""
 _CAMERAS = {
     "genx320": Sensor(width=320, height=320),
     "imx636": Sensor(width=1280, height=720),
@@ -26,31 +31,62 @@ _CAMERAS = {
 
 
 def identify(head: bytes) -> str | None:
-    """The format that a ``%`` header names."""
+    """The format that a ``%`` header names, or that the bytes behind it show."""
     header = b"\n".join(_header_lines(head)).lower()
+    if b"evt 4" in header or b"evt4" in header:
+        return "EVT4"
+    if b"%geometry" in header:
+        return None  # a table
     if b"evt 3" in header or b"evt3" in header:
         return "EVT3"
     if b"evt 2.1" in header or b"evt21" in header or b"evt2.1" in header:
         return "EVT2.1"
     if b"evt 2" in header or b"evt2" in header:
         return "EVT2"
-    return "DAT" if b"% version" in header or b"data file" in header or b"% height" in header else None
+    if b"% version" in header or b"data file" in header or b"% height" in header:
+        return "DAT"
+    rest = head[sum(len(line) + 1 for line in _header_lines(head)) :]
+    return "DAT" if len(rest) >= 2 and rest[0] in _DAT_TYPES and rest[1] == 8 else None
 
 
 class Raw(BaseReader):
     """EVT2, EVT2.1 and EVT3; without a header where the format is given."""
 
-    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+    def __init__(self, path: Path, faults: Faults, options: InputOptions) -> None:
         super().__init__(path, faults, options)
         header = _header(path)
         self.start = len(header)
         kind = options.format or identify(header)
         self._word_bytes = WORD_BYTES.get(kind or "", 2)
         self.sensor = _geometry(header)
+        self._swapped = self._word_bytes == 8 and self._is_legacy(header)
+
+    def decoder(self) -> Decoder:
+        """A fresh decoder of its words."""
+        return Decoder(self._word_bytes, swapped=self._swapped)
+
+    def _is_legacy(self, header: bytes) -> bool:
+        """Whether the halves of EVT2.1's words are swapped, as the IMX636 sends them: stated, or seen."""
+        stated = re.search(rb"endianness *= *(\w+)", header.lower())
+        if stated:
+            if stated[1] not in {b"legacy", b"little"}:
+                raise self.faults.error(
+                    f"states the endianness {stated[1].decode('latin-1')}; allowed are little, legacy"
+                )
+            return stated[1] == b"legacy"
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            block = file.read(8 * _LOOKED_AT)
+        halves = np.frombuffer(block, "<u4", len(block) // 8 * 2).reshape(-1, 2) >> 28
+        odd_low, odd_high = (int(np.count_nonzero(~np.isin(one, _KINDS_21))) for one in halves.T)
+        if odd_low < odd_high and odd_low == 0:
+            self.details["halves_of_words"] = "swapped (seen, not stated)"
+            return True
+        return False
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`."""
-        decoder = Decoder(self._word_bytes)
+        decoder = self.decoder()
         with self.path.open("rb") as file:
             file.seek(self.start)
             while block := file.read(CHUNK_BYTES):
@@ -84,21 +120,29 @@ def account(decoder: Decoder, faults: Faults) -> None:
 
 
 class Dat(BaseReader):
-    """DAT version 2, also called 2d: u32 us, then 14 bits x, 14 bits y, 4 bits p."""
+    """DAT: u32 us, then 14 bits x, 14 bits y, 4 bits p (version 2, also called 2d) or 9, 8 and 1 bits (version 1).
 
-    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+    A file that states no version is of version 2 where a word needs more than the 18 bits of version 1.
+    """
+
+    def __init__(self, path: Path, faults: Faults, options: InputOptions) -> None:
         super().__init__(path, faults, options)
         header = _header(path)
         self.start = len(header) + 2
         self.sensor = _geometry(header)
         version = re.search(rb"% version +(\d+)", header.lower())
-        if version and int(version[1]) != 2:
-            raise faults.error(f"DAT version {int(version[1])} is not read; allowed is 2")
+        if version and int(version[1]) not in {1, 2}:
+            raise faults.error(f"DAT version {int(version[1])} is not read; allowed are 1, 2")
         with path.open("rb") as file:
             file.seek(len(header))
             kind = file.read(2)
-        if len(kind) == 2 and (kind[0] not in {0, 12} or kind[1] != 8):
+            block = file.read(8 * _LOOKED_AT)
+        if len(kind) == 2 and (kind[0] not in _DAT_TYPES or kind[1] != 8):
             raise faults.error(f"holds rows of type {kind[0]} and {kind[1]} bytes, not events of 8 bytes")
+        words = np.frombuffer(block, "<u4", len(block) // 8 * 2)[1::2]
+        self._version = int(version[1]) if version else 2 if np.any(words >> 18) else 1
+        if not version:
+            self.details["dat_version"] = f"{self._version} (from the values; the header states none)"
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`."""
@@ -112,8 +156,10 @@ class Dat(BaseReader):
                     f"truncated, its last {len(block) % 8} bytes are no whole 8-byte word",
                 )  # fmt: skip
                 t, word = decode.unwrap(clock, rows[:, 0].astype(np.int64)), rows[:, 1]
+                x_bits, y_bits = (14, 14) if self._version == 2 else (9, 8)
                 events = (
-                    t, (word & 0x3FFF).astype(np.uint16), ((word >> 14) & 0x3FFF).astype(np.uint16), (word >> 28) > 0,
+                    t, (word & ((1 << x_bits) - 1)).astype(np.uint16),
+                    ((word >> x_bits) & ((1 << y_bits) - 1)).astype(np.uint16), (word >> (x_bits + y_bits)) > 0,
                 )  # fmt: skip
                 yield Reading(events, file.tell() / self.size)
         if clock.wraps:

@@ -15,27 +15,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import decode
-from kernels.decode import Decoder
+from kernels.decode import Decoder, no_triggers
 from pipeline.packets import Events
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.reader import BaseReader, Faults, Options, sensor_of
+from pipeline.sources.formats.prophesee import account
+from pipeline.sources.formats.reader import BaseReader, Faults, InputOptions, sensor_of
 
 _ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")
-_PACKETS = "event_camera_msgs/msg/EventPacket"
+_PACKETS = ("event_camera_msgs/msg/EventPacket", "event_array_msgs/msg/EventArray")
 _WORDS = {"evt2": 4, "evt3": 2}
+_ENCODINGS = (*_WORDS, "mono", "libcaer")
 _EVENT = np.dtype([("x", "<u2"), ("y", "<u2"), ("sec", "<u4"), ("nsec", "<u4"), ("p", "u1")])
 
 
-class Bag(BaseReader):
-    """Events of one topic of a bag: EventArray (dvs_msgs, prophesee_event_msgs) or EventPacket in EVT2 or EVT3.
+_Taken = tuple[Events, tuple[int, int], bool]
+"""Events of a message, (width, height), and whether their times count from 1970."""
 
-    Stream time 0 is the whole second in which the first event lies; ``epoch_ns`` says which.
+
+class Bag(BaseReader):
+    """Events of one topic of a bag: EventArray (dvs_msgs, prophesee_event_msgs), or EventPacket (event_camera_msgs,
+    and event_array_msgs before it) in EVT2, EVT3, mono or libcaer.
+
+    Messages are taken apart here, so that bags without type definitions (rosbag2 in SQLite before 2023) are read.
+    Where times count from 1970 (EventArray, libcaer), stream time 0 is the whole second in which the first event
+    lies, and ``epoch_ns`` says which. EVT2, EVT3 and mono hold the sensor's own clock, whose epoch nobody knows.
     """
 
-    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+    def __init__(self, path: Path, faults: Faults, options: InputOptions) -> None:
         super().__init__(path, faults, options)
         try:
             self._bags: Any = importlib.import_module("rosbags.highlevel")
+            self._types: Any = importlib.import_module("rosbags.typesys")
         except ImportError as problem:
             raise faults.error(
                 "a ROS bag, which takes the package rosbags: install polychrony with the extra ros"
@@ -47,43 +57,63 @@ class Bag(BaseReader):
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`."""
         self._decoder, zero_s = None, None
-        with self._bags.AnyReader([self._path]) as bag:
+        empty = self._types.get_typestore(self._types.Stores.EMPTY)
+        with self._bags.AnyReader([self._path], default_typestore=empty) as bag:
             topic = self._topic(bag.connections)
             total = max(topic.msgcount, 1)
             ros1 = self._path.suffix == ".bag"
             for i, (connection, _, raw) in enumerate(bag.messages(connections=[topic])):
                 body = raw if ros1 else raw[4:]
                 take = _array if connection.msgtype in _ARRAYS else self._packet
-                events, size = take(body, ros1)
+                events, size, since_1970 = take(body, ros1)
                 if zero_s is None and len(events[0]):
-                    zero_s = int(events[0][0]) // 10**6
+                    zero_s = int(events[0][0]) // 10**6 if since_1970 else 0
                     self.epoch_ns = zero_s * 10**9
                 self.sensor = self.sensor or sensor_of(*size)
                 t = events[0] - (zero_s or 0) * 10**6
-                yield Reading((t, *events[1:]), min(1.0, (i + 1) / total))
+                triggers = self._decoder.triggers if self._decoder else no_triggers()
+                yield Reading((t, *events[1:]), min(1.0, (i + 1) / total), triggers)
+        if self._decoder is not None:
+            account(self._decoder, self.faults)
+            if self._decoder.state[decode.WRAPS]:
+                self.details["clock_wraps"] = int(self._decoder.state[decode.WRAPS])
 
     def _topic(self, connections: list[Any]) -> Any:
-        known = [c for c in connections if c.msgtype in (*_ARRAYS, _PACKETS)]
+        known = [c for c in connections if c.msgtype in (*_ARRAYS, *_PACKETS)]
         chosen = [c for c in known if self.options.topic in {None, c.topic}]
         if len({c.topic for c in chosen}) != 1:
-            held = ", ".join(sorted({c.topic for c in known})) or "none"
-            raise self.faults.error(f"choose one of its event topics: {held}")
+            if not known:
+                held = ", ".join(sorted({f"{c.topic} ({c.msgtype})" for c in connections})[:8]) or "nothing"
+                raise self.faults.error(
+                    f"holds no events: {held}; allowed are {', '.join((*_ARRAYS, *_PACKETS))}"
+                )
+            held = ", ".join(sorted({c.topic for c in known}))
+            raise self.faults.error(f"choose one of its event topics with --topic: {held}")
         return chosen[0]
 
-    def _packet(self, body: bytes, ros1: bool) -> tuple[Events, tuple[int, int]]:
+    def _packet(self, body: bytes, ros1: bool) -> _Taken:
         fields = _Fields(body, ros1)
         fields.header()
         height, width = fields.take("<I", 4), fields.take("<I", 4)
         fields.take("<Q", 8)
         base_ns = fields.take("<Q", 8)
-        encoding, _ = fields.text(), fields.take("<B", 1)
+        encoding, is_big = fields.text(), fields.take("<B", 1)
         n = fields.take("<I", 4)
+        if encoding not in _ENCODINGS or is_big:
+            order = "big-endian " if is_big else ""
+            raise self.faults.error(
+                f"its packets are {order}{encoding!r}; allowed are {', '.join(_ENCODINGS)}, little-endian"
+            )
         if encoding not in _WORDS:
-            raise self.faults.error(f"its packets are encoded as {encoding!r}; allowed are evt2, evt3")
+            take = _mono if encoding == "mono" else _libcaer
+            rest = n % 8
+            self.faults.found(
+                "truncated_bytes", rest, f"a packet ends in {rest} bytes that are no whole event"
+            )
+            return take(fields.rest(n)[: n - rest], base_ns), (width, height), encoding == "libcaer"
         if self._decoder is None:
             self._decoder = Decoder(_WORDS[encoding])
-            self._base_us = base_ns // 1000
-        return decode.decode(self._decoder, fields.rest(n), self._base_us), (width, height)
+        return decode.decode(self._decoder, fields.rest(n)), (width, height), False
 
 
 class _Fields:
@@ -123,13 +153,35 @@ class _Fields:
         return self._at
 
 
-def _array(body: bytes, ros1: bool) -> tuple[Events, tuple[int, int]]:
+def _mono(data: bytes, base_ns: int) -> Events:
+    """u32 ns behind the packet's base, u16 x, 15 bits y, 1 bit p."""
+    rows = np.frombuffer(data, "<u8")
+    t = (np.int64(min(base_ns, 2**62)) + (rows & np.uint64(0xFFFFFFFF)).astype(np.int64)) // 1000
+    x, y = ((rows >> np.uint64(shift)).astype(np.uint16) for shift in (32, 48))
+    return t, x, y & np.uint16(0x7FFF), (rows >> np.uint64(63)) != 0
+
+
+def _libcaer(data: bytes, base_ns: int) -> Events:
+    """libcaer's polarity events: u32 with 15 bits x, 15 bits y and p, i32 us that may begin again within a packet."""
+    rows = np.frombuffer(data, "<u4").reshape(-1, 2)
+    word, low = rows[:, 0], rows[:, 1].astype(np.int64) & 0x7FFFFFFF
+    wraps = np.cumsum(np.diff(low, prepend=low[:1]) < 0)
+    t = np.int64(min(base_ns, 2**62) // 1000) + low + (wraps << 31)
+    return (
+        t,
+        ((word >> 17) & 0x7FFF).astype(np.uint16),
+        ((word >> 2) & 0x7FFF).astype(np.uint16),
+        (word & 2) != 0,
+    )
+
+
+def _array(body: bytes, ros1: bool) -> _Taken:
     fields = _Fields(body, ros1)
     fields.header()
     height, width, n = fields.take("<I", 4), fields.take("<I", 4), fields.take("<I", 4)
     rows = _packed_rows(body, fields.at, n) if ros1 else _aligned_rows(body, fields.at, n)
     t = rows["sec"].astype(np.int64) * 10**6 + rows["nsec"].astype(np.int64) // 1000
-    return (t, rows["x"].astype(np.uint16), rows["y"].astype(np.uint16), rows["p"] > 0), (width, height)
+    return (t, rows["x"].astype(np.uint16), rows["y"].astype(np.uint16), rows["p"] > 0), (width, height), True
 
 
 def _packed_rows(body: bytes, at: int, n: int) -> NDArray[Any]:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.reader import BaseReader, Faults, Options, sensor_of
+from pipeline.sources.formats.reader import BaseReader, Faults, InputOptions, sensor_of
 from pipeline.sources.formats.through_faery import columns_of
 
 
 class EventStream(BaseReader):
     """ES of version 2 with DVS events."""
 
-    def __init__(self, path: Path, faults: Faults, options: Options) -> None:
+    def __init__(self, path: Path, faults: Faults, options: InputOptions) -> None:
         super().__init__(path, faults, options)
         from faery.extension import es  # noqa: PLC0415 - half a second that only such files need
 

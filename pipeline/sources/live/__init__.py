@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pipeline.sources import Options, SourceError, VideoOptions, open_source
+from pipeline.sources import InputOptions, SourceError, VideoOptions, open_source
 from pipeline.sources.live.base import Arrival, Live
 from pipeline.sources.live.capture import Capture
 from pipeline.sources.live.dv import DvStream
@@ -45,7 +45,7 @@ class LiveOptions:
     speed: float = 1.0
     follow: bool = False
     give_up_s: float = 30.0
-    reading: Options = field(default_factory=Options)
+    reading: InputOptions = field(default_factory=InputOptions)
     video: VideoOptions = field(default_factory=VideoOptions)
 
 

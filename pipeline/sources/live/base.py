@@ -36,12 +36,14 @@ class Live(Protocol):
         epoch_ns: nanoseconds since 1970 at stream time 0; 0 where unknown.
         losses: what is known to have been lost, repaired or reconnected, counted.
         loss_note: what could be lost without anybody noticing.
+        warnings: what was guessed of it and looks wrong.
     """
 
     name: str
     epoch_ns: int
     losses: dict[str, int]
     loss_note: str
+    warnings: list[str]
 
     @property
     def sensor(self) -> Sensor | None:
@@ -75,6 +77,7 @@ class BaseLive:
         self.name, self._give_up_s = name, give_up_s
         self.epoch_ns = 0
         self.losses: dict[str, int] = {}
+        self.warnings: list[str] = []
         self.sensor: Sensor | None = None
         self._heard_s = time.monotonic()
 

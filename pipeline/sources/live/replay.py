@@ -57,6 +57,7 @@ class Replay(BaseLive):
                 triggers = triggers[:0]
         self.epoch_ns = self._source.info.epoch_ns
         self.losses = dict(self._source.info.repaired)
+        self.warnings = list(self._source.info.warnings)
 
     def _slices(self, t: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Iterator[tuple[int, int]]:
         """Parts of a few ms, where time matters."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from kernels import decode
-from kernels.decode import Decoder
 from pipeline.sources.base import SourceError
 from pipeline.sources.formats import identify
 from pipeline.sources.formats.prophesee import WORD_BYTES, Raw, account, header_is_whole
-from pipeline.sources.formats.reader import CHUNK_BYTES, Faults, Options
+from pipeline.sources.formats.reader import CHUNK_BYTES, Faults, InputOptions
 from pipeline.sources.live.base import NOTHING, Arrival, BaseLive
 from pipeline.sources.recording import Recording
 
@@ -38,7 +36,7 @@ class Tail(BaseLive):
 
     loss_note = "nothing that was written; a file that is replaced by a larger one under the same name"
 
-    def __init__(self, path: Path, options: Options, give_up_s: float) -> None:
+    def __init__(self, path: Path, options: InputOptions, give_up_s: float) -> None:
         super().__init__(f"{path.name}, followed", give_up_s)
         if not path.exists():
             raise SourceError(f"{path}: No such file or directory")
@@ -86,7 +84,7 @@ class Tail(BaseLive):
                 yield Arrival((t, x, y, p), triggers, arrival.gap or gap)
                 gap = gap and len(t) == 0
         except SourceError:
-            if self._options.policy == "error":
+            if self._options.on_fault == "error":
                 raise
             self._lost("unreadable_files")
 
@@ -108,10 +106,10 @@ class Tail(BaseLive):
             yield from self._whole(path, kind)
 
     def _bytes(self, path: Path, kind: str, is_over: Callable[[], bool]) -> Iterator[Arrival]:
-        faults = Faults(path.name, self._options.policy, self.losses)
-        reader = Raw(path, faults, replace(self._options, format=kind))
+        faults = Faults(path.name, self._options.on_fault, self.losses)
+        reader = Raw(path, faults, self._options.model_copy(update={"format": kind}))
         self._agree(reader.sensor, path)
-        decoder, gap = Decoder(WORD_BYTES[kind]), False
+        decoder, gap = reader.decoder(), False
         with path.open("rb") as file:
             file.seek(reader.start)
             while True:
@@ -124,7 +122,7 @@ class Tail(BaseLive):
                     self._lost("files_cut_short")
                     account(decoder, faults)
                     file.seek(reader.start)
-                    decoder, gap = Decoder(WORD_BYTES[kind]), True
+                    decoder, gap = reader.decoder(), True
                 elif self._silent_too_long() or is_over():
                     break
                 else:

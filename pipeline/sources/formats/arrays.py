@@ -1,0 +1,221 @@
+"""Events as arrays: npz, npy and mat, read piece by piece; never unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.optional import later
+from pipeline.sources.base import Reading
+from pipeline.sources.formats.columns import TableReader, order_of, roles, skipping, stated_order
+from pipeline.sources.formats.reader import CHUNK_EVENTS, sensor_of
+from pipeline.spec import Sensor
+
+scipy_io = later("scipy.io", "reading .mat files", extra="mat")
+
+_MAX_UNZIPPED = 64 * 2**30
+_MAX_MAT = 2**28
+"""Elements of a .mat file's arrays, which are loaded whole."""
+_SAMPLE = 4096
+_SIZES = ("sensor", "sensor_size", "resolution", "size")
+"""Names of an array [width, height] beside the events."""
+
+
+class Npz(TableReader):
+    """An npz with arrays t, x, y, p, one structured array with these fields, or one [n, 4]."""
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`; arrays are unpacked side by side, a piece of each at a time."""
+        self.begin()
+        with zipfile.ZipFile(self.path) as archive, ExitStack() as files:
+            names = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNZIPPED:
+                raise self.faults.error(f"unpacks to more than {_MAX_UNZIPPED} bytes")
+            self.sensor = _size_in(archive, names)
+            self.unit = "us" if "epoch_ns" in names else None  # as `convert` writes it
+            found, unit = roles(names, self.faults)
+            self.unit = self.unit or unit
+            if len(found) < 4:
+                yield from self._one_array(archive, names, files)
+                return
+            arrays = {
+                role: _Array(files.enter_context(archive.open(f"{name}.npy"))) for role, name in found.items()
+            }
+            lengths = {array.length for array in arrays.values()}
+            if len(lengths) != 1 or not all(
+                a.columns == 1 and a.dtype.names is None for a in arrays.values()
+            ):
+                raise self.faults.error("t, x, y, p must be one-dimensional and equally long")
+            (n,) = lengths
+            for start in range(0, n, CHUNK_EVENTS):
+                m = min(CHUNK_EVENTS, n - start)
+                yield self.reading({role: array.take(m) for role, array in arrays.items()}, (start + m) / n)
+
+    def _one_array(self, archive: zipfile.ZipFile, names: list[str], files: ExitStack) -> Iterator[Reading]:
+        tables: list[tuple[str, _Array]] = []
+        for name in names:
+            try:
+                array = _Array(files.enter_context(archive.open(f"{name}.npy")))
+            except ValueError:  # objects, which are never unpickled: cameras and the like beside the events
+                continue
+            found, unit = roles(list(array.dtype.names or ()), self.faults)
+            if len(found) == 4 and array.columns == 1:
+                self.unit = unit
+                for start in range(0, array.length, array.at_once):
+                    m = min(array.at_once, array.length - start)
+                    rows = array.take(m)
+                    yield self.reading(
+                        {role: rows[field] for role, field in found.items()}, (start + m) / array.length
+                    )
+                return
+            if array.columns >= 4 and array.dtype.names is None and array.length:
+                tables.append((name, array))
+        if len(tables) > 1:
+            tables = [one for one in tables if one[0] == "events"] or tables
+        if len(tables) != 1:
+            raise self.faults.error(
+                f"needs arrays t, x, y, p, a structured one or one [n, 4]; it holds {', '.join(names) or 'none'}"
+            )
+        yield from self._table(tables[0][1])
+
+    def _table(self, array: _Array) -> Iterator[Reading]:
+        piece = array.take(min(array.at_once, array.length))
+        places, read = self._places(piece), 0
+        while len(piece):
+            read += len(piece)
+            yield self.reading({role: piece[:, at] for role, at in places.items()}, read / array.length)
+            piece = array.take(min(array.at_once, array.length - read))
+
+    def _places(self, piece: NDArray[Any]) -> dict[str, int]:
+        return places_in(self, piece)
+
+
+def places_in(reader: TableReader, rows: NDArray[Any], known: str | None = None) -> dict[str, int]:
+    """Where the columns of an [n, 4] array stand: as given, as its layout is known, or as its values show."""
+    order = stated_order(reader.options, rows.shape[1], reader.faults) or known
+    if order is None:
+        order = order_of([rows[:_SAMPLE, i] for i in range(rows.shape[1])], reader.faults)
+        reader.details["columns"] = f"{order} (from the values)"
+    return skipping(order)
+
+
+class _Array:
+    """An array in a zip, from its start; one that is pickled is refused."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, is_fortran, self.dtype = read(file)
+        if self.dtype.hasobject:
+            raise ValueError("holds objects, which are never unpickled")
+        self.columns = 1 if len(shape) == 1 else int(shape[1]) if len(shape) == 2 and not is_fortran else 0
+        self.length = int(shape[0]) if self.columns else 0
+        self._row_bytes = self.dtype.itemsize * max(self.columns, 1)
+        if self._row_bytes > 2**20:
+            raise ValueError(f"a row of {self._row_bytes} bytes is no event")
+        self.at_once = max(1, min(CHUNK_EVENTS, 2**26 // max(self._row_bytes, 1)))
+        self._file = file
+
+    def take(self, n: int) -> NDArray[Any]:
+        """The next n rows."""
+        raw = self._file.read(n * self._row_bytes)
+        taken = np.frombuffer(raw, self.dtype, n * max(self.columns, 1))
+        return taken if self.columns == 1 else taken.reshape(n, self.columns)
+
+
+def _size_in(archive: zipfile.ZipFile, names: list[str]) -> Sensor | None:
+    """A sensor's size that is stored beside the events."""
+    sizes: list[int] = []
+    for name in next(([one] for one in _SIZES if one in names), ["width", "height"]):
+        if name in names:
+            with archive.open(f"{name}.npy") as file:
+                sizes += _whole_numbers(file)
+    return sensor_of(sizes[0], sizes[1]) if len(sizes) == 2 else None
+
+
+def _whole_numbers(file: IO[bytes]) -> list[int]:
+    """Up to two integers of a small array, which may be a single one."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(file)
+    n = int(np.prod(shape, dtype=np.int64)) if shape else 1
+    if kind.kind not in "iu" or not 1 <= n <= 2:
+        return []
+    return [int(value) for value in np.frombuffer(file.read(n * kind.itemsize), kind, n)]
+
+
+class Npy(TableReader):
+    """A structured array, or a table [n, 4]."""
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`; the file is mapped, not loaded."""
+        self.begin()
+        rows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        found, self.unit = roles(list(rows.dtype.names or ()), self.faults)
+        if rows.ndim == 2 and rows.dtype.names is None and rows.shape[1] >= 4 and rows.dtype.itemsize <= 16:
+            places = places_in(self, np.array(rows[:_SAMPLE]))
+        elif len(found) < 4 or rows.ndim != 1:
+            raise self.faults.error(
+                f"needs fields t, x, y, p, or a table [n, 4]; it holds {rows.dtype} {[*rows.shape]}"
+            )
+        else:
+            places = {}
+        for start in range(0, len(rows), CHUNK_EVENTS):
+            piece = np.array(rows[start : start + CHUNK_EVENTS])
+            columns = (
+                {role: piece[:, at] for role, at in places.items()}
+                if places
+                else {role: piece[name] for role, name in found.items()}
+            )
+            yield self.reading(columns, min(1.0, (start + CHUNK_EVENTS) / len(rows)))
+
+
+class Mat(TableReader):
+    """A MATLAB file up to version 7 with x, y, t, p as arrays, as fields of one struct, or as one table [n, 4]."""
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`; scipy loads the arrays whole, so their size is bounded."""
+        self.begin()
+        listed = scipy_io.whosmat(str(self.path))
+        total = sum(int(np.prod(shape, dtype=np.int64)) for _, shape, _ in listed)
+        if total > _MAX_MAT:
+            raise self.faults.error(f"holds {total} numbers, more than {_MAX_MAT}")
+        held = scipy_io.loadmat(str(self.path), squeeze_me=True, verify_compressed_data_integrity=False)
+        arrays = {name: one for name, one in held.items() if not name.startswith("__")}
+        columns = self._columns(arrays)
+        n = len(columns["t"])
+        for start in range(0, n, CHUNK_EVENTS):
+            stop = min(n, start + CHUNK_EVENTS)
+            yield self.reading({role: column[start:stop] for role, column in columns.items()}, stop / n)
+
+    def _columns(self, arrays: dict[str, Any]) -> dict[str, NDArray[Any]]:
+        for held in (arrays, *(_fields(one) for one in arrays.values())):
+            found, unit = roles(list(held), self.faults)
+            if len(found) == 4:
+                self.unit = unit
+                return {role: np.atleast_1d(np.asarray(held[name])) for role, name in found.items()}
+        tables = [
+            one
+            for one in arrays.values()
+            if isinstance(one, np.ndarray) and one.ndim == 2 and one.shape[1] == 4
+        ]
+        if len(tables) == 1 and tables[0].dtype.kind in "biuf":
+            places = places_in(self, tables[0])
+            return {role: np.ascontiguousarray(tables[0][:, at]) for role, at in places.items()}
+        held = ", ".join(arrays) or "nothing"
+        raise self.faults.error(
+            f"needs x, y, t, p, a struct with these fields, or one table [n, 4]; it holds {held}"
+        )
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Fields of a struct as scipy loads it."""
+    names = getattr(getattr(value, "dtype", None), "names", None)
+    return {name: value[name].item() if value[name].ndim == 0 else value[name] for name in names or ()}

@@ -1,0 +1,395 @@
+"""Events as text, one a line: csv, txt, tsv; also in UTF-16, packed with gzip, or alone in a zip."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.optional import later
+from pipeline.sources.base import Reading
+from pipeline.sources.formats.columns import TableReader, order_of, roles, stated_order
+from pipeline.sources.formats.reader import CHUNK_BYTES, Faults, InputOptions, sensor_of
+
+pa = later("pyarrow", "reading tables")
+pc = later("pyarrow.csv", "reading CSV")
+
+TABLE_SUFFIXES = (".txt", ".csv", ".tsv")
+_LONGEST_LINE = 65_536
+_HEAD = 65_536
+_MOST_UNPACKED, _MOST_RATIO, _ALWAYS_UNPACKED = 64 * 2**30, 100, 2**24
+"""Bytes that come out of a packed table: in all, for each byte packed, and whatever it was packed from."""
+_UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_TRUE, _FALSE = ("true", "True", "TRUE", "1"), ("false", "False", "FALSE", "0")
+_SIZE_IN_COMMENT = re.compile(
+    r"(?:sensor|geometry|resolution|size)\D{0,4}(\d{1,5}) *[x,; ] *(\d{1,5})", re.IGNORECASE
+)
+
+
+class Csv(TableReader):
+    """Text with one event a line, separated by comma, semicolon, tab or blanks.
+
+    The order of columns comes from what was given, from a header line, from a comment that names them, from OpenEB's
+    ``%geometry`` (then it is x, y, p, t), or from the values.
+    """
+
+    def __init__(self, path: Path, faults: Faults, options: InputOptions) -> None:
+        super().__init__(path, faults, options)
+        with _open_text(path, faults) as file:
+            head = file.read(_HEAD)
+        lines = head.split(b"\n")
+        comments, self._skip = self._comments(lines)
+        first = lines[self._skip] if self._skip < len(lines) else b""
+        if len(sizes := _numbers(first)) == 2:  # the size of the sensor, as E2VID's files begin
+            self.sensor = sensor_of(int(sizes[0]), int(sizes[1]))
+            self._skip += 1
+            first = lines[self._skip] if self._skip < len(lines) else b""
+        self._separator = _separator(first)
+        fields = _fields(first, self._separator)
+        named = not _numbers(first)
+        self._skip += named
+        whole = lines[self._skip :] if len(head) < _HEAD else lines[self._skip : -1]
+        rows = [_fields(line, self._separator) for line in whole if line.strip() and not _is_comment(line)]
+        rows = [row for row in rows[:4096] if len(row) >= len(fields)]
+        self._decimal = (
+            "," if self._separator != "," and any("," in cell for row in rows for cell in row) else "."
+        )
+        order = self._order(fields, rows, comments, named)
+        self._names = [f"{c}{i}" if c == "_" else c for i, c in enumerate(order.ljust(len(fields), "_"))]
+        at = {name: self._names.index(name) for name in "txyp"}
+        times = [row[at["t"]] for row in rows]
+        self._float_time = any(map(_is_fraction, times))
+        if (
+            self._float_time
+            and not all(map(_is_fraction, times))
+            and not any(self._has_part(one) for one in times)
+        ):
+            self.unit_of_rule = "us"  # whole numbers, of which some are written as 2000.0
+        self._words = any(row[at["p"]].lower() in {"true", "false"} for row in rows)
+
+    def _comments(self, lines: list[bytes]) -> tuple[list[str], int]:
+        """Lines at the start that are no data, and how many; a sensor size among them is taken."""
+        comments: list[str] = []
+        skip = 0
+        while skip < len(lines) - 1 and _is_comment(lines[skip]):
+            text = lines[skip].decode("latin-1").strip().lstrip("#%").strip()
+            comments += [text] if text else []
+            skip += 1
+        for text in comments:
+            if found := _SIZE_IN_COMMENT.search(text):
+                self.sensor = sensor_of(int(found[1]), int(found[2]))
+        return comments, skip
+
+    def _order(self, fields: list[str], rows: list[list[str]], comments: list[str], named: bool) -> str:
+        given = stated_order(self.options, len(fields), self.faults)
+        if named:
+            found, self.unit = roles(fields, self.faults) if given is None else ({}, None)
+            if given is None and len(found) < 4:
+                raise self.faults.error(
+                    f"needs columns t, x, y, p; its header names {', '.join(fields)[:200]}: give --columns"
+                )
+            names = {name: role for role, name in found.items()}
+            return given or "".join(names.get(name, "_") for name in fields)
+        if len(fields) < 4:
+            raise self.faults.error(f"not a table of t, x, y, p: has {len(fields)} columns")
+        return given or self._order_in_comments(comments, len(fields)) or self._order_of_values(rows)
+
+    def _order_in_comments(self, comments: list[str], columns: int) -> str | None:
+        for text in reversed(comments):
+            names = [name.strip("\"'()") for name in re.split(r"[,;\s]+", text.rpartition(":")[2].strip())]
+            if len(names) == columns:
+                found, unit = roles(names, self.faults)
+                if len(found) == 4:
+                    self.unit = unit
+                    back = {name: role for role, name in found.items()}
+                    return "".join(back.get(name, "_") for name in names)
+        return (
+            "xypt" if any(text.lower().startswith("geometry") for text in comments) and columns == 4 else None
+        )
+
+    def _order_of_values(self, rows: list[list[str]]) -> str:
+        columns = [
+            np.array([_number(row[i], self._decimal) for row in rows], np.float64)
+            for i in range(len(rows[0]) if rows else 0)
+        ]
+        if not rows:
+            raise self.faults.error("not a table of t, x, y, p: no line of it holds four numbers")
+        order = order_of([_as_whole(column) for column in columns], self.faults)
+        self.details["columns"] = f"{order} (from the values)"
+        return order
+
+    def _has_part(self, cell: str) -> bool:
+        """Whether a time is no whole number."""
+        try:
+            return not _number(cell, self._decimal).is_integer()
+        except (ValueError, OverflowError):
+            return False
+
+    def parts(self) -> Iterator[Reading]:
+        """See :class:`Reader`; a block of lines at a time, and one with a broken line in it line by line."""
+        self.begin()
+        with _open_text(self.path, self.faults) as file:
+            for _ in range(self._skip):
+                file.readline()
+            for block in self._blocks(file):
+                yield self.reading(self._columns(block), min(1.0, file.tell() / self.size))
+
+    def _columns(self, block: bytes) -> dict[str, NDArray[Any]]:
+        """Columns of whole lines; a time that was a whole number so far may come with a decimal point."""
+        for is_float in (False, True) if not self._float_time else (True,):
+            try:
+                return (
+                    self._by_arrow(block, is_float) if self._separator else self._by_blanks(block, is_float)
+                )
+            except (pa.ArrowException, ValueError, OverflowError):
+                continue
+        return self._one_by_one(block.split(b"\n"))
+
+    def _blocks(self, file: _Text) -> Iterator[bytes]:
+        """Whole lines, about a MiB of them; a line without end is no line and does not fill memory."""
+        rest = b""
+        while block := file.read(CHUNK_BYTES):
+            data = rest + block
+            cut = data.rfind(b"\n") + 1
+            if cut:
+                yield data[:cut]
+            rest = data[cut:]
+            if len(rest) > _LONGEST_LINE:
+                sentence = f"not a table of t, x, y, p: a line of more than {_LONGEST_LINE} bytes"
+                self.faults.found("dropped_unusable_rows", 1, sentence)
+                file.skip_line()
+                rest = b""
+        if rest.strip():
+            yield rest
+
+    def _by_arrow(self, block: bytes, is_float: bool) -> dict[str, NDArray[Any]]:
+        kinds = {name: pa.float64() for name in "xyp"} | {"t": pa.float64() if is_float else pa.int64()}
+        if self._words:
+            kinds["p"] = pa.bool_()
+        table = pc.read_csv(
+            pa.BufferReader(block),
+            pc.ReadOptions(use_threads=False, column_names=self._names),
+            pc.ParseOptions(delimiter=self._separator, quote_char='"'),
+            pc.ConvertOptions(
+                column_types=kinds, include_columns=list("txyp"), null_values=[], strings_can_be_null=False,
+                decimal_point=self._decimal, true_values=_TRUE, false_values=_FALSE,
+            ),
+        )  # fmt: skip
+        return {name: table.column(name).to_numpy() for name in "txyp"}
+
+    def _by_blanks(self, block: bytes, is_float: bool) -> dict[str, NDArray[Any]]:
+        if self._words or b'"' in block:
+            raise ValueError("words are read line by line")
+        text = block.decode("latin-1")
+        rows = [
+            line
+            for line in (text.replace(",", ".") if self._decimal == "," else text).split("\n")
+            if line.strip()
+        ]
+        at = [self._names.index(name) for name in "txyp"]
+        # Times as integers keep every digit; loadtxt reads columns of one type only.
+        t = np.loadtxt(rows, np.float64 if is_float else np.int64, usecols=at[0], ndmin=1)
+        rest = np.loadtxt(rows, np.float64, usecols=at[1:], ndmin=2)
+        return {"t": t, "x": rest[:, 0], "y": rest[:, 1], "p": rest[:, 2]}
+
+    def _one_by_one(self, lines: list[bytes]) -> dict[str, NDArray[Any]]:
+        """The lines that can be read; the others are counted."""
+        at = [self._names.index(name) for name in "txyp"]
+        good: list[tuple[float, ...]] = []
+        bad: list[bytes] = []
+        is_float = self._float_time
+        for line in lines:
+            if _is_comment(line):
+                continue
+            fields = _fields(line, self._separator)
+            try:
+                cell = fields[at[0]]
+                is_float = is_float or _is_fraction(cell)
+                time = _number(cell, self._decimal) if _is_fraction(cell) or self._float_time else int(cell)
+                values = (_number(fields[i], self._decimal) for i in at[1:])
+                good.append((min(max(time, -(2**62)), 2**62), *values))
+            except (ValueError, IndexError):
+                bad.append(line)
+        first = bad[0][:40].decode("latin-1").strip() if bad else ""
+        sentence = f"not a table of t, x, y, p: {len(bad)} lines such as {first!r}"
+        if bad and not good and self.faults.policy == "repair":
+            raise self.faults.error(sentence)
+        self.faults.found("dropped_unusable_rows", len(bad), sentence)
+        t, x, y, p = zip(*good, strict=True) if good else ((), (), (), ())
+        kind = np.float64 if is_float else np.int64
+        return {
+            "t": np.array(t, kind),
+            "x": np.array(x, float),
+            "y": np.array(y, float),
+            "p": np.array(p, float),
+        }
+
+
+class _Text:
+    """Bytes of a text in UTF-8 or Latin-1, unpacked and bounded; ``tell`` counts bytes of the file itself."""
+
+    def __init__(self, path: Path, faults: Faults) -> None:
+        self._raw: IO[bytes] = path.open("rb")
+        self._faults, self._out = faults, 0
+        self._file, self._packed_bytes = self._raw, 0
+        self._rest = b""
+        head = self._raw.read(4)
+        self._raw.seek(0)
+        if head[:2] == b"\x1f\x8b":
+            self._packed_bytes = path.stat().st_size
+            self._file = cast(IO[bytes], gzip.GzipFile(fileobj=self._raw))
+        elif head == b"PK\x03\x04":
+            self._packed_bytes = path.stat().st_size
+            self._file = _only_table(zipfile.ZipFile(self._raw), faults)
+        start = self._take(4)
+        self._decoder: Any = None
+        if start[:2] in _UTF16:
+            self._decoder = codecs.getincrementaldecoder(_UTF16[start[:2]])()
+            self._rest = self._decoder.decode(start[2:]).encode()
+        else:
+            self._rest = start.removeprefix(codecs.BOM_UTF8)
+
+    def read(self, n: int) -> bytes:
+        """Up to about n bytes; none at the end."""
+        rest, self._rest = self._rest, b""
+        if len(rest) >= n:
+            self._rest = rest[n:]
+            return rest[:n]
+        while block := self._take(n - len(rest)):
+            made = block if self._decoder is None else self._decoder.decode(block).encode()
+            if made:
+                return rest + made
+        return rest
+
+    def readline(self) -> bytes:
+        """A line, or the first bytes of a long one."""
+        line = b""
+        while len(line) < _LONGEST_LINE and (block := self.read(256)):
+            line += block
+            if b"\n" in line:
+                at = line.index(b"\n") + 1
+                self._rest = line[at:] + self._rest
+                return line[:at]
+        return line
+
+    def skip_line(self) -> None:
+        """To behind the end of this line."""
+        while (block := self.read(CHUNK_BYTES)) and b"\n" not in block:
+            pass
+        self._rest = block[block.index(b"\n") + 1 :] + self._rest if b"\n" in block else self._rest
+
+    def tell(self) -> int:
+        """How far the file was read."""
+        return self._raw.tell()
+
+    def _take(self, n: int) -> bytes:
+        try:
+            block = self._file.read(n)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+            self._faults.found("broken_off", 1, f"broken off: {problem}")
+            return b""
+        self._out += len(block)
+        most = min(_MOST_UNPACKED, _ALWAYS_UNPACKED + _MOST_RATIO * self._packed_bytes)
+        if self._packed_bytes and self._out > most:
+            raise self._faults.error(f"unpacks to more than {most} bytes, {_MOST_RATIO} times its size")
+        return block
+
+    def __enter__(self) -> _Text:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._raw.close()
+
+
+def _open_text(path: Path, faults: Faults) -> _Text:
+    return _Text(path, faults)
+
+
+def _only_table(archive: zipfile.ZipFile, faults: Faults) -> IO[bytes]:
+    names = [name for name in archive.namelist() if not name.endswith("/")]
+    tables = [name for name in names if name.lower().endswith(TABLE_SUFFIXES)]
+    events = [name for name in tables if Path(name).stem.lower() == "events"]
+    chosen = events if len(events) == 1 else tables
+    if len(chosen) != 1:
+        held = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+        raise faults.error(f"a .zip that holds {held or 'nothing'}, not one table of events: unpack it")
+    return archive.open(chosen[0])
+
+
+def is_table(head: bytes) -> bool:
+    """Whether text with columns begins so, also packed or in UTF-16."""
+    if head[:2] == b"\x1f\x8b":
+        try:
+            head = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(head, _HEAD)
+        except zlib.error:
+            return False
+    if head[:2] in _UTF16:
+        head = head[2:].decode(_UTF16[head[:2]], "replace").encode()
+    head = head.removeprefix(codecs.BOM_UTF8)
+    lines = [line for line in head.split(b"\n")[:50] if line.strip() and not _is_comment(line)][:3]
+    if any(b in head[:4096] for b in b"\x00\x01\x02\x03\x04\x05\x06\x07"):
+        return False
+    if any(len(_numbers(line)) >= 4 or _is_row_of_words(line) for line in lines):
+        return True
+    if not lines:
+        return False
+    names = {name.strip("\"'").lower() for name in _fields(lines[0], _separator(lines[0]))}
+    return len(names & {"x", "y", "p", "polarity", "pol", "t", "ts", "timestamp"}) >= 3
+
+
+def _is_row_of_words(line: bytes) -> bool:
+    cells = _fields(line, _separator(line))
+    plain = ["1" if cell.lower() in {"true", "false"} else cell for cell in cells]
+    return plain != cells and len(_numbers(",".join(plain).encode())) >= 4
+
+
+def _is_comment(line: bytes) -> bool:
+    return not line.strip() or line.lstrip()[:1] in {b"#", b"%"}
+
+
+def _separator(line: bytes) -> str | None:
+    """The mark between cells; None for blanks, between which a comma may be a decimal one."""
+    for mark in (";", "\t"):
+        if mark.encode() in line:
+            return mark
+    by_blanks = line.split()
+    if b"," in line and len(by_blanks) >= 4 and not any(cell.endswith(b",") for cell in by_blanks):
+        return None
+    return "," if b"," in line else None
+
+
+def _fields(line: bytes, separator: str | None) -> list[str]:
+    return [cell.strip().strip("\"'") for cell in line.decode("latin-1").strip().split(separator)]
+
+
+def _number(cell: str, decimal: str = ".") -> float:
+    lower = cell.lower()
+    if lower in {"true", "false"}:
+        return float(lower == "true")
+    return float(cell.replace(",", ".") if decimal == "," else cell)
+
+
+def _numbers(line: bytes) -> list[float]:
+    separator = _separator(line)
+    try:
+        return [_number(cell, "." if separator == "," else ",") for cell in _fields(line, separator)]
+    except ValueError:
+        return []
+
+
+def _is_fraction(cell: str) -> bool:
+    return any(mark in cell.lower() for mark in (".", ",", "e", "n"))
+
+
+def _as_whole(column: NDArray[np.float64]) -> NDArray[Any]:
+    finite = np.isfinite(column)
+    whole = finite.all() and np.all(column == np.floor(column)) and np.all(np.abs(column) < 2**62)
+    return column.astype(np.int64) if whole else column

@@ -1,0 +1,206 @@
+"""Frames of video files, of folders of images and of TIFF stacks, through OpenCV; one frame in memory at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+
+from pipeline.sources.base import SourceError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp")
+_MOST_IMAGES = 2**20
+_MOST_IMAGE_BYTES = 2**28
+_GREY_16 = int.from_bytes(b"Y1\x00\x10", "little")
+"""FFmpeg's name of 16-bit grey pixels; of everything else OpenCV makes 8-bit BGR."""
+
+
+_UNDECODED = {
+    "AV01": "AV1",
+    "HVC1": "HEVC",
+    "HEV1": "HEVC",
+    "VVC1": "VVC",
+    "APCN": "ProRes",
+    "APCH": "ProRes",
+}
+"""Codecs that OpenCV's wheels lack on some platforms, by the container's name for them."""
+
+
+class FrameFile(Protocol):
+    """Frames in order.
+
+    Attributes:
+        stated: how many frames the file states; 0 where it does not.
+        rate: frames per second that it states; 0 where it does not.
+        indexed: the number is counted, not estimated from duration and rate.
+    """
+
+    stated: int
+    rate: float
+    indexed: bool
+
+    def read(self) -> Any | None:
+        """The next frame, grey or BGR, 8 or 16 bit; None at the end."""
+        ...
+
+    def time_s(self) -> float | None:
+        """The time of the frame that was read last; None where the file holds no times."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+def open_frames(path: Path) -> FrameFile:
+    """The frames of a video file, an image folder or a TIFF stack.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    if path.is_dir():
+        return _Folder(path)
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head[:4] in {b"II*\x00", b"MM\x00*"}:
+        return _Tiff(path)
+    return _Capture(path, head)
+
+
+class _Capture:
+    """A video file, through FFmpeg."""
+
+    def __init__(self, path: Path, head: bytes) -> None:
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        if not capture.isOpened():
+            raise SourceError(f"{path.name}: not a video that OpenCV can read, or one without frames")
+        if int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)) & 0xFFFFFFFF == _GREY_16:
+            capture.release()
+            capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_CONVERT_RGB, 0])
+        self._capture = capture
+        code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
+        self._codec = code.to_bytes(4, "little").decode("latin-1")
+        self.stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.rate = float(capture.get(cv2.CAP_PROP_FPS))
+        is_gif = head[:4] == b"GIF8"
+        self.indexed = head[4:8] == b"ftyp" or (head[:4], head[8:12]) == (b"RIFF", b"AVI ")
+        self.stated = 0 if is_gif else self.stated
+        self._name, self._seen = path.name, False
+
+    def read(self) -> Any | None:
+        """See :class:`FrameFile`."""
+        more, frame = self._capture.read()
+        if not more and not self._seen and self._codec.upper() in _UNDECODED:
+            self.close()
+            codec = _UNDECODED[self._codec.upper()]
+            raise SourceError(
+                f"{self._name}: {codec} video, which this OpenCV cannot decode: convert it, such as with "
+                "ffmpeg -i IN -c:v libx264 OUT.mp4"
+            )
+        self._seen = True
+        return frame if more else None
+
+    def time_s(self) -> float | None:
+        """See :class:`FrameFile`."""
+        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) * 1e-3
+
+    def close(self) -> None:
+        """See :class:`FrameFile`."""
+        self._capture.release()
+
+
+class _Folder:
+    """Images of one folder in the order of the numbers in their names; links are not followed."""
+
+    def __init__(self, path: Path) -> None:
+        entries = [one for one in os.scandir(path) if Path(one.name).suffix.lower() in IMAGE_SUFFIXES]
+        files = [Path(one.path) for one in entries if one.is_file(follow_symlinks=False)]
+        self.links = len(entries) - len(files)
+        if not files:
+            raise SourceError(
+                f"{path.name}: holds no images ({', '.join(IMAGE_SUFFIXES)}); links are not followed"
+            )
+        if len(files) > _MOST_IMAGES:
+            raise SourceError(f"{path.name}: holds {len(files)} images, more than {_MOST_IMAGES}")
+        suffixes = sorted({one.suffix.lower() for one in files})
+        if len(suffixes) > 1:
+            raise SourceError(f"{path.name}: holds images of several kinds ({', '.join(suffixes)}): keep one")
+        self._files = sorted(files, key=lambda one: _natural(one.name))
+        self._at, self._name = 0, path.name
+        self._size: tuple[int, ...] | None = None
+        self.stated, self.rate, self.indexed = len(files), 0.0, True
+
+    def read(self) -> Any | None:
+        """See :class:`FrameFile`."""
+        if self._at == len(self._files):
+            return None
+        path = self._files[self._at]
+        self._at += 1
+        if path.stat().st_size > _MOST_IMAGE_BYTES:
+            raise SourceError(f"{self._name}: {path.name} is larger than {_MOST_IMAGE_BYTES} bytes")
+        frame = _image(
+            cv2.imread(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR), self._name, path.name
+        )
+        if self._size is not None and self._size != frame.shape[:2]:
+            is_, was = (f"{size[1]}x{size[0]}" for size in (frame.shape, self._size))
+            raise SourceError(f"{self._name}: {path.name} is {is_}, the images before it are {was}")
+        self._size = frame.shape[:2]
+        return frame
+
+    def time_s(self) -> float | None:
+        """See :class:`FrameFile`."""
+        return None
+
+    def close(self) -> None:
+        """See :class:`FrameFile`."""
+
+
+class _Tiff:
+    """Pages of a TIFF file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._at = path, 0
+        try:
+            self.stated = int(cv2.imcount(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR))
+        except cv2.error as problem:
+            raise SourceError(f"{path.name}: not a TIFF that OpenCV can read") from problem
+        if not 0 < self.stated <= _MOST_IMAGES:
+            raise SourceError(f"{path.name}: not a TIFF that OpenCV can read")
+        self.rate, self.indexed = 0.0, True
+
+    def read(self) -> Any | None:
+        """See :class:`FrameFile`."""
+        if self._at == self.stated:
+            return None
+        flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+        found, pages = cv2.imreadmulti(str(self._path), start=self._at, count=1, flags=flags)
+        self._at += 1
+        return _image(pages[0] if found and len(pages) else None, self._path.name, f"page {self._at}")
+
+    def time_s(self) -> float | None:
+        """See :class:`FrameFile`."""
+        return None
+
+    def close(self) -> None:
+        """See :class:`FrameFile`."""
+
+
+def _image(frame: Any, name: str, which: str) -> Any:
+    """An image of 8 or 16 bits a channel.
+
+    Raises:
+        SourceError: it cannot be read, or holds other numbers.
+    """
+    if frame is None:
+        raise SourceError(f"{name}: {which} is not an image that OpenCV can read")
+    if frame.dtype.name not in {"uint8", "uint16"}:
+        raise SourceError(f"{name}: {which} holds {frame.dtype} pixels; allowed are 8 and 16 bits")
+    return frame
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """So that 2 comes before 10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]

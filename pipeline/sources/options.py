@@ -1,0 +1,228 @@
+"""How an input is read: the one description that the command line, REST, a job's child and the docs share."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from pipeline.sources.base import Policy
+from pipeline.sources.emulator import PRESETS, EmulatorConfig
+from pipeline.sources.frames import Fit
+from pipeline.sources.interpolation import MOST_INSERTED, Mode
+from pipeline.sources.selection import Selection
+from pipeline.spec import Sensor
+
+if TYPE_CHECKING:
+    from pipeline.sources.video import VideoOptions
+
+Format = Literal[
+    "EVT2", "EVT2.1", "EVT3", "DAT", "AEDAT1", "AEDAT2", "AEDAT3.1", "AEDAT4", "ES", "HDF5", "ATIS bin", "npz", "npy",
+    "mat", "csv", "Parquet", "ROS bag", "PCHY", "video", "images",
+]  # fmt: skip
+"""Every format that is read; ``video`` and ``images`` become events by the pixel model."""
+Chip = Literal["DVS128", "DAVIS240", "DAVIS346", "DVS640"]
+"""Chips whose address bits AEDAT 1 and 2 recordings hold; the table is in docs/inputs.md."""
+TimeUnit = Literal["s", "ms", "us", "ns"]
+LATEST_S = 9e9
+"""The latest time of a range: 2^53 - 1 us."""
+
+
+def _to_sensor(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value)
+    if not match or not (1 <= int(match[1]) <= 65536 and 1 <= int(match[2]) <= 32768):
+        raise ValueError(f"{value!r} is no size such as 640x480 (1..65536 x 1..32768)")
+    return Sensor(width=int(match[1]), height=int(match[2]))
+
+
+def _to_roi(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5}),(\d{1,5})", value)
+    if not match or int(match[3]) == 0 or int(match[4]) == 0:
+        raise ValueError(f"{value!r} is no rectangle such as 10,20,64,48")
+    return tuple(int(part) for part in match.groups())
+
+
+def _as_text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+SensorSize = Annotated[
+    Sensor, BeforeValidator(_to_sensor), PlainSerializer(_as_text, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,5}x\d{1,5}$"}),
+]  # fmt: skip
+Rectangle = Annotated[
+    tuple[int, int, int, int], BeforeValidator(_to_roi), PlainSerializer(_as_text, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,5},\d{1,5},\d{1,5},\d{1,5}$"}),
+]  # fmt: skip
+
+
+class InputOptions(BaseModel):
+    """What an input does not say of itself, how a video is seen, and which part of it is taken."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Format | None = Field(
+        default=None,
+        description="Format, where the content does not show it (EVT2 or EVT3 without a header).",
+    )
+    sensor: SensorSize | None = Field(
+        default=None, description="Sensor size WIDTHxHEIGHT, where the file does not state it."
+    )
+    chip: Chip | None = Field(default=None, description="Chip of an AEDAT 1 or 2 recording.")
+    columns: str | None = Field(
+        default=None, max_length=64,
+        description="Order of a table's columns, such as xytp; _ skips one.",
+    )  # fmt: skip
+    time_unit: TimeUnit | None = Field(default=None, description="Unit of a table's times.")
+    zero_time: bool = Field(
+        default=False, description="Count time from the first event; needed where times are negative."
+    )
+    topic: str | None = Field(default=None, max_length=200, description="Event topic of a ROS bag.")
+    group: str | None = Field(
+        default=None, max_length=200, description="Group of an HDF5 file with several cameras."
+    )
+    on_fault: Policy = Field(default="repair", description="How to handle faults: error, repair or drop.")
+    frame_rate: float | None = Field(
+        default=None, ge=0.001, le=1e6,
+        description="Frames per second of the scene, where the file's times are not the scene's or it has none.",
+    )  # fmt: skip
+    frame_interpolation: str = Field(
+        default="auto", pattern=r"^(auto|off|\d{1,3})$",
+        description="Frames inserted between a video's: auto (until nothing moves more than 2 px), off, or N steps.",
+    )  # fmt: skip
+    dvs: Literal["ideal", "clean", "noisy", "v2e"] = Field(
+        default="ideal", description="DVS pixel that a video is seen with (v2e's presets and defaults)."
+    )
+    dvs_model: Literal["polychrony", "v2e"] = Field(
+        default="polychrony", description="Pixel model: polychrony, or an installed v2e."
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed of the pixels' mismatch and noise.")
+    camera: Literal["dvs128", "davis240", "davis346", "dvxplorer", "evk4"] | None = Field(
+        default=None, description="Scale a video to this camera's pixel grid."
+    )
+    fit: Fit = Field(default="letterbox", description="How to scale: letterbox or crop.")
+    timing: Literal["interpolated", "compatible"] = Field(
+        default="interpolated",
+        description="Event times of a video: interpolated, or in v2e's slots (compatible).",
+    )
+    threshold: float | None = Field(
+        default=None, ge=0.01, le=10, description="Event threshold of a video's pixels, log intensity."
+    )
+    from_s: float | None = Field(
+        default=None, ge=0, le=LATEST_S, allow_inf_nan=False,
+        description="Start of the range, seconds after the first event.",
+    )  # fmt: skip
+    to_s: float | None = Field(
+        default=None, ge=0, le=LATEST_S, allow_inf_nan=False,
+        description="End of the range (exclusive), seconds after the first event.",
+    )  # fmt: skip
+    absolute: bool = Field(default=False, description="Give the range in the camera's clock instead.")
+    roi: Rectangle | None = Field(
+        default=None, description="Only events inside this rectangle: X,Y,WIDTH,HEIGHT."
+    )
+
+    @field_validator("columns")
+    @classmethod
+    def _names_each_once(cls, order: str | None) -> str | None:
+        if order is not None and sorted(order.replace("_", "")) != sorted("txyp"):
+            raise ValueError(
+                f"must name t, x, y and p once each, with _ for one to skip, such as xytp, not {order!r}"
+            )
+        return order
+
+    @field_validator("frame_interpolation")
+    @classmethod
+    def _within_reach(cls, mode: str) -> str:
+        if mode.isdecimal() and not 1 <= int(mode) <= MOST_INSERTED + 1:
+            raise ValueError(f"allowed are auto, off, 1 .. {MOST_INSERTED + 1}")
+        return mode
+
+    @model_validator(mode="after")
+    def _range_has_a_length(self) -> InputOptions:
+        if self.from_s is not None and self.to_s is not None and self.to_s <= self.from_s:
+            raise ValueError(
+                f"to_s: {self.to_s:g} s is not later than the start of the range, {self.from_s:g} s"
+            )
+        return self
+
+    @property
+    def selection(self) -> Selection:
+        """The part of the input that is taken."""
+        from_us, to_us = (None if s is None else round(s * 1e6) for s in (self.from_s, self.to_s))
+        return Selection(from_us, to_us, self.roi, self.absolute)
+
+    @property
+    def watching(self) -> VideoOptions:
+        """How a video is seen."""
+        from pipeline.sources.video import VideoOptions  # noqa: PLC0415 - it needs what is defined here
+
+        pixels: dict[str, Any] = {"timing": self.timing, "seed": self.seed}
+        if self.threshold is not None:
+            pixels |= {"theta_on": self.threshold, "theta_off": self.threshold}
+        emulator = EmulatorConfig.model_validate(PRESETS[self.dvs].model_dump() | pixels)
+        mode: Mode = int(self.frame_interpolation) if self.frame_interpolation.isdecimal() else (
+            "auto" if self.frame_interpolation == "auto" else "off"
+        )  # fmt: skip
+        return VideoOptions(emulator, self.frame_rate, mode, self.camera, self.fit, self.dvs_model)
+
+
+def first_problem(problem: ValidationError) -> tuple[str, str]:
+    """(field, what is wrong and what is allowed) of options that do not hold; the field is "" for all of them."""
+    return problems(problem)[0]
+
+
+def problems(problem: ValidationError) -> list[tuple[str, str]]:
+    """The same of every field that does not hold."""
+    return [_said(dict(one)) for one in problem.errors()]
+
+
+def _said(one: dict[str, Any]) -> tuple[str, str]:
+    field = ".".join(str(part) for part in one["loc"])
+    message = str(one["msg"]).removeprefix("Value error, ")
+    if one["type"] == "literal_error":
+        message = "allowed are " + str(one["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
+    elif one["type"] == "string_pattern_mismatch" and field == "frame_interpolation":
+        message = f"allowed are auto, off, 1 .. {MOST_INSERTED + 1}"
+    if not field and ": " in message:  # the check of several fields names the one that is wrong
+        field, _, message = message.partition(": ")
+    return field, message[:1].lower() + message[1:]
+
+
+def options_table() -> str:
+    """The table of all options in docs/inputs.md."""
+    lines = ["| option | in JSON | default | what |", "|---|---|---|---|"]
+    for name, field in InputOptions.model_fields.items():
+        default = "" if field.default is None else f"`{str(field.default).lower()}`"
+        what = f"{field.description} {_allowed(field.annotation)}".strip()
+        lines.append(f"| `--{option_name(name)}` | `{name}` | {default} | {what} |")
+    return "\n".join(lines)
+
+
+def option_name(field: str) -> str:
+    """The command line's name of an option, without its dashes."""
+    return field.removesuffix("_s") if field in {"from_s", "to_s"} else field.replace("_", "-")
+
+
+def _allowed(annotation: Any) -> str:
+    values = [value for part in (annotation, *get_args(annotation)) for value in get_args(part)]
+    named = [value for value in dict.fromkeys(values) if isinstance(value, str)]
+    return f"One of {', '.join(named)}." if named else ""
+
+
+if __name__ == "__main__":
+    print(options_table())

@@ -1,0 +1,64 @@
+"""A job's work, in its child process: one analysis as the request in its folder says."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pipeline.analysis import analyze
+from pipeline.errors import UserError
+from pipeline.sources import open_source
+from pipeline.spec import validate
+from service.jobs.request import JobOptions
+
+REQUEST = "request.json"
+_TOLD_S = 0.1
+
+
+def write_request(folder: Path, upload: Path, name: str, answers: Path, options: dict[str, Any]) -> Path:
+    """Write down what a child shall do; its path.
+
+    Args:
+        folder: of the job.
+        upload: the input.
+        name: what the user calls it.
+        answers: the folder that appears.
+        options: of :class:`JobOptions`, with the pipeline as a document.
+    """
+    path = folder / REQUEST
+    path.write_text(
+        json.dumps({"upload": str(upload), "name": name, "answers": str(answers), "options": options})
+    )
+    return path
+
+
+def run(request: Path) -> int:
+    """Do it: progress as lines of JSON on stdout; 0, or 1 and one line on stderr."""
+    asked = json.loads(request.read_text())
+    options = JobOptions.model_validate(asked["options"])
+    last_s = 0.0
+
+    def told(fraction: float, events: int, rows: dict[str, int]) -> None:
+        nonlocal last_s
+        now = time.monotonic()
+        if now - last_s >= _TOLD_S or fraction >= 1:
+            last_s = now
+            sys.stdout.write(json.dumps({"done": fraction, "events": events, "rows": rows}) + "\n")
+            sys.stdout.flush()
+
+    try:
+        source = open_source(Path(asked["upload"]), options)
+        analyze(
+            source, validate(asked["options"]["pipeline"]), Path(asked["answers"]), asked["name"],
+            options.selection, told, options.video,
+        )  # fmt: skip
+    except UserError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except OSError as problem:
+        print(f"{problem.filename or ''}: {problem.strerror or problem}", file=sys.stderr)
+        return 1
+    return 0
