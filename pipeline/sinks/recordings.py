@@ -4,14 +4,18 @@ faery, HDF5 through h5py, npz, csv and Parquet as tables."""
 from __future__ import annotations
 
 import shutil
+import sys
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from kernels import encode
 from kernels.encode import Encoder
@@ -25,8 +29,16 @@ pa = later("pyarrow", "writing CSV")
 pc = later("pyarrow.csv", "writing CSV")
 
 
+_MOST_MS = 10**8
+"""Entries of an index of milliseconds: 28 hours."""
+
+
 class CannotWrite(UserError):
     """A format that cannot hold a recording, or a place that cannot hold answers."""
+
+
+Run = Callable[[Path, Iterable[Reading], "Goal"], None]
+"""Writes readings to a path."""
 
 
 class Written:
@@ -52,9 +64,11 @@ class Written:
 
 
 def write(
-    path: Path, readings: Iterable[Reading], sensor: Sensor, format_: str | None = None, epoch_ns: int = 0
-) -> Written:
-    """Write events to ``path``; it appears by renaming.
+    path: Path, readings: Iterable[Reading], sensor: Sensor, format_: str | None = None, epoch_ns: int = 0,
+    index: bool = False,
+) -> Written:  # fmt: skip
+    """Write events to ``path``: a plain file appears by renaming, a link's target likewise; a FIFO, a device or
+    standard output (``-``) is written to as it is, where the format needs no seeking.
 
     Args:
         path: where to.
@@ -62,40 +76,97 @@ def write(
         sensor: the pixel grid.
         format_: a name of :data:`FORMATS`; by default what the suffix stands for.
         epoch_ns: nanoseconds since 1970 at stream time 0, where the format has a place for it.
+        index: HDF5: as DSEC, times relative to ``t_offset`` and ``ms_to_idx``, the first event of each ms.
 
     Raises:
-        CannotWrite: format or suffix are unknown, there are no events, or the format cannot hold them.
+        CannotWrite: format or suffix are unknown, there are no events, the format cannot hold them, or the place
+            cannot be written to in it.
     """
     suffix = path.suffix.lower()
     if format_ is None and suffix not in SUFFIXES:
         raise CannotWrite(
             f"{path.name}: cannot write {suffix or 'a file without suffix'}; allowed are {', '.join(SUFFIXES)}"
         )
-    # faery goes by the suffix
-    own = next((mark for mark, name in SUFFIXES.items() if name == (format_ or SUFFIXES[suffix])), suffix)
-    part = path.with_name(f".{path.stem}.part{own}")
+    name = format_ or SUFFIXES[suffix]
+    how = FORMATS[name]
+    if index and name != "HDF5":
+        raise CannotWrite(f"{path.name}: {name} has no index of milliseconds; allowed is HDF5")
     written = Written()
-    try:
-        with_triggers, run = FORMATS[format_ or SUFFIXES[suffix]]
-        run(part, written.pass_by(readings, with_triggers), sensor, epoch_ns)
+    goal = Goal(sensor, epoch_ns, index)
+    counted = written.pass_by(readings, how.triggers)
+    if str(path) == "-" or (path.exists() and not path.is_file()):
+        _through(path, name, how, counted, goal)
         if written.events == 0:
-            raise CannotWrite("there are no events to write")
-        part.replace(path)
-    except CannotWrite as problem:
-        raise CannotWrite(f"{path.name}: {problem}") from problem
-    except UserError:  # of the input, and it says so
-        raise
-    except (RuntimeError, ValueError, OverflowError) as problem:  # an encoder's own words
-        raise CannotWrite(f"{path.name}: cannot be written: {problem}") from problem
-    finally:
-        part.unlink(missing_ok=True)
+            raise CannotWrite(f"{path}: there are no events to write")
+    else:
+        _beside(path, name, how, counted, goal, written)
     return written
 
 
-def _evt(version: str, word_bytes: int) -> Callable[[Path, Iterable[Reading], Sensor, int], None]:
-    def run(path: Path, readings: Iterable[Reading], sensor: Sensor, _: int) -> None:
-        encoder = Encoder(word_bytes)
+@dataclass(frozen=True)
+class Goal:
+    """What a file shall say of itself; see :func:`write`."""
+
+    sensor: Sensor
+    epoch_ns: int
+    index: bool
+
+
+def _beside(
+    path: Path, name: str, how: Format, readings: Iterator[Reading], goal: Goal, written: Written
+) -> None:
+    target = path.resolve()
+    own = next(mark for mark, one in SUFFIXES.items() if one == name) if name in SUFFIXES.values() else ".raw"
+    part = target.with_name(f".{target.stem}.part{own}")  # faery goes by the suffix
+    try:
+        with _in_one_line(path.name):
+            how.run(part, readings, goal)
+            if written.events == 0:
+                raise CannotWrite("there are no events to write")
+            part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _through(path: Path, name: str, how: Format, readings: Iterator[Reading], goal: Goal) -> None:
+    if path.is_dir():
+        raise CannotWrite(f"{path}: a folder; name a file in it")
+    if not how.streams:
+        streaming = ", ".join(one for one, format_ in FORMATS.items() if format_.streams)
+        raise CannotWrite(
+            f"{path}: not a plain file, and {name} is not written from start to end; allowed are {streaming}"
+        )
+    with _in_one_line(str(path)):
+        how.run(path, readings, goal)
+
+
+@contextmanager
+def _in_one_line(name: str) -> Generator[None]:
+    try:
+        yield
+    except CannotWrite as problem:
+        raise CannotWrite(f"{name}: {problem}") from problem
+    except UserError:  # of the input, and it says so
+        raise
+    except (RuntimeError, ValueError, OverflowError) as problem:  # an encoder's own words
+        raise CannotWrite(f"{name}: cannot be written: {problem}") from problem
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[IO[bytes]]:
+    """A file, or standard output, to be written from start to end."""
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    else:
         with path.open("wb") as file:
+            yield file
+
+
+def _evt(version: str, word_bytes: int) -> Run:
+    def run(path: Path, readings: Iterable[Reading], goal: Goal) -> None:
+        encoder, sensor = Encoder(word_bytes), goal.sensor
+        with _opened(path) as file:
             name = f"EVT{version[0]}"
             file.write(
                 f"% evt {version}\n% format {name};height={sensor.height};width={sensor.width}\n"
@@ -111,11 +182,11 @@ def _evt(version: str, word_bytes: int) -> Callable[[Path, Iterable[Reading], Se
     return run
 
 
-def _dat(path: Path, readings: Iterable[Reading], sensor: Sensor, _: int) -> None:
-    with path.open("wb") as file:
+def _dat(path: Path, readings: Iterable[Reading], goal: Goal) -> None:
+    with _opened(path) as file:
         file.write(
             b"% Data file containing CD events.\n% Version 2\n"
-            + f"% Height {sensor.height}\n% Width {sensor.width}\n".encode()
+            + f"% Height {goal.sensor.height}\n% Width {goal.sensor.width}\n".encode()
             + bytes([12, 8])
         )
         newest = 0
@@ -137,12 +208,12 @@ def _dat(path: Path, readings: Iterable[Reading], sensor: Sensor, _: int) -> Non
             file.write(rows.tobytes())
 
 
-def _aedat4(path: Path, readings: Iterable[Reading], sensor: Sensor, _: int) -> None:
-    _through_faery(path, readings, sensor, 2**53)
+def _aedat4(path: Path, readings: Iterable[Reading], goal: Goal) -> None:
+    _through_faery(path, readings, goal.sensor, 2**53)
 
 
-def _es(path: Path, readings: Iterable[Reading], sensor: Sensor, _: int) -> None:
-    _through_faery(path, readings, sensor, 2**34)
+def _es(path: Path, readings: Iterable[Reading], goal: Goal) -> None:
+    _through_faery(path, readings, goal.sensor, 2**34)
 
 
 def _through_faery(path: Path, readings: Iterable[Reading], sensor: Sensor, largest_us: int) -> None:
@@ -166,30 +237,77 @@ def _through_faery(path: Path, readings: Iterable[Reading], sensor: Sensor, larg
     )
 
 
-def _hdf5(path: Path, readings: Iterable[Reading], sensor: Sensor, epoch_ns: int) -> None:
+def _hdf5(path: Path, readings: Iterable[Reading], goal: Goal) -> None:
     with h5py.File(path, "w") as file:
-        file.attrs["width"], file.attrs["height"], file.attrs["epoch_ns"] = (
-            sensor.width,
-            sensor.height,
-            epoch_ns,
-        )
+        file.attrs["width"], file.attrs["height"] = goal.sensor.width, goal.sensor.height
+        file.attrs["epoch_ns"] = goal.epoch_ns
         group = file.create_group("events")
         sets = {
-            name: group.create_dataset(
-                name, (0,), kind, maxshape=(None,), chunks=(65536,), compression="gzip", compression_opts=1,
-                shuffle=True,
-            )
+            name: _growing(group, name, kind)
             for name, kind in (("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1"))
-        }  # fmt: skip
+        }
+        sets["t"].attrs["units"] = "us"
+        milliseconds = _Milliseconds(file) if goal.index else None
         for reading in readings:
-            for name, column in zip("txyp", reading.events, strict=True):
-                data: Any = sets[name]
-                n = len(data)
-                data.resize(n + len(column), axis=0)
-                data[n:] = column
+            t, x, y, p = reading.events
+            if milliseconds is not None:
+                t = milliseconds.take(t)
+            for name, column in zip("txyp", (t, x, y, p), strict=True):
+                _append(sets[name], column)
+        if milliseconds is not None:
+            milliseconds.close()
 
 
-def _npz(path: Path, readings: Iterable[Reading], sensor: Sensor, epoch_ns: int) -> None:
+class _Milliseconds:
+    """DSEC's index: entry k is the first event at or after k ms behind ``t_offset``, the time of the first event."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._set = file, _growing(file, "ms_to_idx", "<u8")
+        self._offset_us: int | None = None
+        self._events = self._next_ms = 0
+
+    def take(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Times relative to the offset; their entries are written."""
+        if len(t) == 0:
+            return t
+        if self._offset_us is None:
+            self._offset_us = int(t[0])
+            self._file["t_offset"] = np.int64(self._offset_us)
+        t = t - self._offset_us
+        last_ms = int(t[-1]) // 1000
+        if last_ms > _MOST_MS:
+            raise CannotWrite(f"an index of {last_ms} ms is larger than {_MOST_MS}: leave out --ms-index")
+        marks = np.arange(self._next_ms, last_ms + 1) * 1000
+        _append(self._set, np.searchsorted(t, marks) + self._events)
+        self._next_ms = last_ms + 1
+        self._events += len(t)
+        return t
+
+    def close(self) -> None:
+        """One entry behind the last event, so that every ms has an end."""
+        _append(self._set, np.array([self._events]))
+
+
+def _growing(group: Any, name: str, kind: str) -> Any:
+    return group.create_dataset(
+        name,
+        (0,),
+        kind,
+        maxshape=(None,),
+        chunks=(65536,),
+        compression="gzip",
+        compression_opts=1,
+        shuffle=True,
+    )
+
+
+def _append(data: Any, column: NDArray[Any]) -> None:
+    n = len(data)
+    data.resize(n + len(column), axis=0)
+    data[n:] = column
+
+
+def _npz(path: Path, readings: Iterable[Reading], goal: Goal) -> None:
     """Columns one after the other, as a zip wants them: they wait on disk until all are there."""
     with TemporaryDirectory(dir=path.parent, prefix=".npz-") as folder:
         kinds = {"t": "<i8", "x": "<u2", "y": "<u2", "p": "|b1"}
@@ -206,7 +324,10 @@ def _npz(path: Path, readings: Iterable[Reading], sensor: Sensor, epoch_ns: int)
                     _array_header(member, kinds[name], n)
                     shutil.copyfileobj(file, member, 2**20)
                 file.close()
-            for name, values in (("sensor", [sensor.width, sensor.height]), ("epoch_ns", [epoch_ns])):
+            for name, values in (
+                ("sensor", [goal.sensor.width, goal.sensor.height]),
+                ("epoch_ns", [goal.epoch_ns]),
+            ):
                 with archive.open(f"{name}.npy", "w") as member:
                     _array_header(member, "<i8", len(values))
                     member.write(np.array(values, "<i8").tobytes())
@@ -216,27 +337,44 @@ def _array_header(file: IO[bytes], kind: str, n: int) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": (n,)})
 
 
-def _csv(path: Path, readings: Iterable[Reading], _: Sensor, __: int) -> None:
+def _csv(path: Path, readings: Iterable[Reading], goal: Goal) -> None:
     schema = pa.schema([("t", pa.int64()), ("x", pa.uint16()), ("y", pa.uint16()), ("p", pa.uint8())])
-    with pc.CSVWriter(path, schema, write_options=pc.WriteOptions(quoting_header="none")) as file:
-        for reading in readings:
-            columns = zip(reading.events, schema, strict=True)
-            arrays = [pa.array(column.astype(entry.type.to_pandas_dtype())) for column, entry in columns]
-            file.write_table(pa.Table.from_arrays(arrays, schema=schema))
+    with _opened(path) as raw:
+        raw.write(f"# sensor: {goal.sensor.width}x{goal.sensor.height}\n".encode())
+        with pc.CSVWriter(raw, schema, write_options=pc.WriteOptions(quoting_header="none")) as file:
+            for reading in readings:
+                columns = zip(reading.events, schema, strict=True)
+                arrays = [pa.array(column.astype(entry.type.to_pandas_dtype())) for column, entry in columns]
+                file.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _parquet(path: Path, readings: Iterable[Reading], sensor: Sensor, _: int) -> None:
-    with ParquetTable(path, events_port(sensor)) as table:
+def _parquet(path: Path, readings: Iterable[Reading], goal: Goal) -> None:
+    with ParquetTable(path, events_port(goal.sensor)) as table:
         for reading in readings:
             table.add(as_columns(reading.events))
 
 
-FORMATS: dict[str, tuple[bool, Callable[[Path, Iterable[Reading], Sensor, int], None]]] = {
-    "EVT2": (True, _evt("2.0", 4)), "EVT3": (True, _evt("3.0", 2)), "DAT": (False, _dat),
-    "AEDAT4": (False, _aedat4), "ES": (False, _es), "HDF5": (False, _hdf5), "npz": (False, _npz),
-    "csv": (False, _csv), "Parquet": (False, _parquet),
+class Format(NamedTuple):
+    """A format that is written.
+
+    Attributes:
+        triggers: it holds them.
+        streams: it is written from start to end, without seeking.
+        run: writes it.
+    """
+
+    triggers: bool
+    streams: bool
+    run: Run
+
+
+FORMATS: dict[str, Format] = {
+    "EVT2": Format(True, True, _evt("2.0", 4)), "EVT3": Format(True, True, _evt("3.0", 2)),
+    "DAT": Format(False, True, _dat), "AEDAT4": Format(False, False, _aedat4), "ES": Format(False, False, _es),
+    "HDF5": Format(False, False, _hdf5), "npz": Format(False, False, _npz), "csv": Format(False, True, _csv),
+    "Parquet": Format(False, False, _parquet),
 }  # fmt: skip
-"""Formats that are written: whether they hold triggers, and how."""
+"""Formats that are written."""
 
 SUFFIXES = {
     ".raw": "EVT3", ".dat": "DAT", ".aedat4": "AEDAT4", ".es": "ES", ".h5": "HDF5", ".hdf5": "HDF5",

@@ -16,12 +16,13 @@ from pipeline.sources.formats import FORMATS
 from pipeline.sources.options import InputOptions
 from pipeline.sources.recording import Recording
 from pipeline.sources.selection import EVERYTHING, Selection, selected
-from pipeline.sources.sniff import readable, sniff
+from pipeline.sources.sniff import HEAD_BYTES, check_head, readable, sniff
 from pipeline.sources.video import Video, VideoOptions
 
 __all__ = [
-    "EVERYTHING", "FORMATS", "PRESETS", "EmulatorConfig", "InputOptions", "Policy", "Reading", "Selection", "Source",
-    "SourceError", "SourceInfo", "VideoOptions", "open_source", "readable", "selected", "sniff",
+    "EVERYTHING", "FORMATS", "HEAD_BYTES", "PRESETS", "EmulatorConfig", "InputOptions", "Policy", "Reading",
+    "Selection", "Source", "SourceError", "SourceInfo", "VideoOptions", "check_head", "open_source", "readable",
+    "selected", "sniff",
 ]  # fmt: skip
 
 

@@ -34,6 +34,8 @@ _FASTEST, _SLOWEST = 1e9, 100.0
 """Events a second: beyond these a unit of time that nobody stated is doubted."""
 _ENOUGH = 100
 """Events from which their rate says something."""
+_BRIEF_S = 0.01
+"""So short a recording may be one in ms that was taken for us."""
 
 
 class Recording:
@@ -180,8 +182,14 @@ class Recording:
             stated = " or ".join(f"--time-unit {one}" for one in likely) or "--time-unit"
             hint = f"if they are {' or '.join(likely) or 'not'}, give {stated}"
             return [f"{info.events:,} events in {seconds:g} s: {taken}; {hint}"]
-        if unit == "us" and self._multiples_of_1000:
-            return [f"all times are multiples of 1,000: {taken}; if they are ns, give --time-unit ns"]
+        if unit == "us" and seconds < _BRIEF_S:
+            return [f"{info.events:,} events in {seconds:g} s: {taken}; if they are ms, give --time-unit ms"]
+        if self._multiples_of_1000:
+            finer = "ns" if unit == "us" else "ms"
+            step = "1,000" if unit == "us" else "0.001"
+            return [
+                f"all times are multiples of {step}: {taken}; if they are {finer}, give --time-unit {finer}"
+            ]
         return []
 
     def _timed(self, triggers: Triggers) -> Triggers:

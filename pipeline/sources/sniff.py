@@ -41,7 +41,7 @@ def sniff(path: Path, options: InputOptions | None = None) -> str | None:
     if path.is_dir():
         return stated or _folder(path)
     if path.exists() and not path.is_file():
-        raise SourceError(f"{path}: not a file")
+        raise SourceError(f"{path}: not a plain file; - reads standard input")
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -75,6 +75,16 @@ def readable(name: str, kind: str | None) -> str:
     raise SourceError(
         f"{name}: {named}; allowed are {allowed}; --format names one that the content does not show"
     )
+
+
+def check_head(head: bytes, name: str, stated: str | None = None) -> None:
+    """Whether a file that begins so can be read, before all of it has come.
+
+    Raises:
+        SourceError: it cannot.
+    """
+    if head:
+        readable(name, stated or sniff_bytes(head, Path(name)))
 
 
 def _folder(path: Path) -> str:

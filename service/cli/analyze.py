@@ -12,10 +12,11 @@ import typer
 from pipeline import samples
 from pipeline.analysis import Progress
 from pipeline.analysis import analyze as run_analysis
-from pipeline.sources import InputOptions, open_source
-from pipeline.spec import load
+from pipeline.sources import InputOptions, Source, open_source
+from pipeline.spec import PipelineSpec, load
 from service.cli.console import out, print_json, progress, say_when_compiling, table, warn
 from service.cli.options import AsJson, PipelineName, takes_part
+from service.cli.standard_input import STDIN, standard_input
 
 
 @takes_part
@@ -47,21 +48,37 @@ def analyze(
     if twice:
         raise typer.BadParameter(f"several inputs would be written to {', '.join(sorted(twice))}")
     say_when_compiling()
-    for path, folder in zip(paths, folders, strict=True):
-        source = open_source(path, inputs)
-        with _bar(f"analyzing {path.name}", as_json) as advance:
-            summary = run_analysis(source, spec, folder, path.name, inputs.selection, advance, video)
-        warn(path.name, summary["warnings"])
-        if as_json:
-            print_json({**summary, "out": str(folder)})
-        else:
-            _show(summary, folder)
+    with standard_input(paths) as files:
+        for path, file, folder in zip(paths, files, folders, strict=True):
+            _analyze_one(path, open_source(file, inputs), folder, spec, inputs, video, as_json)
+
+
+def _analyze_one(
+    path: Path,
+    source: Source,
+    folder: Path,
+    spec: PipelineSpec,
+    inputs: InputOptions,
+    video: bool,
+    as_json: bool,
+) -> None:
+    with _bar(f"analyzing {path.name}", as_json) as advance:
+        summary = run_analysis(source, spec, folder, path.name, inputs.selection, advance, video)
+    warn(path.name, summary["warnings"])
+    if as_json:
+        print_json({**summary, "out": str(folder)})
+    else:
+        _show(summary, folder)
 
 
 def _folder(out_dir: Path | None, path: Path, several: bool) -> Path:
     if out_dir is None:
-        return Path(f"{path.stem}-answers")
-    return out_dir / path.stem if several else out_dir
+        return Path(f"{_stem(path)}-answers")
+    return out_dir / _stem(path) if several else out_dir
+
+
+def _stem(path: Path) -> str:
+    return "stdin" if path == STDIN else path.stem
 
 
 @contextmanager

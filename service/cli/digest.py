@@ -12,6 +12,7 @@ from pipeline.sources import InputOptions, open_source
 from pipeline.spec import load
 from service.cli.console import out, print_json, warn
 from service.cli.options import AsJson, InputFile, takes_part
+from service.cli.standard_input import standard_input
 
 
 @takes_part
@@ -29,13 +30,14 @@ def digest(
     Of a table that `analyze` wrote, the digest of its rows, unless a pipeline is named; of any other input,
     those of what the pipeline answers.
     """
-    if pipeline is None and is_results(path):
+    if pipeline is None and str(path) != "-" and is_results(path):
         found = {path.stem: read_digest(path)}
     else:
-        source = open_source(path, inputs)
-        engine = engine_for(source, load(pipeline or "motion"))
-        for _ in steps(engine, source, inputs.selection):
-            pass
+        with standard_input([path]) as (file,):
+            source = open_source(file, inputs)
+            engine = engine_for(source, load(pipeline or "motion"))
+            for _ in steps(engine, source, inputs.selection):
+                pass
         warn(path.name, source.info.warnings)
         found = engine.digests()
     if as_json:

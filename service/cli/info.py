@@ -8,6 +8,7 @@ from pipeline.sources import InputOptions, SourceInfo, open_source
 from pipeline.sources.video import Video
 from service.cli.console import err, out, print_json, progress, table, warn
 from service.cli.options import AsJson, InputFile, takes_input
+from service.cli.standard_input import standard_input
 
 _ORIGIN = {"file": "as the file says", "given": "as given", "events": "what the events span"}
 
@@ -18,11 +19,12 @@ def info(path: InputFile, as_json: AsJson = False, *, inputs: InputOptions) -> N
 
     Recordings are read through; of a video only what its container says.
     """
-    source = open_source(path, inputs)
-    if not isinstance(source, Video):
-        with progress(f"reading {path.name}", quiet=as_json or not err.is_terminal) as advance:
-            for reading in source.batches():
-                advance(reading.done, "")
+    with standard_input([path]) as (file,):
+        source = open_source(file, inputs)
+        if not isinstance(source, Video):
+            with progress(f"reading {path.name}", quiet=as_json or not err.is_terminal) as advance:
+                for reading in source.batches():
+                    advance(reading.done, "")
     found = source.info
     document: dict[str, Any] = {
         "format": found.format, "width": found.sensor.width, "height": found.sensor.height,

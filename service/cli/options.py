@@ -17,7 +17,9 @@ from pipeline.sources import InputOptions
 from pipeline.sources.options import first_problem, option_name
 from pipeline.spec import Sensor
 
-InputFile = Annotated[Path, typer.Argument(help="A video or an event recording.", show_default=False)]
+InputFile = Annotated[
+    Path, typer.Argument(help="A video or an event recording; - for standard input.", show_default=False)
+]
 PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="A preset or a YAML file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RANGE = ("from_s", "to_s", "absolute", "roi")

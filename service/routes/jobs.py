@@ -18,6 +18,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
+from pipeline.sources import HEAD_BYTES, SourceError, check_head
 from pipeline.sources.options import problems
 from service.jobs import Job, upload
 from service.jobs.request import JobOptions
@@ -88,7 +89,9 @@ async def create_job(
                 )  # fmt: skip
             name, fields = taken.name, dict[str, Any](taken.fields)
         priority = _priority(fields)
-        job = await jobs.submit(Job(id_, name, _options(fields), idempotency_key, priority))
+        options = _options(fields)
+        _demand_readable(folder, name, options)
+        job = await jobs.submit(Job(id_, name, options, idempotency_key, priority))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -98,6 +101,22 @@ async def create_job(
         service.uploads.remove(waited.id)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return await _describe(service, job)
+
+
+def _demand_readable(folder: FilePath, name: str, options: dict[str, Any]) -> None:
+    """Refuse at once what the job could not read: its first bytes tell.
+
+    Raises:
+        Problem: they are of nothing that is read.
+    """
+    with next(folder.glob("upload*")).open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    try:
+        if not head:
+            raise SourceError(f"{name}: an empty file")
+        check_head(head, name, options.get("format"))
+    except SourceError as problem:
+        raise Problem(415, str(problem), [("file", "no input that is read")]) from problem
 
 
 async def _pass_over(request: Request, most: int) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.sources import HEAD_BYTES, SourceError, check_head
 from service.problems import Problem
 from service.settings import Settings
 
@@ -155,7 +156,8 @@ class Uploads:
         """Add what comes behind ``offset``; where it ends. What came before a failure is kept.
 
         Raises:
-            Problem: another request is adding, the offset is wrong, or more comes than was said.
+            Problem: another request is adding, the offset is wrong, more comes than was said, or its first bytes
+                are of nothing that is read.
         """
         if upload.lock.locked():
             raise Problem(423, "another request adds to this upload")
@@ -163,15 +165,33 @@ class Uploads:
             if offset != upload.offset:
                 raise Problem(409, f"Upload-Offset: the upload is at {upload.offset}")
             file = os.open(upload.path, os.O_WRONLY)
+            enough = min(HEAD_BYTES, upload.length)
             try:
                 async for chunk in chunks:
                     if offset + len(chunk) > upload.length:
                         raise Problem(413, f"more bytes than Upload-Length says: {upload.length}")
                     await _whole(asyncio.to_thread(_write, file, chunk, offset))
-                    offset += len(chunk)
+                    before, offset = offset, offset + len(chunk)
+                    if before < enough <= offset:
+                        self._demand_readable(upload)
             finally:
                 os.close(file)
         return offset
+
+    def _demand_readable(self, upload: Upload) -> None:
+        """Look at its first bytes; what cannot be read is forgotten.
+
+        Raises:
+            Problem: it cannot be read.
+        """
+        with upload.path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        try:
+            check_head(head, upload.name, upload.metadata.get("format"))
+        except SourceError as problem:
+            self.remove(upload.id)
+            hint = "" if "format" in upload.metadata else ", as format in Upload-Metadata"
+            raise Problem(415, f"{problem}{hint}", [("file", "no input that is read")]) from problem
 
     def remove(self, id_: str) -> None:
         """Forget an upload."""

@@ -2,17 +2,19 @@
 
 Real or self-written recordings are mutated and read, in child processes with limits on memory and time per input.
 What must hold: it is decoded or refused in one line (SourceError); no crash, no hang, no event outside the sensor
-or out of order, no memory beyond the limit. Decoders of our own get a million inputs, those of libraries 20,000.
+or out of order, at most 5 s and 512 MiB each. Decoders of our own get a million inputs, those of libraries 20,000.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import multiprocessing
 import os
 import random
 import resource
 import signal
+import struct
 import sys
 import time
 from collections import Counter
@@ -23,7 +25,8 @@ import numpy as np
 
 OWN, THEIRS = 1_000_000, 20_000
 BATCH = 500
-MEMORY, SECONDS = 6 * 2**30, 20
+MEMORY, GROWTH, SECONDS = 6 * 2**30, 512 * 2**20, 5
+"""Bytes of address space of a child, by how many its memory may grow, and seconds of one input."""
 SCRATCH = "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
@@ -132,6 +135,51 @@ def seed_file(name, folder):
             t_us, payload = wire.pack_events(*(column[at : at + 50] for column in events))
             frames.append(wire.build(wire.EVENTS, wire.AER64, i + 1, t_us, 50, payload))
         path.write_bytes(b"".join(frames))
+    elif name == "EVT2.1 legacy":
+        seed, _ = in_memory("EVT2.1 bytes")
+        halves = np.frombuffer(seed, "<u4").reshape(-1, 2)[:, ::-1]
+        path = path.with_suffix(".raw")
+        head = b"% evt 2.1\n% format EVT21;endianness=legacy;height=48;width=64\n% end\n"
+        path.write_bytes(head + halves.tobytes())
+    elif name == "DAT 1":
+        path = path.with_suffix(".dat")
+        word = x.astype(np.int64) | y.astype(np.int64) << 9 | p.astype(np.int64) << 17
+        rows = np.stack([t, word], 1).astype("<u4")
+        path.write_bytes(b"% Height 48\n% Width 64\n" + bytes([0, 8]) + rows.tobytes())
+    elif name == "AEDAT1":
+        path = path.with_suffix(".dat")
+        rows = np.empty(len(t), [("address", ">u2"), ("t", ">u4")])
+        rows["address"], rows["t"] = (127 - y) << 8 | (127 - x) << 1 | ~p, t
+        path.write_bytes(b"#!AER-DAT1.0\r\n# made for a test\r\n" + rows.tobytes())
+    elif name == "AEDAT3.1":
+        path = path.with_suffix(".aedat")
+        body = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 0: DVS128\r\n#!END-HEADER\r\n"
+        for i, at in enumerate(range(0, len(t), 20)):
+            rows = np.empty((20, 2), "<u4")
+            rows[:, 0] = x[at : at + 20].astype(np.uint32) << 17 | y[at : at + 20].astype(np.uint32) << 2
+            rows[:, 0] |= p[at : at + 20].astype(np.uint32) << 1 | 1
+            rows[:, 1] = t[at : at + 20]
+            kind = 0 if i == 3 else 1
+            body += struct.pack("<hhiiiiii", kind, 1, 8, 4, 0, 20, 20, 20) + rows.tobytes()
+        path.write_bytes(body)
+    elif name == "mat":
+        import scipy.io
+
+        path = path.with_suffix(".mat")
+        scipy.io.savemat(path, {"x": x, "y": y, "t": t, "p": p.astype(np.int8)}, do_compression=True)
+    elif name == "csv.gz":
+        path = path.with_suffix(".gz")
+        lines = [f"{a},{b},{c},{int(d)}" for a, b, c, d in zip(*events, strict=True)]
+        path.write_bytes(gzip.compress("\n".join(["t,x,y,p", *lines]).encode()))
+    elif name == "npz table":
+        path = path.with_suffix(".npz")
+        np.savez(path, events=np.stack([t + 100_000, x, y, p], axis=1))
+    elif name == "TIFF":
+        import cv2
+
+        path = path.with_suffix(".tif")
+        rng = np.random.default_rng(0)
+        cv2.imwritemulti(str(path), [rng.integers(0, 256, (16, 16)).astype(np.uint8) for _ in range(4)])
     elif name == "AEDAT2":
         path = path.with_suffix(".aedat")
         address = (259 - y.astype(np.int64)) << 22 | x.astype(np.int64) << 12 | p.astype(np.int64) << 11
@@ -176,9 +224,13 @@ def seed_file(name, folder):
 
 
 ON_BYTES = ("EVT2 bytes", "EVT2.1 bytes", "EVT3 bytes", "SPIF")
-OWN_FILES = ("EVT2", "EVT2.1", "EVT3", "DAT", "AEDAT2", "AEDAT4", "ATIS bin", "PCHY")
+OWN_FILES = (
+    "EVT2", "EVT2.1", "EVT2.1 legacy", "EVT3", "DAT", "DAT 1", "AEDAT1", "AEDAT2", "AEDAT3.1", "AEDAT4", "ATIS bin",
+    "PCHY",
+)  # fmt: skip
 LIBRARY_FILES = (
-    "ES", "HDF5", "npz", "npy", "csv", "Parquet", "ROS bag", "video mp4", "video avi",
+    "ES", "HDF5", "npz", "npz table", "npy", "mat", "csv", "csv.gz", "Parquet", "ROS bag", "video mp4", "video avi",
+    "TIFF",
 )  # fmt: skip
 FORMATS = ON_BYTES + OWN_FILES + LIBRARY_FILES
 
@@ -207,10 +259,11 @@ def aedat4(path, events, sensor):
 
 def read_file(path):
     """One input through a source; how it ended."""
-    from pipeline.sources import SourceError, open_source
+    from pipeline.sources import InputOptions, SourceError, open_source
 
     try:
-        source = open_source(path)
+        options = InputOptions(frame_rate=100) if path.suffix == ".tif" else None
+        source = open_source(path, options)
         last, n = -1, 0
         for reading in source.batches():
             t, x, y, _ = reading.events
@@ -231,6 +284,7 @@ def batch(name, seed, first, count, folder, progress):
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 2)
     ended = Counter()
+    before = None
     if name in ON_BYTES:
         original, run = in_memory(name)
         path = None
@@ -250,6 +304,9 @@ def batch(name, seed, first, count, folder, progress):
             path.write_bytes(data)
             ended[read_file(path)] += 1
         signal.alarm(0)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        before = grown if before is None else before  # what the first one loads is no input's doing
+        assert grown - before < GROWTH, f"memory grew by {(grown - before) >> 20} MiB"
     return ended
 
 

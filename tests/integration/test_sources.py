@@ -104,7 +104,7 @@ OTHERS = {
     "ES": ("es", [through_faery]),
     "HDF5": ("h5", [through_eventcv]),
     "npz": ("npz", [lambda path: tuple(np.load(path)[name] for name in "txyp")]),
-    "csv": ("csv", [lambda path: tuple(np.loadtxt(path, np.int64, delimiter=",", skiprows=1).T)]),
+    "csv": ("csv", [lambda path: tuple(np.loadtxt(path, np.int64, delimiter=",", skiprows=2).T)]),
     "Parquet": ("parquet", [through_pyarrow]),
 }
 

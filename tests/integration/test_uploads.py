@@ -273,3 +273,24 @@ def test_the_async_client_does_all_that(service, tmp_path):
                 await client.job(job.id)
 
     asyncio.run(run())
+
+
+def test_what_nobody_can_read_is_refused_while_it_is_uploaded(client, tmp_path):
+    program = tmp_path / "tool.raw"
+    program.write_bytes(b"\x7fELF" + bytes(200_000))
+    with pytest.raises(Refused, match=r"tool\.raw: of the format a program, which is not read") as caught:
+        client.upload(program)
+    assert caught.value.status == 415
+    bare = tmp_path / "bare.raw"
+    bare.write_bytes(bytes(range(8, 200)) * 2000)
+    with pytest.raises(Refused, match="--format names one.*as format in Upload-Metadata"):
+        client.upload(bare)
+    assert client.upload(bare, format_="EVT3")
+    with httpx.Client(base_url=client.url) as plain:
+        answer = plain.post("/v1/jobs", files={"file": ("note.pdf", b"%PDF-1.7 and more")})
+        assert answer.status_code == 415
+        assert "note.pdf: of the format a PDF, which is not read" in answer.text
+        stated = plain.post(
+            "/v1/jobs", files={"file": ("bare.raw", bare.read_bytes())}, data={"format": "EVT3"}
+        )
+        assert stated.status_code == 202

@@ -90,14 +90,14 @@ class AsyncClient:
     ) -> AsyncJob:  # fmt: skip
         """Upload a video or a recording to be analyzed; see :meth:`polychrony_client.Client.submit`."""
         key = key or secrets.token_hex(16)
-        document = job_document(await self.upload(path, progress), pipeline, options)
+        document = job_document(await self.upload(path, progress, options.get("format")), pipeline, options)
         answer = await self.request("POST", "/v1/jobs", json=document, headers={"Idempotency-Key": key})
         return AsyncJob(self, answer.json())
 
-    async def upload(self, path: str | Path, progress: Progress = nobody) -> str:
-        """Bring a file to the service; the upload's id."""
+    async def upload(self, path: str | Path, progress: Progress = nobody, format_: str | None = None) -> str:
+        """Bring a file to the service; see :meth:`polychrony_client.Client.upload`."""
         made = Path(path)
-        return await self._send(await asyncio.to_thread(made.read_bytes), made.name, progress)
+        return await self._send(await asyncio.to_thread(made.read_bytes), made.name, progress, format_)
 
     async def job(self, id_: str) -> AsyncJob:
         """The job of this name."""
@@ -146,8 +146,8 @@ class AsyncClient:
             await stream.connect()
         return stream
 
-    async def _send(self, data: bytes, name: str, progress: Progress) -> str:
-        headers = uploads.create_headers(name, len(data))
+    async def _send(self, data: bytes, name: str, progress: Progress, format_: str | None = None) -> str:
+        headers = uploads.create_headers(name, len(data), format_)
         id_ = (await self.request("POST", "/v1/uploads", headers=headers)).json()["id"]
         url, offset = f"/v1/uploads/{id_}", 0
         deadline, pause = time.monotonic() + self.patience_s, 0.05

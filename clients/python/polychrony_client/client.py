@@ -41,20 +41,25 @@ class Client(Transport):
             Refused: the service does not take it.
         """
         key = key or secrets.token_hex(16)
-        upload = self.upload(path, progress)
+        upload = self.upload(path, progress, options.get("format"))
         document = job_document(upload, pipeline, options)
         return Job(
             self, self.request("POST", "/v1/jobs", json=document, headers={"Idempotency-Key": key}).json()
         )
 
-    def upload(self, path: str | Path, progress: Progress = nobody) -> str:
+    def upload(self, path: str | Path, progress: Progress = nobody, format_: str | None = None) -> str:
         """Bring a file to the service, in parts; a connection that breaks is made anew. The upload's id.
 
+        Args:
+            path: the file.
+            progress: called with (bytes that came, all bytes).
+            format_: its format, where the content does not show it.
+
         Raises:
-            Refused: the service does not take it.
+            Refused: the service does not take it, or cannot read such a file.
             Unreachable: it went away and did not come back.
         """
-        return send_file(self, Path(path), progress)
+        return send_file(self, Path(path), progress, format_)
 
     def job(self, id_: str) -> Job:
         """The job of this name."""

@@ -22,10 +22,11 @@ def nobody(_came: int, _all: int) -> None:
     """Whom progress is told where nobody asked."""
 
 
-def create_headers(name: str, length: int) -> dict[str, str]:
-    """Of the request that begins an upload."""
-    encoded = base64.b64encode(name.encode()).decode()
-    return {**VERSION, "Upload-Length": str(length), "Upload-Metadata": f"filename {encoded}"}
+def create_headers(name: str, length: int, format_: str | None = None) -> dict[str, str]:
+    """Of the request that begins an upload; the format of a file whose content does not show it."""
+    told = {"filename": name} | ({"format": format_} if format_ else {})
+    pairs = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in told.items())
+    return {**VERSION, "Upload-Length": str(length), "Upload-Metadata": pairs}
 
 
 def part_headers(offset: int) -> dict[str, str]:
@@ -39,10 +40,10 @@ def job_document(upload: str, pipeline: str | dict[str, Any], options: dict[str,
     return {"upload": upload, "pipeline": pipeline, **rest}
 
 
-def send_file(transport: Transport, path: Path, progress: Progress) -> str:
+def send_file(transport: Transport, path: Path, progress: Progress, format_: str | None = None) -> str:
     """Upload a file; the upload's id."""
     with path.open("rb") as file:
-        return _send(transport, file, path.name, path.stat().st_size, progress)
+        return _send(transport, file, path.name, path.stat().st_size, progress, format_)
 
 
 def send_bytes(transport: Transport, data: bytes, name: str) -> str:
@@ -50,8 +51,16 @@ def send_bytes(transport: Transport, data: bytes, name: str) -> str:
     return _send(transport, io.BytesIO(data), name, len(data), nobody)
 
 
-def _send(transport: Transport, file: BinaryIO, name: str, length: int, progress: Progress) -> str:
-    made = transport.request("POST", "/v1/uploads", headers=create_headers(name, length)).json()
+def _send(
+    transport: Transport,
+    file: BinaryIO,
+    name: str,
+    length: int,
+    progress: Progress,
+    format_: str | None = None,
+) -> str:
+    headers = create_headers(name, length, format_)
+    made = transport.request("POST", "/v1/uploads", headers=headers).json()
     url, offset = f"/v1/uploads/{made['id']}", 0
     deadline, pause = time.monotonic() + transport.patience_s, 0.05
     while offset < length:

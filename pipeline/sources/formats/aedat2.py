@@ -97,7 +97,9 @@ class Aedat2(BaseReader):
 
     def _chip(self, name: str, sensor: Sensor | None) -> Chip:
         if name:
-            known: Chip | None = next((chip for start, chip in _NAMES.items() if name.lower().startswith(start)), None)
+            known: Chip | None = next(
+                (chip for start, chip in _NAMES.items() if name.lower().startswith(start)), None
+            )
             if known:
                 return known
         elif self._row_bytes == 6:
