@@ -15,7 +15,7 @@ summary, motion = stream.end(), stream.rows("motion")
 
 from polychrony_client.aio import AsyncClient, AsyncJob, AsyncStream
 from polychrony_client.client import Client
-from polychrony_client.errors import Closed, PolychronyError, Refused, Unreachable
+from polychrony_client.errors import Closed, EventsLost, PolychronyError, Refused, TimedOut, Unreachable
 from polychrony_client.jobs import Job
 from polychrony_client.objects import (
     Decision,
@@ -30,8 +30,8 @@ from polychrony_client.results import Gap, Lagged, Output, Rows, Watermark
 from polychrony_client.streams import Stream
 
 __all__ = [
-    "AsyncClient", "AsyncJob", "AsyncStream", "Client", "Closed", "Decision", "Detection", "Event", "Evidence",
-    "FieldVector", "Gap", "Job", "Lagged", "Output", "PolychronyError", "Refused", "Rows", "Stream", "Trigger",
-    "Unreachable", "ViewMotion", "Watermark",
+    "AsyncClient", "AsyncJob", "AsyncStream", "Client", "Closed", "Decision", "Detection", "Event", "EventsLost",
+    "Evidence", "FieldVector", "Gap", "Job", "Lagged", "Output", "PolychronyError", "Refused", "Rows", "Stream",
+    "TimedOut", "Trigger", "Unreachable", "ViewMotion", "Watermark",
 ]  # fmt: skip
 __version__ = "0.1.0"

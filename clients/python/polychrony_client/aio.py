@@ -8,6 +8,7 @@ import json
 import secrets
 import ssl
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +17,13 @@ from typing import Any, Self
 import httpx
 from numpy.typing import ArrayLike, NDArray
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidHandshake, InvalidStatus
 
 from polychrony_client import transport as shared
 from polychrony_client import uploads
-from polychrony_client.errors import Refused, Unreachable
+from polychrony_client.errors import EventsLost, Refused, TimedOut, Unreachable, lost_events, told_lost
 from polychrony_client.inbox import Inbox
-from polychrony_client.jobs import OVER, check_sum, done_or_raise
+from polychrony_client.jobs import OVER, check_sum, check_time, done_or_raise, end_of, left
 from polychrony_client.outbox import Draft, Outbox
 from polychrony_client.results import Result, Rows
 from polychrony_client.transport import is_lost
@@ -124,9 +125,10 @@ class AsyncClient:
     def results(
         self, stream_id: str, *outputs: str,
         start: bool = False, after: dict[str, int] | None = None, lossless: bool = False,
+        timeout_s: float | None = None,
     ) -> AsyncIterator[Result]:  # fmt: skip
         """Results of any stream, as they come to be, over as many connections as it takes; every row once."""
-        return _iterate(self, Inbox(stream_id, outputs, start, after, lossless))
+        return _iterate(self, Inbox(stream_id, outputs, start, after, lossless), timeout_s)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -206,9 +208,12 @@ class AsyncStream:
             raise
         self._socket = socket
 
-    async def send(self, t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> None:
-        """Send events in arrival order; waits where the service asks to."""
-        for draft in self._out.events(t, x, y, p):
+    async def send(
+        self, events: Any, x: ArrayLike | None = None, y: ArrayLike | None = None, p: ArrayLike | None = None,
+        *, columns: str | None = None, unit: str | None = None,
+    ) -> None:  # fmt: skip
+        """Send events; see :meth:`polychrony_client.Stream.send`."""
+        for draft in self._out.events(events, x, y, p, columns, unit):
             await self._put(draft)
 
     async def send_camera_bytes(self, data: bytes, encoding: str, t_zero_us: int = 0) -> None:
@@ -233,30 +238,35 @@ class AsyncStream:
         """Say that events before ``t_us`` were lost."""
         await self._put(self._out.gap(t_us))
 
-    async def flush(self) -> None:
-        """Wait until the service has everything for good."""
-        while self._out.unacknowledged:
-            await self._pump(self._client.patience_s)
+    async def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until the service has everything for good; see :meth:`polychrony_client.Stream.flush`."""
+        await self._wait(lambda: self._out.unacknowledged == 0, "flush", timeout_s or self._client.patience_s)
 
-    async def end(self, t_us: int | None = None) -> dict[str, Any]:
-        """End the stream and wait until all results exist: {"rows": {...}, "digests": {...}}."""
+    async def end(self, t_us: int | None = None, timeout_s: float = 600.0) -> dict[str, Any]:
+        """End the stream and wait until all results exist; see :meth:`polychrony_client.Stream.end`."""
         if self._out.final is None:
             await self._put(self._out.end(t_us))
-        while self._out.final is None:
-            await self._pump(self._client.patience_s)
+        await self._wait(lambda: self._out.final is not None, "end", timeout_s)
         await self.close()
-        return self._out.final
+        final = {**(self._out.final or {}), "dropped": (await self.stats())["dropped"]}
+        if lost := lost_events(final):
+            warnings.warn(told_lost(self.id, lost), EventsLost, stacklevel=2)
+        return final
 
     def results(
-        self, *outputs: str, start: bool = True, after: dict[str, int] | None = None, lossless: bool = False
-    ) -> AsyncIterator[Result]:
-        """Results as they come to be, until the stream ends; on a connection of its own."""
-        return self._client.results(self.id, *outputs, start=start, after=after, lossless=lossless)
+        self, *outputs: str, start: bool = True, after: dict[str, int] | None = None, lossless: bool = False,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[Result]:  # fmt: skip
+        """Results as they come to be, until the stream ends; see :meth:`polychrony_client.Stream.results`."""
+        return self._client.results(
+            self.id, *outputs, start=start, after=after, lossless=lossless, timeout_s=timeout_s
+        )
 
     async def rows(self, output: str) -> dict[str, NDArray[Any]]:
         """All rows of an output of an ended stream, as columns; those the service still keeps."""
         inbox = Inbox(self.id, (output,), True, None, False)
-        parts = [one async for one in _iterate(self._client, inbox) if isinstance(one, Rows)]
+        rows = _iterate(self._client, inbox, self._client.patience_s)
+        parts = [one async for one in rows if isinstance(one, Rows)]
         return inbox.columns(parts, output)
 
     async def stats(self) -> dict[str, Any]:
@@ -292,14 +302,23 @@ class AsyncStream:
         return await asyncio.wait_for(socket.recv(), self._client.patience_s)
 
     async def _put(self, draft: Draft) -> None:
-        while not self._out.has_room(draft):
-            await self._pump(self._client.patience_s)
+        await self._wait(lambda: self._out.has_room(draft), "send", self._client.patience_s)
         data = self._out.take(draft)
         try:
             await self._live().send(data)
         except ConnectionClosed as problem:
             await self._reconnect(problem)
         await self._pump(0)
+
+    async def _wait(self, met: Callable[[], bool], call: str, timeout_s: float) -> None:
+        deadline, seen = time.monotonic() + timeout_s, self._out.progress
+        while not met():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimedOut(f"{call}: nothing went on for {timeout_s:g} s")
+            await self._pump(left_s)
+            if self._out.progress != seen:
+                deadline, seen = time.monotonic() + timeout_s, self._out.progress
 
     async def _pump(self, wait_s: float) -> None:
         """Take in what the service says; waits for one message at most."""
@@ -311,9 +330,8 @@ class AsyncStream:
                 if self._out.final is not None:
                     return
                 wait_s = 0
-        except TimeoutError as problem:
-            if wait_s:
-                raise Unreachable(f"the service said nothing for {wait_s} s") from problem
+        except TimeoutError:
+            return
         except ConnectionClosed as problem:
             await self._reconnect(problem)
 
@@ -355,27 +373,35 @@ class AsyncJob:
         self.id: str = description["id"]
         self.description = description
 
-    async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """The job at every change, until it is over or the connection ends."""
+    async def events(self, end_s: float | None = None) -> AsyncIterator[dict[str, Any]]:
+        """The job at every change, until it is over; see :meth:`polychrony_client.Job.events`."""
         try:
-            async with self._client.http.stream("GET", f"/v1/jobs/{self.id}/events", timeout=60) as response:
+            async with self._client.http.stream(
+                "GET", f"/v1/jobs/{self.id}/events", timeout=left(end_s)
+            ) as response:
                 if response.is_error:
                     raise Refused(response.status_code, response.reason_phrase)
                 async for line in response.aiter_lines():
+                    check_time(self.id, end_s)
                     if line.startswith("data: "):
                         self.description = json.loads(line[6:])
                         yield self.description
         except httpx.TransportError as problem:
+            check_time(self.id, end_s)
             raise Unreachable(f"no answer from {self._client.url}: {problem}") from problem
 
-    async def wait(self, progress: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
+    async def wait(
+        self, progress: Callable[[dict[str, Any]], None] = lambda _: None, timeout_s: float | None = None
+    ) -> dict[str, Any]:
         """Wait until the job is over, through restarts of the service; see :meth:`polychrony_client.Job.wait`."""
-        deadline = time.monotonic() + self._client.patience_s
+        deadline, end = time.monotonic() + self._client.patience_s, end_of(timeout_s)
         while self.description["state"] not in OVER:
             try:
-                async for description in self.events():
+                async for description in self.events(end):
                     deadline = time.monotonic() + self._client.patience_s
                     progress(description)
+            except TimedOut:
+                raise
             except (Refused, Unreachable) as problem:
                 if is_lost(problem) or time.monotonic() > deadline:
                     raise
@@ -408,13 +434,15 @@ class AsyncJob:
         await self._client.request("DELETE", f"/v1/jobs/{self.id}")
 
 
-async def _iterate(client: AsyncClient, inbox: Inbox) -> AsyncIterator[Result]:
+async def _iterate(
+    client: AsyncClient, inbox: Inbox, timeout_s: float | None = None
+) -> AsyncIterator[Result]:
     socket = await client.connect(inbox.path())
     try:
         while True:
             code = 1001
             try:
-                async for message in socket:
+                async for message in _messages(socket, timeout_s):
                     if (result := inbox.take(message)) is not None:
                         yield result
                     if inbox.over:
@@ -427,6 +455,19 @@ async def _iterate(client: AsyncClient, inbox: Inbox) -> AsyncIterator[Result]:
             socket = await _again(client, inbox)
     finally:
         await socket.close()
+
+
+async def _messages(socket: ClientConnection, timeout_s: float | None) -> AsyncIterator[str | bytes]:
+    """Messages until the connection is closed in order."""
+    while True:
+        try:
+            async with asyncio.timeout(timeout_s):
+                message = await socket.recv()
+        except ConnectionClosedOK:
+            return
+        except TimeoutError as problem:
+            raise TimedOut(f"results: nothing came for {timeout_s:g} s") from problem
+        yield message
 
 
 async def _again(client: AsyncClient, inbox: Inbox) -> ClientConnection:

@@ -4,6 +4,7 @@ PolychronyError
 ├── Refused      the service answered with an error          .status .errors
 ├── Closed       the service closed a stream's connection    .close .code
 └── Unreachable  there is no service, or it went away
+    └── TimedOut     it is there, and nothing went on for as long as was given
 """
 
 from __future__ import annotations
@@ -43,3 +44,23 @@ class Closed(PolychronyError):
 
 class Unreachable(PolychronyError):
     """There is no service at the address, or it went away and did not come back."""
+
+
+class TimedOut(Unreachable):
+    """A call took longer than it was given."""
+
+
+class EventsLost(UserWarning):
+    """A stream ended, and not all of its events were used."""
+
+
+def told_lost(id_: str, lost: dict[str, int]) -> str:
+    """The words of the warning."""
+    return f"stream {id_}: " + ", ".join(
+        f"{n} events {reason.replace('_', ' ')}" for reason, n in lost.items()
+    )
+
+
+def lost_events(stats: dict[str, Any]) -> dict[str, int]:
+    """What of a stream was dropped, by reason; only what is not 0."""
+    return {reason: n for reason, n in stats.get("dropped", {}).items() if n}

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from polychrony_client import wire
+from polychrony_client.columns import columns_of
 from polychrony_client.errors import Closed
 
 FRAME_EVENTS = 32_768
@@ -49,12 +50,13 @@ class Outbox:
         final: what the service said at the end, once it has.
         fault: what it said before it closed for a fault.
         newest_us: the newest time that was sent.
+        sorted_events: places where times fell within a batch, which was sorted.
     """
 
     def __init__(self) -> None:
         self.final: dict[str, Any] | None = None
         self.fault: dict[str, Any] = {}
-        self.newest_us = 0
+        self.newest_us = self.sorted_events = 0
         self._number = self._bytes = self._limit = 0
         self._kept: deque[Sent] = deque()
 
@@ -62,6 +64,11 @@ class Outbox:
     def unacknowledged(self) -> int:
         """Frames that the service may still ask for again."""
         return len(self._kept)
+
+    @property
+    def progress(self) -> tuple[int, int, bool]:
+        """What changes as the service goes on."""
+        return self._limit, self._kept[0].number if self._kept else -1, self.final is not None
 
     def has_room(self, draft: Draft) -> bool:
         """Whether the service takes one more frame now."""
@@ -124,36 +131,30 @@ class Outbox:
             return None
         return Closed(code, self.fault.get("code", ""), self.fault.get("detail", ""))
 
-    def events(self, t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Iterator[Draft]:
-        """Frames of events in arrival order.
-
-        Args:
-            t: times [n], integer us.
-            x: pixel columns [n].
-            y: pixel rows [n], below 32768.
-            p: polarities [n], true or above 0 = ON.
+    def events(
+        self, events: Any, x: ArrayLike | None = None, y: ArrayLike | None = None, p: ArrayLike | None = None,
+        columns: str | None = None, unit: str | None = None,
+    ) -> Iterator[Draft]:  # fmt: skip
+        """Frames of events in any form that :func:`columns_of` takes; a batch that is not in order of time is sorted.
 
         Raises:
-            ValueError: columns that do not fit.
+            ValueError: columns that do not fit; nothing of them is sent.
         """
-        columns = [np.asarray(column) for column in (t, x, y, p)]
-        times: NDArray[np.int64] = columns[0].astype(np.int64, copy=False)
+        taken = columns_of(events, x, y, p, columns, unit)
+        times = taken[0]
         n = len(times)
-        if any(len(column) != n for column in columns):
-            raise ValueError("t, x, y, p must be equally long")
-        for name, column, largest in zip("txy", columns, (2**53 - 1, 65535, 32767), strict=False):
-            if n and column.dtype.kind not in "iu":
-                raise ValueError(f"{name} must be integers, not {column.dtype}")
-            if n and not 0 <= int(column.min()) <= int(column.max()) <= largest:
-                raise ValueError(f"{name} must lie in 0 .. {largest}")
+        if n and np.any(times[1:] < times[:-1]):
+            order = np.argsort(times, kind="stable")
+            self.sorted_events += int(np.count_nonzero(times[1:] < times[:-1]))
+            taken = taken[0][order], taken[1][order], taken[2][order], taken[3][order]
+            times = taken[0]
         start = 0
         while start < n:
             stop = min(n, start + FRAME_EVENTS)
-            part = times[start:stop]
-            breaks = np.flatnonzero((np.diff(part) < 0) | (part[1:] - part[0] > wire.LARGEST_STEP_US))
-            if len(breaks):
-                stop = start + int(breaks[0]) + 1
-            t_us, payload = wire.pack_events(times[start:stop], *(c[start:stop] for c in columns[1:]))
+            if times[stop - 1] - times[start] > wire.LARGEST_STEP_US:
+                stop = int(np.searchsorted(times, times[start] + wire.LARGEST_STEP_US, side="right"))
+            x_, y_, p_ = (column[start:stop] for column in (taken[1], taken[2], taken[3]))
+            t_us, payload = wire.pack_events(times[start:stop], x_, y_, p_)
             self.newest_us = max(self.newest_us, int(times[stop - 1]))
             yield Draft(wire.EVENTS, wire.AER64, t_us, stop - start, payload)
             start = stop

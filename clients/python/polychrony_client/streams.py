@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
-from polychrony_client.errors import Refused, Unreachable
+from polychrony_client.errors import EventsLost, Refused, TimedOut, Unreachable, lost_events, told_lost
 from polychrony_client.inbox import Inbox
 from polychrony_client.outbox import Draft, Outbox
 from polychrony_client.results import Result, Rows
@@ -39,19 +40,26 @@ class Stream:
         if description.get("source") is None:
             self._connect()
 
-    def send(self, t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> None:
-        """Send events in arrival order; waits where the service asks to.
+    def send(
+        self, events: Any, x: ArrayLike | None = None, y: ArrayLike | None = None, p: ArrayLike | None = None,
+        *, columns: str | None = None, unit: str | None = None,
+    ) -> None:  # fmt: skip
+        """Send events; waits where the service asks to. A batch that is not in order of time is sorted.
 
         Args:
-            t: times [n], integer us.
+            events: times [n], integer us, with ``x``, ``y`` and ``p`` beside them; or all four in one: a tuple, a
+                mapping or structured array with names such as t, x, y, p, or an array [n, 4] with ``columns``.
             x: pixel columns [n].
             y: pixel rows [n], below 32768.
-            p: polarities [n], true or above 0 = ON.
+            p: polarities [n]: 0/1, -1/1 or booleans.
+            columns: the order of an array's columns, such as ``xytp``.
+            unit: of the times: s, ms, us or ns; needed where they are floats.
 
         Raises:
             ValueError: columns that do not fit; nothing of them was sent.
+            TimedOut: the service took nothing more for as long as the client's ``patience_s``.
         """
-        for draft in self._out.events(t, x, y, p):
+        for draft in self._out.events(events, x, y, p, columns, unit):
             self._put(draft)
 
     def send_camera_bytes(self, data: bytes, encoding: str, t_zero_us: int = 0) -> None:
@@ -98,22 +106,41 @@ class Stream:
         """Say that events before ``t_us`` were lost."""
         self._put(self._out.gap(t_us))
 
-    def flush(self) -> None:
-        """Wait until the service has everything for good."""
-        while self._out.unacknowledged:
-            self._pump(self._patience_s)
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until the service has everything for good.
 
-    def end(self, t_us: int | None = None) -> dict[str, Any]:
-        """End the stream and wait until all results exist: {"rows": {...}, "digests": {...}}."""
+        Args:
+            timeout_s: raise :class:`TimedOut` where nothing went on for so long; default: ``patience_s``.
+        """
+        self._wait(lambda: self._out.unacknowledged == 0, "flush", timeout_s or self._patience_s)
+
+    def end(self, t_us: int | None = None, timeout_s: float = 600.0) -> dict[str, Any]:
+        """End the stream and wait until all results exist.
+
+        Args:
+            t_us: time of the end; by default the newest that was sent.
+            timeout_s: raise :class:`TimedOut` where nothing went on for so long.
+
+        Returns:
+            {"rows": {output: n}, "digests": {output: SHA-256}, "dropped": {reason: n}}; what was dropped or shed also
+            gives a warning, :class:`EventsLost`.
+        """
         if self._out.final is None:
             self._put(self._out.end(t_us))
-        while self._out.final is None:
-            self._pump(self._patience_s)
+        self._wait(lambda: self._out.final is not None, "end", timeout_s)
         self.close()
-        return self._out.final
+        final = {**(self._out.final or {}), "dropped": self.stats()["dropped"]}
+        if lost := lost_events(final):
+            warnings.warn(told_lost(self.id, lost), EventsLost, stacklevel=2)
+        return final
 
     def results(
-        self, *outputs: str, start: bool = True, after: dict[str, int] | None = None, lossless: bool = False
+        self,
+        *outputs: str,
+        start: bool = True,
+        after: dict[str, int] | None = None,
+        lossless: bool = False,
+        timeout_s: float | None = None,
     ) -> Iterator[Result]:
         """Results as they come to be, until the stream ends; on a connection of its own.
 
@@ -122,13 +149,15 @@ class Stream:
             start: from the first row on; else from now on.
             after: rows behind this one, by output.
             lossless: the sender is held back where this reader is slow.
+            timeout_s: raise :class:`TimedOut` where nothing came for so long; a quiet stream gives nothing, so by
+                default there is no limit while the connection lives.
         """
-        return subscribe(self._transport, self.id, outputs, start, after, lossless)
+        return subscribe(self._transport, self.id, outputs, start, after, lossless, timeout_s)
 
     def rows(self, output: str) -> dict[str, NDArray[Any]]:
         """All rows of an output of an ended stream, as columns; those the service still keeps."""
         inbox = Inbox(self.id, (output,), True, None, False)
-        parts = [one for one in read(self._transport, inbox) if isinstance(one, Rows)]
+        parts = [one for one in read(self._transport, inbox, self._patience_s) if isinstance(one, Rows)]
         return inbox.columns(parts, output)
 
     def labels(self, output: str) -> list[dict[str, Any]]:
@@ -175,14 +204,28 @@ class Stream:
         self.close()
 
     def _put(self, draft: Draft) -> None:
-        while not self._out.has_room(draft):
-            self._pump(self._patience_s)
+        self._wait(lambda: self._out.has_room(draft), "send", self._patience_s)
         data = self._out.take(draft)
         try:
             self._live().send(data)
         except ConnectionClosed as problem:
             self._reconnect(problem)
         self._pump(0)
+
+    def _wait(self, met: Callable[[], bool], call: str, timeout_s: float) -> None:
+        """Take in what the service says until a condition is met.
+
+        Raises:
+            TimedOut: nothing changed for so long.
+        """
+        deadline, seen = time.monotonic() + timeout_s, self._out.progress
+        while not met():
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimedOut(f"{call}: nothing went on for {timeout_s:g} s")
+            self._pump(left_s)
+            if self._out.progress != seen:
+                deadline, seen = time.monotonic() + timeout_s, self._out.progress
 
     def _pump(self, wait_s: float) -> None:
         """Take in what the service says; waits for one message at most."""
@@ -192,9 +235,8 @@ class Stream:
                 if self._out.final is not None:
                     return
                 wait_s = 0
-        except TimeoutError as problem:
-            if wait_s:
-                raise Unreachable(f"the service said nothing for {wait_s} s") from problem
+        except TimeoutError:
+            return
         except ConnectionClosed as problem:
             self._reconnect(problem)
 

@@ -19,8 +19,7 @@ from kernels.decode import Triggers, no_triggers
 from pipeline import packets
 from pipeline.packets import Events
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.reader import BaseReader, Faults, InputOptions
-from pipeline.spec import Sensor
+from pipeline.sources.formats.reader import BaseReader, Faults, InputOptions, sensor_of
 
 _HEADER = struct.Struct("<hhiiiiii")
 _SPECIAL, _POLARITY = 0, 1
@@ -47,7 +46,7 @@ class Aedat31(BaseReader):
             raise faults.error("holds compressed packets; allowed is Format: RAW")
         for name, (width, height) in _CHIPS.items():
             if re.search(rf"#source +\d+: *{name}", text):
-                self.sensor = Sensor(width=width, height=height)
+                self.sensor = sensor_of(width, height)
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`."""
