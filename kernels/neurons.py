@@ -10,7 +10,9 @@ With x the weighted input of a step, one step of each model is, in float32 and i
 
 A spike leaves where u > threshold (or >=), and the potential is then reset: to a value (hard), by what it
 is less (subtract), or so in the step after (delayed: ``delayed_hard`` sets it before that step's input,
-``delayed_clear`` behind it). d, g, c ... come from time constants by Euler's
+``delayed_clear`` behind it), or by what it is less, but not twice (``residual``, snnTorch's ``reset_delay=False``:
+with r = 1 where it was above already before this step's input, u = d u' + ... - r l, and u - (s - r) l stays behind
+a step with s spikes). d, g, c ... come from time constants by Euler's
 method or exactly, :func:`coefficients`.
 
 Each site (y, x) of a layer is updated either in every step, or only when a spike arrived or one may
@@ -30,17 +32,19 @@ from numpy.typing import NDArray
 
 from kernels._jit import kernel, trailing_zeros
 from kernels._lanes import any_nonzero, charge_lif, charge_synapse, multiply, padded
-from kernels.columns import F32, I64, U64
+from kernels.columns import F32, I64, U64, P
 from kernels.synapses import I16, I32, Spikes, Synapses, scatter, scatter_delayed
 
 Model = Literal["linear", "threshold", "lif", "cuba", "alif"]
-Reset = Literal["none", "hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract"]
+Reset = Literal["none", "hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract", "residual"]
 Method = Literal["euler", "exact"]
 
 _LINEAR, _THRESHOLD, _LIF, _CUBA, _ALIF = range(5)
 _MODELS: tuple[Model, ...] = ("linear", "threshold", "lif", "cuba", "alif")
-_NONE, _HARD, _SUBTRACT, _DELAYED_HARD, _DELAYED_CLEAR, _DELAYED_SUBTRACT = range(6)
-_RESETS: tuple[Reset, ...] = ("none", "hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract")
+_NONE, _HARD, _SUBTRACT, _DELAYED_HARD, _DELAYED_CLEAR, _DELAYED_SUBTRACT, _RESIDUAL = range(7)
+_RESETS: tuple[Reset, ...] = (
+    "none", "hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract", "residual",
+)  # fmt: skip
 
 COEFFICIENTS = (
     "decay", "gain", "constant", "threshold", "reset_to", "floor", "syn_decay", "syn_gain", "bias", "ahead",
@@ -305,7 +309,8 @@ def _update(
     rows = (_DECAY, _GAIN, _CONSTANT, _LEVEL, _RESET, _FLOOR)
     late = 0
     if reset >= _DELAYED_HARD:
-        late = 1 if reset == _DELAYED_SUBTRACT else 2 if reset == _DELAYED_CLEAR else 3
+        late = 1 if reset in (_DELAYED_SUBTRACT, _RESIDUAL) else 2 if reset == _DELAYED_CLEAR else 3
+    above = np.zeros(channels if reset == _RESIDUAL else 0, np.bool_)
     n_passed = 0
     # Calls that take arrays cost more than the arithmetic of a site: what each site needs stands here.
     for word in range(touched.size):
@@ -341,6 +346,10 @@ def _update(
                 )
             elif model == _ALIF:
                 multiply(adapted, at, values, of + _RHO * stride, 1, lanes)
+            if reset == _RESIDUAL:
+                for c in range(channels):
+                    level, u = values[of + _LEVEL * stride + c], potentials[at + c]
+                    above[c] = u > level or (u == level and non_strict)
             passing = charge_lif(
                 potentials, arrived, at, values, of, stride, rows, late, 0 if non_strict else 1, lanes
             )
@@ -350,6 +359,11 @@ def _update(
                         out[n] = site * channels + c
                         out_value[n] = potentials[at + c]
                         n += 1
+            elif reset == _RESIDUAL:
+                n, still = _fire_residual(
+                    non_strict, channels, values, of, stride, potentials, at, site, above, n, out, out_value
+                )
+                passing = 1 if still else passing
             elif passing != 0:
                 passed[n_passed, 0], passed[n_passed, 1] = site, passing
                 n_passed += 1
@@ -371,6 +385,28 @@ def _update(
     counts[UPDATES] += updated
     counts[SPIKES] += n - before
     return n
+
+
+@kernel
+def _fire_residual(
+    non_strict: bool, channels: int, values: F32, of: int, stride: int, v: F32, at: int, site: int, above: P, n: int,
+    out: I32, out_value: F32,
+) -> tuple[int, bool]:  # fmt: skip
+    """Send the spikes of one site and leave the residual; whether any channel is above its level still."""
+    still = False
+    for c in range(channels):
+        level, u = values[of + _LEVEL * stride + c], v[at + c]
+        after = values[of + _RESET * stride + c]
+        fires = u > level or (u == level and non_strict)
+        if fires:
+            out[n], out_value[n] = site * channels + c, np.float32(1)
+            n += 1
+        if fires and not above[c]:
+            v[at + c] = u - after
+        elif above[c] and not fires:
+            v[at + c] = u + after
+        still |= v[at + c] >= level
+    return n, still
 
 
 @kernel

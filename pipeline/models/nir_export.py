@@ -87,7 +87,11 @@ class _Export:
         if model == "alif":
             raise ModelError(f"layer {layer.name}: NIR has no adaptive neurons")
         decay, gain = values["decay"], values["gain"]
-        after = values["reset_to"] if "subtract" not in layer.neuron.reset else np.zeros_like(decay)
+        after = (
+            values["reset_to"]
+            if "subtract" not in layer.neuron.reset and layer.neuron.reset != "residual"
+            else np.zeros_like(decay)
+        )
         level = values["threshold"]
         if (decay == 1).all() and model == "lif":
             r = gain / dt

@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 
 from kernels.neurons import Model
+from pipeline.heaps import heaps_are_sound
 from pipeline.models.bundle import ModelError, MotifLabel, Tensors
-from pipeline.models.profiles import Reading, Resolved, coefficients, resolve
+from pipeline.models.profiles import Reading, Resolved, coefficients, resolve, warnings_of
 from pipeline.models.spiking import (
     INPUT,
     ConnectionCard,
@@ -142,6 +143,7 @@ class _Import:
         self._skip_inner_ends()
         self.before = {name: sorted({a for a, b in self.edges if b == name}) for name in self.nodes}
         self.after = {name: sorted({b for a, b in self.edges if a == name}) for name in self.nodes}
+        self.cyclic = self._cyclic()
         self.flows: dict[str, _Flow] = {}
         self.drafts: dict[str, _Draft] = {}
 
@@ -170,11 +172,13 @@ class _Import:
         for draft in drafts:
             layers.append(self._finish(draft, tensors))
         outputs = int(np.prod(self.drafts[last].shape))
+        told = warnings_of({self._kind(node) for node in self.nodes}, self.how)
         card = SpikingCard(
             name=name, version="1.0.0", labels=tuple(MotifLabel(name=str(i)) for i in range(outputs)),
             input=start, layers=tuple(layers), encoding=encoding,
             read_as=self.how.model_dump(),
-            provenance={"imported": file, "format": "NIR"}, licence="belongs to whoever made the network",
+            provenance={"imported": file, "format": "NIR"} | ({"warnings": told} if told else {}),
+            licence="belongs to whoever made the network",
         )  # fmt: skip
         return card, tensors
 
@@ -241,6 +245,39 @@ class _Import:
                 state[target] = 1
                 stack.append((target, 0))
         return done[::-1], closing
+
+    def _cyclic(self) -> set[str]:
+        """Nodes that hear of themselves: those of a strongly connected part of the graph (Kosaraju)."""
+        finished: list[str] = []
+        seen: set[str] = set()
+        for root in self.nodes:
+            stack = [(root, 0)] if root not in seen else []
+            seen.add(root)
+            while stack:
+                name, i = stack.pop()
+                if i == len(self.after[name]):
+                    finished.append(name)
+                    continue
+                stack.append((name, i + 1))
+                target = self.after[name][i]
+                if target not in seen:
+                    seen.add(target)
+                    stack.append((target, 0))
+        found: set[str] = set()
+        taken: set[str] = set()
+        for root in reversed(finished):
+            part: list[str] = []
+            stack_ = [root] if root not in taken else []
+            taken.add(root)
+            while stack_:
+                name = stack_.pop()
+                part.append(name)
+                fresh = [one for one in self.before[name] if one not in taken]
+                taken.update(fresh)
+                stack_ += fresh
+            if len(part) > 1 or (part and part[0] in self.after[part[0]]):
+                found.update(part)
+        return found
 
     # -- shapes ---------------------------------------------------------------------------------
 
@@ -323,7 +360,7 @@ class _Import:
         if kind in {"I", "LI", "CubaLI"}:
             return NeuronCard(model=model, sends_potential=True)
         reset = how.reset
-        if how.source == "snntorch" and reset == "delayed_hard" and (model == "cuba" or "." in name):
+        if how.source == "snntorch" and reset == "delayed_hard" and (model == "cuba" or name in self.cyclic):
             reset = "delayed_clear"  # what Synaptic and recurrent neurons do where Leaky sets first
         return NeuronCard(model=model, reset=reset, threshold=how.threshold, many=how.many)
 
@@ -465,6 +502,8 @@ def _check_file(path: Path) -> None:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ModelError(f"{path.name}: larger than {_MAX_BYTES} bytes")
+        if not heaps_are_sound(path):
+            raise ModelError(f"{path.name}: not a NIR file: a heap in it is damaged")
         with h5py.File(path, "r") as file:
             wrong = file.visititems_links(visit) or file.visititems(weigh)
     except (OSError, RuntimeError, KeyError, ValueError) as problem:

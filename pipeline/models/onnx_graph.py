@@ -1,8 +1,9 @@
 """Networks of convolutions, dense layers, pooling and ReLU in ONNX files, as Delta networks.
 
-A chain of nodes is understood: Conv, Gemm, MatMul (+ Add), BatchNormalization behind one of them (folded in),
-Relu, MaxPool, AveragePool, GlobalAveragePool, Flatten, Reshape to [batch, all], Identity, Dropout, and a
-Softmax at the end, which changes no answer. All else is refused by name.
+A chain of nodes is understood: Conv, Gemm, MatMul, an Add of one value or one a channel behind them,
+BatchNormalization behind one of them (folded in), Relu, MaxPool, AveragePool, GlobalAveragePool, Flatten, Reshape to
+[batch, all], Identity, Dropout, and a Softmax over the classes at the end, which changes no answer. Constants
+broadcast as the standard says: what would vary from pixel to pixel is refused, and so is all else, by name.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ OPERATORS = (
 """Every operator that is read, beside Constant."""
 
 _MAX_BYTES, _MAX_NODES = 2**28, 4096
+_OLDEST_OPSET = 7
+"""Before it Add and BatchNormalization mean something else."""
 
 
 def read(
@@ -53,7 +56,7 @@ def read(
     except Exception as problem:  # whatever its decoder stumbles over
         raise ModelError(f"{path.name}: not an ONNX file") from problem
     try:
-        return _Import(model.graph, step).network(path.name, name, encoding, input_step)
+        return _Import(model, step).network(path.name, name, encoding, input_step)
     except ModelError as problem:
         raise ModelError(f"{path.name}: {problem}") from problem
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as problem:
@@ -61,14 +64,21 @@ def read(
 
 
 class _Import:
-    def __init__(self, graph: Any, step: float) -> None:
-        self._graph, self._step = graph, step
+    def __init__(self, model: Any, step: float) -> None:
+        self._graph, self._step = model.graph, step
+        graph = self._graph
+        opset = next((one.version for one in model.opset_import if one.domain in {"", "ai.onnx"}), 1)
+        if opset < _OLDEST_OPSET:
+            raise ModelError(f"operator set {opset}; from {_OLDEST_OPSET} on is understood")
+        self._softmax_axis = -1 if opset >= 13 else 1
         if len(graph.node) > _MAX_NODES:
             raise ModelError(f"more than {_MAX_NODES} nodes")
         self._constants: dict[str, Any] = {one.name: _array(one) for one in graph.initializer}
         self._layers: list[dict[str, Any]] = []
         self._tensors: Tensors = {}
         self._shape: Side = (1, 1, 1)
+        self._rank = 3
+        """Axes behind the batch that the tensor has in the file: 3 (channels, y, x), 2, or 1 where it is flat."""
 
     def network(
         self, file: str, name: str, encoding: Encoding | None, input_step: float
@@ -80,6 +90,7 @@ class _Import:
                 f"{len(given)} inputs and {len(self._graph.output)} outputs; one of each is understood"
             )
         start = self._shape = _input_shape(given[0])
+        self._rank = _axes(given[0])
         at, over = given[0].name, False
         for node in self._graph.node:
             if node.op_type == "Constant":
@@ -125,18 +136,41 @@ class _Import:
         elif kind in {"MaxPool", "AveragePool"}:
             self._pool(node, attributes)
         elif kind == "GlobalAveragePool":
+            self._demand_pixels(node)
             self._layer(node, "average_pool", (self._shape[0], 1, 1), size=self._shape[1:], stride=(1, 1))
-        elif kind == "Flatten" and attributes.get("axis", 1) != 1:
-            raise ModelError(f"{_called(node)}: axis {attributes['axis']}; 1 is understood")
+        elif kind == "Flatten":
+            if attributes.get("axis", 1) != 1:
+                raise ModelError(f"{_called(node)}: axis {attributes['axis']}; 1 is understood")
+            self._rank = 1
         elif kind == "Reshape":
-            shape = [int(one) for one in self._constant(node, 1).ravel()]
-            if len(shape) != 2 or (shape[1] != -1 and shape[1] != int(np.prod(self._shape))):
-                raise ModelError(f"{_called(node)}: to {shape}; [batch, all] is understood")
+            self._reshape(node, attributes)
+        elif kind == "Dropout":
+            if len(node.input) > 2 and node.input[2] and bool(np.any(self._constant(node, 2))):
+                raise ModelError(f"{_called(node)}: in training mode")
+        elif kind == "Softmax":
+            axis = attributes.get("axis", self._softmax_axis)
+            if self._shape[1:] != (1, 1) or axis not in ({1, -1} if self._rank == 1 else {1}):
+                raise ModelError(f"{_called(node)}: over axis {axis}; over the classes alone is understood")
+
+    def _reshape(self, node: Any, attributes: dict[str, Any]) -> None:
+        shape = [int(one) for one in self._constant(node, 1).ravel()]
+        every = int(np.prod(self._shape))
+        batch = {1, -1} if attributes.get("allowzero") else {0, 1, -1}
+        if len(shape) != 2 or shape[0] not in batch or shape[1] not in {every, -1} or shape == [-1, -1]:
+            raise ModelError(f"{_called(node)}: to {shape}; [batch, all] is understood")
+        self._rank = 1
+
+    def _demand_pixels(self, node: Any) -> None:
+        if self._rank != 3:
+            raise ModelError(f"{_called(node)}: reads what is flat; (channels, y, x) are understood")
 
     def _convolution(self, node: Any, attributes: dict[str, Any]) -> None:
         weight = self._constant(node, 1)
+        self._demand_pixels(node)
         if weight.ndim != 4:
             raise ModelError(f"{_called(node)}: {weight.ndim - 2}-D; 2-D is understood")
+        if list(attributes.get("kernel_shape", weight.shape[2:])) != list(weight.shape[2:]):
+            raise ModelError(f"{_called(node)}: its kernel_shape is not that of its weights")
         window = _window(node, attributes, (int(weight.shape[2]), int(weight.shape[3])))
         bias = self._constant(node, 2) if len(node.input) > 2 else None
         sides = self._sides(node, window)
@@ -151,11 +185,19 @@ class _Import:
             raise ModelError(f"{_called(node)}: its weights are no constant")
         if attributes.get("transA"):
             raise ModelError(f"{_called(node)}: transA is not understood")
+        if self._rank != 1:
+            raise ModelError(
+                f"{_called(node)}: multiplies along the last axis of (channels, y, x); put a Flatten before it"
+            )
         weight = self._constant(node, 1) * np.float32(attributes.get("alpha", 1.0))
+        if weight.ndim != 2:
+            raise ModelError(f"{_called(node)}: weights with {weight.ndim} axes; 2 are understood")
         weight = weight if node.op_type == "Gemm" and attributes.get("transB") else weight.T
         bias = self._constant(node, 2) if len(node.input) > 2 else None
         if bias is not None:
-            bias = np.broadcast_to(bias.ravel() * np.float32(attributes.get("beta", 1.0)), weight.shape[:1])
+            bias = self._per_channel(node, bias, (int(weight.shape[0]),)) * np.float32(
+                attributes.get("beta", 1.0)
+            )
         self._layer(
             node, "dense", (int(weight.shape[0]), 1, 1), weight=np.ascontiguousarray(weight), bias=bias
         )
@@ -165,14 +207,37 @@ class _Import:
         other = next((name for name in node.input if name != at), at)
         if other not in self._constants:
             raise ModelError(f"{_called(node)}: adds two activations, which is not understood")
-        values = np.asarray(self._constants[other], np.float32).ravel()
-        name, channels = last["name"], last["shape"][0]
-        if values.size not in {1, channels}:
-            raise ModelError(f"{_called(node)}: {values.size} values for {channels} channels")
-        self._tensors[f"{name}/bias"] = self._tensors[f"{name}/bias"] + values
+        shape = self._shape if self._rank == 3 else (int(np.prod(self._shape)),)
+        if len(shape) != len(last["shape"]) and last["op"] == "conv2d":
+            raise ModelError(
+                f"{_called(node)}: adds to what was flattened, pixel by pixel; put it before the Flatten"
+            )
+        values = self._per_channel(node, self._constants[other], shape)
+        self._tensors[f"{last['name']}/bias"] = self._tensors[f"{last['name']}/bias"] + values
+
+    def _per_channel(self, node: Any, constant: Any, shape: tuple[int, ...]) -> Any:
+        """One value a channel of a constant that broadcasts onto [batch, *shape].
+
+        Raises:
+            ModelError: it would vary from pixel to pixel, or change the shape.
+        """
+        values = np.asarray(constant, np.float32)
+        sides = (1,) * (1 + len(shape) - values.ndim) + values.shape
+        fits = len(sides) == 1 + len(shape) and all(
+            side in {1, full} for side, full in zip(sides, (1, *shape), strict=True)
+        )
+        # The channels' axis is the first behind the batch; along all others one value is there.
+        if not fits or any(side != 1 for i, side in enumerate(sides) if i != 1):
+            said = f"a constant of shape {list(values.shape)} to {list(shape)}"
+            raise ModelError(f"{_called(node)}: adds {said}; one value, or one a channel, is understood")
+        return np.broadcast_to(values.reshape(-1), shape[:1])
 
     def _normalisation(self, node: Any, attributes: dict[str, Any]) -> None:
         last = self._open(node)
+        if attributes.get("training_mode"):
+            raise ModelError(f"{_called(node)}: in training mode")
+        if last["op"] == "conv2d" and self._rank == 1:
+            raise ModelError(f"{_called(node)}: behind a Flatten, pixel by pixel; put it before the Flatten")
         gain, offset, mean, variance = (self._constant(node, i).astype(np.float64) for i in range(1, 5))
         factor = gain / np.sqrt(variance + attributes.get("epsilon", 1e-5))
         name = last["name"]
@@ -189,6 +254,7 @@ class _Import:
         back["relu"] = True
 
     def _pool(self, node: Any, attributes: dict[str, Any]) -> None:
+        self._demand_pixels(node)
         window = _window(node, attributes, _pair(attributes["kernel_shape"]))
         if attributes.get("ceil_mode") or window["dilation"] != (1, 1):
             raise ModelError(f"{_called(node)}: ceil_mode and dilations are not understood")
@@ -224,6 +290,7 @@ class _Import:
             self._tensors[f"{name}/bias"] = plain.copy()
         self._layers.append({"name": name, "op": op, "shape": shape, "step": self._step, **more})
         self._shape = shape
+        self._rank = 1 if op == "dense" else 3
 
     def _open(self, node: Any) -> dict[str, Any]:
         """The layer of weights right before a node."""
@@ -280,6 +347,11 @@ def _input_shape(value: Any) -> Side:
         if len(sides) == 3
         else (sides[0], 1, sides[1] if len(sides) == 2 else 1)
     )
+
+
+def _axes(value: Any) -> int:
+    """Axes behind the batch."""
+    return len(value.type.tensor_type.shape.dim) - 1
 
 
 def _called(node: Any) -> str:

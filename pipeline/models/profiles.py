@@ -13,6 +13,9 @@ norse         1e-3 s    Euler  gt          hard               dt / tau; IF: 1; t
 sinabs        1 step    exact  ge, many    subtract           1 - decay where inputs are normalised, else 1
 spikingjelly  1e-4 s    Euler  ge          hard               r dt / tau
 ============  ========  =====  ==========  =================  ==========================================
+
+sinabs' LIF with tau_syn (CubaLIF here) keeps i = a (i + x) with a = exp(-1 / tau_syn). What an exporter leaves out
+without a trace is in :data:`DROPPED` and said on import.
 """
 
 from __future__ import annotations
@@ -47,8 +50,15 @@ class Reading(BaseModel):
         default=None, gt=0, description="time step in the file's unit; default: the source's"
     )
     method: Method | None = Field(default=None, description="euler or exact decay")
-    reset: Literal["hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract", "none"] | None = (
-        None
+    reset: (
+        Literal["hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract", "residual", "none"]
+        | None
+    ) = Field(
+        default=None,
+        description="what a spike does to the potential; residual: reset_delay=False of snntorch",
+    )
+    v_reset: float | None = Field(
+        default=None, description="the potential after a hard reset, where the file has another or none"
     )
     threshold: Literal["gt", "ge"] | None = Field(default=None, description="a spike above it, or at it")
     many: bool | None = Field(
@@ -71,6 +81,7 @@ class Resolved(BaseModel):
     many: bool
     normalised: bool
     floor: float | None
+    v_reset: float | None = None
     stated: list[str] = Field(description="what the user said")
     from_metadata: list[str] = Field(description="what the file said; all else is what the source decides")
 
@@ -102,8 +113,52 @@ def resolve(reading: Reading, metadata: Mapping[str, Any] | None = None) -> Reso
         reset=stated.reset or _RESET[source],
         threshold=stated.threshold or ("ge" if source in {"sinabs", "spikingjelly"} else "gt"),
         many=sinabs if stated.many is None else stated.many, normalised=stated.normalised, floor=stated.floor,
+        v_reset=stated.v_reset,
         stated=sorted(reading.model_fields_set), from_metadata=sorted(told.keys() - reading.model_fields_set),
     )  # fmt: skip
+
+
+DROPPED: dict[Source, tuple[tuple[frozenset[str], str | None, str], ...]] = {
+    "snntorch": (
+        (
+            frozenset({"LIF", "CubaLIF"}), "reset",
+            "its files do not hold reset_mechanism and reset_delay: subtract, delayed, is assumed; state --reset "
+            "delayed_hard (zero), residual (reset_delay=False), hard (both) or none",
+        ),
+    ),
+    "norse": (
+        (
+            frozenset({"LIF", "CubaLIF", "IF"}), "v_reset",
+            "its files do not hold v_reset: 0 is assumed; state --v-reset where it is another",
+        ),
+    ),
+    "sinabs": (
+        (
+            frozenset({"LIF"}), None,
+            "its exporter leaves tau_syn out: a layer with one is written as LIF and read as one without; write such "
+            "layers as CubaLIF",
+        ),
+        (
+            frozenset({"LIF", "LI", "IF"}), "floor",
+            "its files do not hold min_v_mem: none is assumed; state --floor where there is one",
+        ),
+        (
+            frozenset({"LIF", "LI"}), "normalised",
+            "its files do not hold norm_input: true is assumed; state --no-normalised where it is false",
+        ),
+    ),
+}  # fmt: skip
+"""Of each framework: kinds of nodes, the option that states what is missing, and what to tell."""
+
+
+def warnings_of(kinds: set[str], how: Resolved) -> list[str]:
+    """What the exporter may have left out of a graph with nodes of these kinds, and nobody stated."""
+    known = {*how.stated, *how.from_metadata}
+    return [
+        f"{how.source}: {sentence}"
+        for concerned, option, sentence in DROPPED.get(how.source, ())
+        if concerned & kinds and option not in known
+    ]
 
 
 def _plain(value: Any) -> Any:
@@ -136,16 +191,19 @@ def coefficients(kind: str, values: dict[str, Any], how: Resolved) -> Tensors:
         kept, _ = _leak(values["tau_syn"], 1.0, how)
         made["syn_decay"] = kept
         weight = np.asarray(values["w_in"], np.float64) * how.dt / np.asarray(values["tau_syn"], np.float64)
-        made["syn_gain"] = (
-            np.ones((), np.float32) if how.source == "norse" else _whole(weight).astype(np.float32)
-        )
+        if how.source == "norse":
+            made["syn_gain"] = np.ones((), np.float32)
+        elif how.source == "sinabs":  # i = a (i + x): what arrives decays at once
+            made["syn_gain"] = (kept * np.asarray(values["w_in"], np.float32)).astype(np.float32)
+        else:
+            made["syn_gain"] = _whole(weight).astype(np.float32)
     if how.floor is not None:
         made["floor"] = np.asarray(how.floor, np.float32)
     if "v_threshold" in values:
         level = np.asarray(values["v_threshold"], np.float32)
-        after = np.asarray(values.get("v_reset", 0.0), np.float32)
+        after = np.asarray(values.get("v_reset", 0.0) if how.v_reset is None else how.v_reset, np.float32)
         made["threshold"] = level
-        made["reset_to"] = level if "subtract" in how.reset else after
+        made["reset_to"] = level if "subtract" in how.reset or how.reset == "residual" else after
         if how.source == "norse":
             made["start"] = leak
         elif how.source == "spikingjelly":

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from pipeline.models import bundle, delta, nir_export, nir_graph, onnx_graph, spiking
@@ -321,7 +322,32 @@ def _from_onnx(
     except ValidationError as problems:
         first = problems.errors()[0]
         raise ModelError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from problems
-    delta.save(folder, card, tensors)
+    delta.save(folder, _with_warnings(card, _clipping(card, tensors)), tensors)
+
+
+def _clipping(card: DeltaCard, tensors: Tensors) -> list[str]:
+    """Layers whose outputs are larger than their step holds, on nothing, on everything and on noise."""
+    from pipeline.training.steps import floats  # noqa: PLC0415 - it needs what is defined here
+
+    n, top = int(np.prod(card.input)), card.input_top
+    noise = np.random.default_rng(0).integers(0, top + 1, (2, n))
+    frames = [np.zeros(n), np.full(n, top), *noise]
+    _, ranges = floats(card, tensors, [frame.astype(np.float32) for frame in frames])
+    return [
+        f"{layer.name}: its outputs reach {reach:.3g}, and step {layer.step:g} holds {layer.step * layer.top:g} "
+        f"({layer.top} levels): larger ones are clipped; give --step {1.25 * reach / layer.top:.2g}, or run "
+        "`polychrony models calibrate`"
+        for layer, reach in zip(card.layers[:-1], ranges, strict=False)
+        if layer.op != "max_pool" and reach > layer.step * layer.top
+    ]
+
+
+def _with_warnings(card: DeltaCard, warnings: list[str]) -> DeltaCard:
+    return (
+        card.model_copy(update={"provenance": {**card.provenance, "warnings": warnings}})
+        if warnings
+        else card
+    )
 
 
 def _from_nir(

@@ -296,6 +296,8 @@ def _layer(card: LayerCard, shapes: dict[str, Side], tensors: Tensors) -> Layer:
             name: channels_last(tensors[f"{card.name}/{name}"], card.shape)
             for name in COEFFICIENTS if f"{card.name}/{name}" in tensors
         }  # fmt: skip
+        if card.neuron.reset == "residual" and card.neuron.model not in {"lif", "cuba"}:
+            raise ValueError("reset: residual is of lif and cuba neurons")
         if card.neuron.model == "alif" and card.neuron.reset.startswith("delayed"):
             raise ValueError("reset: adaptive neurons are reset at once")
         target = grid(card.shape)

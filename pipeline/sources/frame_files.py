@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
+import numpy as np
 
+from pipeline.optional import NotInstalled, later
 from pipeline.sources.base import SourceError
 
+pillow = later("PIL.Image", "reading TIFF")
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".webp")
-_MOST_IMAGES = 2**20
+_AS_IT_IS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+_MOST_IMAGES, _MOST_PIXELS = 2**20, 2**26
 _MOST_IMAGE_BYTES = 2**28
 _GREY_16 = int.from_bytes(b"Y1\x00\x10", "little")
 """FFmpeg's name of 16-bit grey pixels; of everything else OpenCV makes 8-bit BGR."""
@@ -141,9 +147,7 @@ class _Folder:
         self._at += 1
         if path.stat().st_size > _MOST_IMAGE_BYTES:
             raise SourceError(f"{self._name}: {path.name} is larger than {_MOST_IMAGE_BYTES} bytes")
-        frame = _image(
-            cv2.imread(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR), self._name, path.name
-        )
+        frame = _image(lambda: _read_image(path), self._name, path.name)
         if self._size is not None and self._size != frame.shape[:2]:
             is_, was = (f"{size[1]}x{size[0]}" for size in (frame.shape, self._size))
             raise SourceError(f"{self._name}: {path.name} is {is_}, the images before it are {was}")
@@ -159,26 +163,30 @@ class _Folder:
 
 
 class _Tiff:
-    """Pages of a TIFF file."""
+    """Pages of a TIFF file, through Pillow: OpenCV's reader does not survive broken ones."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._at = path, 0
+        self._image = _opened_tiff(path)
         try:
-            self.stated = int(cv2.imcount(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR))
-        except cv2.error as problem:
-            raise SourceError(f"{path.name}: not a TIFF that OpenCV can read") from problem
+            self.stated = int(getattr(self._image, "n_frames", 1))
+        except Exception as problem:  # whatever a broken directory makes it stumble over
+            raise SourceError(f"{path.name}: not a readable TIFF: {problem}") from problem
         if not 0 < self.stated <= _MOST_IMAGES:
-            raise SourceError(f"{path.name}: not a TIFF that OpenCV can read")
+            raise SourceError(f"{path.name}: holds {self.stated} pages, not 1 .. {_MOST_IMAGES}")
         self.rate, self.indexed = 0.0, True
 
     def read(self) -> Any | None:
         """See :class:`FrameFile`."""
         if self._at == self.stated:
             return None
-        flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
-        found, pages = cv2.imreadmulti(str(self._path), start=self._at, count=1, flags=flags)
-        self._at += 1
-        return _image(pages[0] if found and len(pages) else None, self._path.name, f"page {self._at}")
+        at, self._at = self._at, self._at + 1
+
+        def page() -> Any:
+            self._image.seek(at)
+            return _pixels_of(self._image)
+
+        return _image(page, self._path.name, f"page {self._at}")
 
     def time_s(self) -> float | None:
         """See :class:`FrameFile`."""
@@ -186,14 +194,49 @@ class _Tiff:
 
     def close(self) -> None:
         """See :class:`FrameFile`."""
+        self._image.close()
 
 
-def _image(frame: Any, name: str, which: str) -> Any:
+def _opened_tiff(path: Path) -> Any:
+    try:
+        return pillow.open(path, formats=("TIFF",))
+    except NotInstalled:
+        raise
+    except Exception as problem:
+        raise SourceError(f"{path.name}: not a readable TIFF: {problem}") from problem
+
+
+def _pixels_of(image: Any) -> Any:
+    """[height, width] of 8 or 16 bits, or [height, width, 3] as BGR."""
+    if image.width * image.height > _MOST_PIXELS:
+        raise ValueError(f"more than {_MOST_PIXELS} pixels")
+    if image.mode in {"L", "I;16", "I;16B", "I;16L"}:
+        array = np.asarray(image)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return np.asarray(image.convert("RGB"))[:, :, ::-1].copy()
+
+
+def _read_image(path: Path) -> Any:
+    if path.suffix.lower() in {".tif", ".tiff"}:
+        with _opened_tiff(path) as image:
+            return _pixels_of(image)
+    return cv2.imread(str(path), _AS_IT_IS)
+
+
+def _image(read: Callable[[], Any], name: str, which: str) -> Any:
     """An image of 8 or 16 bits a channel.
 
     Raises:
         SourceError: it cannot be read, or holds other numbers.
     """
+    try:
+        frame = read()
+    except (
+        Exception
+    ) as problem:  # of a library: OpenCV's own error, Pillow's, or what a broken file makes of numbers
+        raise SourceError(
+            f"{name}: {which} is not a readable image: {str(problem).splitlines()[:1]}"
+        ) from problem
     if frame is None:
         raise SourceError(f"{name}: {which} is not an image that OpenCV can read")
     if frame.dtype.name not in {"uint8", "uint16"}:

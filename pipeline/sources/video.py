@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -147,7 +148,7 @@ class Video:
                     self._origin_us = round(time * 1e6) if self._origin_us is None else self._origin_us
                     longest = max(longest, time - last if last >= 0 else 0.0)
                     last = time
-                    for events in self._eye.feed(frame, time):
+                    for events in self._seen(frame, time, i):
                         self._note(events)
                         yield Reading(events, min(1.0, (i + 1) / max(self._frames, i + 1, 1)))
                 i += 1
@@ -158,6 +159,16 @@ class Video:
         finally:
             frames.close()
             self._account(i)
+
+    def _seen(self, frame: Any, time: float, i: int) -> list[Events]:
+        """What the pixels make of a frame; OpenCV cannot scale or follow frames of every shape."""
+        try:
+            return self._eye.feed(frame, time)
+        except cv2.error as problem:
+            height, width = frame.shape[:2]
+            raise SourceError(
+                f"{self.name}: frame {i} of {width}x{height} px cannot be taken in: {str(problem).splitlines()[0]}"
+            ) from problem
 
     def _note(self, events: Events) -> None:
         t, info = events[0], self.info

@@ -10,10 +10,10 @@ import typer
 from pipeline import frames
 from pipeline.models import registry
 from pipeline.models.describe import describe, text
-from pipeline.models.profiles import SOURCES
+from pipeline.models.import_options import ImportOptions
 from pipeline.training import steps as calibration
-from service.cli.console import note, out, print_json, progress, table
-from service.cli.options import AsJson
+from service.cli.console import note, out, print_json, progress, table, warn
+from service.cli.options import AsJson, takes
 
 app = typer.Typer(help="List, show, import and export models.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -66,53 +66,25 @@ def show(
 
 
 @app.command(name="import")
+@takes(ImportOptions, "options")
 def import_(
-    source: Annotated[
+    file: Annotated[
         Path,
-        typer.Argument(help="A bundle, a folder or a .zip; or a .nir or .onnx file.", show_default=False),
+        typer.Argument(
+            metavar="FILE", help="A bundle, a folder or a .zip; or a .nir or .onnx file.", show_default=False
+        ),
     ],
     name: Annotated[str | None, typer.Option(help="Name of the model; default: the file's.")] = None,
-    framework: Annotated[
-        str | None, typer.Option("--source", help=f"What wrote the .nir file: {', '.join(SOURCES)}.")
-    ] = None,
-    dt: Annotated[
-        float | None, typer.Option(help="Its time step, in its unit; default: the source's.")
-    ] = None,
-    method: Annotated[str | None, typer.Option(help="euler or exact.")] = None,
-    reset: Annotated[
-        str | None, typer.Option(help="hard, subtract, delayed_hard, delayed_subtract or none.")
-    ] = None,
-    threshold: Annotated[str | None, typer.Option(help="gt: a spike above it; ge: at it.")] = None,
-    floor: Annotated[float | None, typer.Option(help="The least potential.")] = None,
-    normalised: Annotated[bool, typer.Option(help="Of sinabs: inputs are normalised (norm_input).")] = True,
-    sensor: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT that its input is.")] = None,
-    step_us: Annotated[int | None, typer.Option(help="A step is a span of so many us.")] = None,
-    step_events: Annotated[int | None, typer.Option(help="Or so many events.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of a recording or a window.")] = None,
-    step: Annotated[float | None, typer.Option(help="Of an .onnx network: q of all layers.")] = None,
-    input_step: Annotated[float | None, typer.Option(help="Of an .onnx network: q of its input.")] = None,
-    most: Annotated[int, typer.Option(help="Events of a pixel that count in a step.")] = 1,
     as_json: AsJson = False,
+    *,
+    options: ImportOptions,
 ) -> None:
     """Put a bundle, or a network of another framework, among your models."""
-    stated = {
-        "source": framework, "dt": dt, "method": method, "reset": reset, "threshold": threshold, "floor": floor,
-        "step": step, "input_step": input_step,
-        "normalised": None if normalised else False,
-    }  # fmt: skip
-    encoding = {
-        "step_us": step_us,
-        "step_events": step_events,
-        "steps": steps,
-        "most": most,
-        "sensor": sensor,
-    }
-    model = registry.install(
-        source, name, {key: value for key, value in stated.items() if value is not None},
-        encoding if step_us or step_events else None,
-    )  # fmt: skip
+    model = registry.install(file, name, options.reading, options.encoding)
+    described = describe(model)
+    warn(file.name, described["provenance"].get("warnings", []))
     if as_json:
-        print_json(describe(model))
+        print_json(described)
     else:
         note(f"{model.card.name}: in {registry.own()}")
 

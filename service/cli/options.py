@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from pipeline.sources import InputOptions
@@ -22,6 +22,7 @@ InputFile = Annotated[
 ]
 PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="A preset or a YAML file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Model = TypeVar("_Model", bound=BaseModel)
 RANGE = ("from_s", "to_s", "absolute", "roi")
 """Options of verbs that can take a part of an input."""
 
@@ -33,21 +34,41 @@ def takes_input(verb: Callable[..., Any], part: bool = False) -> Callable[..., A
         verb: the command.
         part: whether it can take a part of an input.
     """
-    own = inspect.signature(verb, eval_str=True)
-    fields = {name: one for name, one in InputOptions.model_fields.items() if part or name not in RANGE}
+    return takes(InputOptions, "inputs", () if part else RANGE)(verb)
 
-    @wraps(verb)
-    def command(**values: Any) -> Any:
-        said = {name: values.pop(name) for name in fields}
-        return verb(**values, inputs=_checked({name: one for name, one in said.items() if one is not None}))
 
-    kept = [one for name, one in own.parameters.items() if name != "inputs"]
-    made = [_parameter(name, field) for name, field in fields.items()]
-    keyword = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in [*kept, *made]]
-    signature = own.replace(parameters=keyword)
-    command.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
-    command.__annotations__ = {one.name: one.annotation for one in keyword}
-    return command
+def takes(
+    model: type[BaseModel], parameter: str, without: Iterable[str] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a verb the fields of a model as options; it takes the model, checked, as one parameter.
+
+    Args:
+        model: whose descriptions are the options' help.
+        parameter: of the verb.
+        without: fields that are no options.
+    """
+    fields = {name: one for name, one in model.model_fields.items() if name not in without}
+
+    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+        own = inspect.signature(verb, eval_str=True)
+
+        @wraps(verb)
+        def command(**values: Any) -> Any:
+            said = {name: values.pop(name) for name in fields}
+            given = {
+                name: one for name, one in said.items() if one is not None and one != fields[name].default
+            }
+            return verb(**values, **{parameter: _checked(model, given)})
+
+        kept = [one for name, one in own.parameters.items() if name != parameter]
+        made = [_parameter(name, field) for name, field in fields.items()]
+        keyword = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in [*kept, *made]]
+        signature = own.replace(parameters=keyword)
+        command.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
+        command.__annotations__ = {one.name: one.annotation for one in keyword}
+        return command
+
+    return decorate
 
 
 def takes_part(verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,9 +76,9 @@ def takes_part(verb: Callable[..., Any]) -> Callable[..., Any]:
     return takes_input(verb, part=True)
 
 
-def _checked(values: dict[str, Any]) -> InputOptions:
+def _checked(model: type[_Model], values: dict[str, Any]) -> _Model:
     try:
-        return InputOptions.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as problem:
         field, message = first_problem(problem)
         raise typer.BadParameter(
@@ -67,14 +88,16 @@ def _checked(values: dict[str, Any]) -> InputOptions:
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     kind = _plain_type(field.annotation)
-    default = None if kind is not bool and field.default is None else field.default
+    default = field.default
     flag = f"--{option_name(name)}"
+    if kind is bool and field.default is not False:  # open, or on where nothing is said
+        flag += f"/--no-{option_name(name)}"
     choices = _choices(field.annotation)
     option = typer.Option(
         flag, help=field.description, metavar="|".join(choices) if 0 < len(choices) <= 6 else None,
         show_default=default is not None and kind is not bool,
     )  # fmt: skip
-    annotation = Annotated[bool, option] if kind is bool else Annotated[kind | None, option]
+    annotation = Annotated[kind if default is not None else kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
@@ -94,4 +117,4 @@ def _choices(annotation: Any) -> list[str]:
 
 def parse_sensor(text: str | None) -> Sensor | None:
     """``640x480`` as a sensor."""
-    return None if text is None else _checked({"sensor": text}).sensor
+    return None if text is None else _checked(InputOptions, {"sensor": text}).sensor

@@ -1,5 +1,5 @@
-"""``python -m service.jobs.child MEMORY_BYTES CPU_SECONDS FILE_BYTES job REQUEST``: a job under limits; any other
-arguments are those of ``polychrony``.
+"""``python -m service.jobs.child MEMORY_BYTES CPU_SECONDS FILE_BYTES WORK REQUEST``: work under limits, a ``job`` or
+the ``import`` of a model, as a file of JSON says.
 
 The limits are put on before anything is imported that could need them, and the job dies with the
 service that started it.
@@ -49,9 +49,8 @@ def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, protocols: str =
 def main() -> None:
     """Limit this process, then do what is asked."""
     limit(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
-    if sys.argv[4:5] == ["job"]:
-        sys.exit(importlib.import_module("service.jobs.work").run(Path(sys.argv[5])))
-    importlib.import_module("service.cli").main(sys.argv[4:])
+    module = {"job": "service.jobs.work", "import": "service.jobs.importing"}[sys.argv[4]]
+    sys.exit(importlib.import_module(module).run(Path(sys.argv[5])))
 
 
 if __name__ == "__main__":

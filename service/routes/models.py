@@ -14,13 +14,16 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi import Path as UrlPath
 from fastapi.responses import FileResponse
+from pydantic import ValidationError
 from starlette.background import BackgroundTask
 
 from pipeline.errors import UserError
 from pipeline.models import bundle, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.describe import describe
-from service.jobs import child, upload
+from pipeline.models.import_options import ImportOptions
+from pipeline.sources.options import problems
+from service.jobs import child, importing, upload
 from service.problems import Problem, responses
 from service.routes.state import Service
 
@@ -32,19 +35,7 @@ _MOST_BYTES = 2**29
 _SECONDS, _MEMORY_BYTES = 120, 4 * 2**30
 _OPTIONS = {
     "name": "name of the model; default: the file's",
-    "source": "what wrote the .nir file: nir, snntorch, norse, sinabs or spikingjelly",
-    "dt": "its time step, in the file's unit of time",
-    "method": "euler or exact",
-    "reset": "hard, subtract, delayed_hard, delayed_subtract or none",
-    "threshold": "gt or ge",
-    "floor": "the least potential",
-    "sensor": "WIDTHxHEIGHT that its input is",
-    "step_us": "a step is a span of so many us",
-    "step_events": "or so many events",
-    "steps": "steps of a recording or a window",
-    "step": "of an .onnx network: q of all layers",
-    "input_step": "of an .onnx network: q of its input",
-    "most": "events of a pixel that count in a step",
+    **{name: field.description or name for name, field in ImportOptions.model_fields.items()},
 }
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -133,7 +124,7 @@ async def import_model(request: Request, response: Response, service: Service) -
                 415,
                 "a model is a .zip of a bundle, a .nir or an .onnx file; nothing that could run code is opened",
             )
-        model = await _imported(taken)
+        model = await _imported(taken, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     response.headers["Location"] = f"/v1/models/{model['name']}"
@@ -205,16 +196,34 @@ def _described(name: str) -> dict[str, Any]:
         raise Problem(422, str(problem)) from problem
 
 
-async def _imported(taken: upload.Upload) -> dict[str, Any]:
-    options = (
-        {"name": Path(taken.name).stem, **taken.fields} if taken.path and taken.path.suffix != ".zip" else {}
-    )
-    arguments = [
-        f"--{name.replace('_', '-')}={text}" for name, text in {**options, **taken.fields}.items() if text
-    ]
+def _path_of(taken: upload.Upload) -> Path:
+    if taken.path is None:
+        raise Problem(422, "file: missing", [("file", "missing")])
+    return taken.path
+
+
+def _asked(taken: upload.Upload) -> tuple[str | None, dict[str, Any]]:
+    """(name, options as they were set) of the fields beside the file.
+
+    Raises:
+        Problem: they do not hold.
+    """
+    fields = {name: value for name, value in taken.fields.items() if value}
+    is_bundle = _path_of(taken).suffix == ".zip"
+    name = fields.pop("name", None if is_bundle else Path(taken.name).stem)
+    try:
+        options = ImportOptions.model_validate(fields)
+    except ValidationError as problem:
+        errors = problems(problem)
+        raise Problem(422, f"{errors[0][0]}: {errors[0][1]}", errors) from problem
+    return name, options.model_dump(mode="json", exclude_unset=True)
+
+
+async def _imported(taken: upload.Upload, folder: Path) -> dict[str, Any]:
+    request = importing.write_request(folder, _path_of(taken), *_asked(taken))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "service.jobs.child", str(_MEMORY_BYTES), str(_SECONDS), str(_MOST_BYTES),
-        "models", "import", str(taken.path), "--json", *arguments,
+        "import", str(request),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         env=child.environment(),
     )  # fmt: skip

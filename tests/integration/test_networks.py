@@ -544,3 +544,137 @@ def test_models_are_drawn_over_rest(service):
     assert httpx.get(f"{service.url}/v1/models/motif8/drawing?of=curves", timeout=60).status_code == 200
     for missing in ("none/drawing", "nmnist/drawing?of=curves"):
         assert httpx.get(f"{service.url}/v1/models/{missing}").status_code == 404
+
+
+def test_a_dot_in_a_name_is_no_loop(tmp_path):
+    """Nested sequences give names with dots; only neurons that hear of themselves reset as recurrent ones do."""
+    rng = np.random.default_rng(3)
+    start, end = ends([4], [5])
+    inner_start, inner_end = ends([5], [5])
+    plain = nir.NIRGraph(
+        nodes={"input": inner_start, "lif": lif(5), "output": inner_end},
+        edges=[("input", "lif"), ("lif", "output")],
+        type_check=False,
+    )
+    loop = nir.NIRGraph(
+        nodes={
+            "input": inner_start,
+            "lif": lif(5),
+            "w_rec": nir.Linear(np.eye(5, dtype=F)),
+            "output": inner_end,
+        },
+        edges=[("input", "lif"), ("lif", "w_rec"), ("w_rec", "lif"), ("lif", "output")],
+        type_check=False,
+    )
+    for nest, reset in ((plain, "delayed_hard"), (loop, "delayed_clear")):
+        weight = rng.normal(0.3, 1, (5, 4)).astype(F)
+        path = write(
+            tmp_path / "a.nir", {"input": start, "w": nir.Linear(weight), "nest": nest, "output": end}
+        )
+        card, _ = read(path, Reading(source="snntorch", reset="delayed_hard"), "it")
+        assert [layer.neuron.reset for layer in card.layers] == [reset]
+
+
+def test_a_nested_network_of_snntorch_loses_no_spike(data_dir):
+    folder = data_dir / "cases" / "networks"
+    if not folder.is_dir():
+        pytest.skip(f"no networks at {folder}")
+    card, tensors = read(
+        folder / "snn_zero_nested.nir", Reading(source="snntorch", reset="delayed_hard"), "it"
+    )
+    network_ = SpikingNetwork.of(card.model_dump(), tensors, "")
+    assert [layer.neuron.reset for layer in card.layers] == ["delayed_hard", "delayed_hard"]
+    with np.load(folder / "snn_zero_nested.npz") as saved:
+        given, theirs = saved["x"], saved["s2"]
+    found = dense(Run(network_).advance(sparse(given))[network_.output], theirs.shape[1])
+    np.testing.assert_array_equal(found, theirs)
+
+
+def test_what_an_exporter_leaves_out_is_said(tmp_path):
+    start, end = ends([5], [5])
+    path = write(tmp_path / "a.nir", {"input": start, "n": lif(5), "output": end})
+
+    def told(**stated):
+        card, _ = read(path, Reading(**stated), "it")
+        return " ".join(card.provenance.get("warnings", []))
+
+    assert "tau_syn" in told(source="sinabs")
+    assert "min_v_mem" not in told(source="sinabs", floor=-1.0)
+    assert "v_reset" in told(source="norse")
+    assert told(source="norse", v_reset=-0.2) == ""
+    assert "reset_delay" in told(source="snntorch")
+    assert told(source="snntorch", reset="residual") == ""
+    assert told(source="nir", dt=1e-3) == ""
+    card, tensors = read(path, Reading(source="norse", v_reset=-0.2), "it")
+    assert card.layers[0].neuron.reset == "hard"
+    assert np.all(tensors["n/reset_to"] == F(-0.2))
+
+
+def test_every_option_of_an_import_is_in_the_command_and_in_rest(client):
+    from pipeline.models.import_options import ImportOptions
+    from pipeline.models.profiles import Reading
+
+    fields = set(ImportOptions.model_fields)
+    assert {"many", "v_reset", "normalised", *Reading.model_fields} <= fields
+    body = httpx.get(f"{client.url}/v1/openapi.json").json()["paths"]["/v1/models"]["post"]["requestBody"]
+    assert fields <= set(body["content"]["multipart/form-data"]["schema"]["properties"])
+    shown = polychrony("models", "import", "--help").stdout
+    for name in fields:
+        assert f"--{name.replace('_', '-')}" in shown
+
+
+def test_options_reach_the_network_over_rest(client, tmp_path):
+    start, end = ends([5], [5])
+    path = write(tmp_path / "net.nir", {"input": start, "n": lif(5), "output": end})
+    with path.open("rb") as file:
+        answer = httpx.post(
+            f"{client.url}/v1/models", files={"file": ("said.nir", file)}, timeout=120,
+            data={"source": "sinabs", "many": "false", "normalised": "false", "v_reset": "-0.5", "reset": "hard"},
+        )  # fmt: skip
+    assert answer.status_code == 201, answer.text
+    card = answer.json()
+    assert (card["read_as"]["many"], card["read_as"]["normalised"], card["read_as"]["v_reset"]) == (
+        False,
+        False,
+        -0.5,
+    )
+    assert any("tau_syn" in one for one in card["provenance"]["warnings"])
+    assert not any("norm_input" in one for one in card["provenance"]["warnings"])
+    wrong = httpx.post(
+        f"{client.url}/v1/models", files={"file": ("x.nir", path.read_bytes())}, data={"source": "keras"}
+    )
+    assert (wrong.status_code, "allowed are nir, snntorch" in wrong.text) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("add_width", r"\[8\] to \[8, 8, 8\]"), ("add_row", r"\[8, 1\]"), ("add_channel", None)],
+)
+def test_constants_broadcast_as_the_standard_says(data_dir, name, message):
+    path = data_dir / "cases" / "networks" / f"{name}.onnx"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    if message:
+        with pytest.raises(ModelError, match=f"Add: adds a constant of shape {message}.*one a channel"):
+            read_onnx(path, "x")
+    else:
+        assert [layer.op for layer in read_onnx(path, "x")[0].layers] == ["conv2d", "dense"]
+
+
+def test_random_graphs_compute_what_onnxruntime_computes():
+    pytest.importorskip("onnxruntime")
+    from tests.fuzz import onnx_graphs
+
+    said = []
+    counts, wrong = onnx_graphs.run(150, seed=2, tell=said.append)
+    assert wrong == [], said
+    assert counts["equal"] > 30
+
+
+def test_a_step_that_clips_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("POLYCHRONY_MODELS", str(tmp_path / "models"))
+    path, _ = a_network(tmp_path, np.random.default_rng(0))
+    fine = registry.install(path, "coarse", {"step": 1e-4, "input_step": 1.0})
+    assert any("are clipped; give --step" in one for one in fine.card.provenance["warnings"])
+    wide = registry.install(path, "wide", {"step": 1e4, "input_step": 1.0})
+    assert "warnings" not in wide.card.provenance

@@ -12,7 +12,7 @@ from tests.property.strategies import cuts
 from tests.reference import spiking as naive
 
 MODELS = ("linear", "threshold", "lif", "cuba", "alif")
-RESETS = ("none", "hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract")
+RESETS = ("none", "hard", "subtract", "delayed_hard", "delayed_clear", "delayed_subtract", "residual")
 
 
 def some_spikes(rng, steps, inputs, rate, graded=False):

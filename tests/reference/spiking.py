@@ -49,11 +49,12 @@ class Layer:
         if self.model in {"linear", "threshold"}:
             u = F(charge + c["constant"])
         else:
-            late = self.reset.startswith("delayed") and self._passes(self.v[n], c["threshold"])
+            remembers = self.reset.startswith("delayed") or self.reset == "residual"
+            late = remembers and self._passes(self.v[n], c["threshold"])
             if late and self.reset == "delayed_hard":
                 self.v[n] = c["reset_to"]
             u = F(F(F(c["decay"] * self.v[n]) + charge) + c["constant"])
-            if late and self.reset == "delayed_subtract":
+            if late and self.reset in {"delayed_subtract", "residual"}:
                 u = F(u - c["reset_to"])
             if late and self.reset == "delayed_clear":
                 u = c["reset_to"]
@@ -62,7 +63,11 @@ class Layer:
         if self.sends_potential or self.model == "linear":
             return u
         level = F(c["threshold"] + self.a[n]) if self.model == "alif" else c["threshold"]
-        if not self._passes(u, level):
+        fires = self._passes(u, level)
+        if self.reset == "residual" and self.model in {"lif", "cuba"}:
+            self.v[n] = F(u - F(F(int(fires) - int(late)) * c["reset_to"])) if fires != late else u
+            return F(fires)
+        if not fires:
             return F(0)
         number = F(np.floor(F(u / level))) if self.many else F(1)
         self.a[n] += c["adapt_step"]

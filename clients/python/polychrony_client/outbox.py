@@ -153,8 +153,8 @@ class Outbox:
             stop = min(n, start + FRAME_EVENTS)
             if times[stop - 1] - times[start] > wire.LARGEST_STEP_US:
                 stop = int(np.searchsorted(times, times[start] + wire.LARGEST_STEP_US, side="right"))
-            x_, y_, p_ = (column[start:stop] for column in (taken[1], taken[2], taken[3]))
-            t_us, payload = wire.pack_events(times[start:stop], x_, y_, p_)
+            part = slice(start, stop)
+            t_us, payload = wire.pack_events(times[part], taken[1][part], taken[2][part], taken[3][part])
             self.newest_us = max(self.newest_us, int(times[stop - 1]))
             yield Draft(wire.EVENTS, wire.AER64, t_us, stop - start, payload)
             start = stop

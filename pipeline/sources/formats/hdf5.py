@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from pipeline.heaps import heaps_are_sound
 from pipeline.packets import Events
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.arrays import places_in
@@ -51,6 +52,8 @@ class Hdf5(TableReader):
         with suppress(ImportError):
             importlib.import_module("hdf5plugin")
         with h5py.File(self.path, "r") as file:
+            if not heaps_are_sound(self.path):
+                raise self.faults.error("not a readable HDF5 file: a heap in it is damaged")
             yield from self._read(file)
 
     def _read(self, file: Any) -> Iterator[Reading]:

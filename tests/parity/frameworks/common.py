@@ -85,6 +85,14 @@ def write(path, graph):
     nir.write(path, graph, compression=None)
 
 
+def leaves(net):
+    """The layers of a network whose sequences may be nested."""
+    found = []
+    for layer in net.children():
+        found += leaves(layer) if type(layer).__name__ in {"Sequential", "SequentialState"} else [layer]
+    return found
+
+
 def out_dir():
     return Path(sys.argv[1])
 

@@ -35,6 +35,30 @@ def networks():
         8.0,
     )  # fmt: skip
     yield "synaptic", (40,), [nn.Linear(40, 60), cuba(tau_mem_inv=200.0), nn.Linear(60, 10), cuba()], 5.0
+    low = {"v_reset": -0.25}
+    yield (
+        "synaptic_reset_below",
+        (40,),
+        [nn.Linear(40, 60), cuba(tau_mem_inv=200.0, **low), nn.Linear(60, 10), cuba(**low)],
+        5.0,
+    )
+    yield (
+        "reset_below",
+        (40,),
+        [nn.Linear(40, 60), box(**fast, **low), nn.Linear(60, 10), box(**fast, **low)],
+        8.0,
+    )
+    yield (
+        "nested",
+        (40,),
+        [
+            norse.SequentialState(nn.Linear(40, 60), box(**fast)),
+            norse.SequentialState(
+                nn.Linear(60, 30), norse.SequentialState(box(**fast), nn.Linear(30, 10), box())
+            ),
+        ],
+        8.0,
+    )
     yield "integrating", (40,), [nn.Linear(40, 60), norse.IAFCell(), nn.Linear(60, 10), norse.IAFCell()], 1.0
     yield "readout", (40,), [nn.Linear(40, 60), box(**fast), nn.Linear(60, 10), norse.LIBoxCell()], 8.0
     yield (
@@ -58,7 +82,7 @@ def main():
 def run(folder, name, seed, shape, net, gain, file=None):
     common.weights(net, seed, gain)
     given = common.arriving(shape, seed)
-    layers = list(net.children())
+    layers = common.leaves(net)
     spiking = [i for i, layer in enumerate(layers) if hasattr(layer, "p")]
     trace, states = common.Trace(spiking), [None] * len(layers)
     with torch.no_grad():
@@ -78,7 +102,8 @@ def run(folder, name, seed, shape, net, gain, file=None):
 
     seconds = common.seconds_a_step(again)
     common.write(folder / f"{name}.nir", file or to_nir(net, given[0]))
-    common.save(folder, name, "norse", given, trace, seconds, {})
+    reading = {"v_reset": -0.25} if "reset_below" in name else {}
+    common.save(folder, name, "norse", given, trace, seconds, reading)
 
 
 def conv(folder, seed, shape, layers, gain):

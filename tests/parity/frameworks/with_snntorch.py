@@ -50,6 +50,43 @@ def networks():
          nn.Conv2d(8, 6, 3, dilation=(1, 2), bias=False), leaky(), nn.Flatten(), nn.Linear(36, 7), leaky()],
         {}, 3.0,
     )  # fmt: skip
+
+    def zero(**more):
+        return leaky(reset_mechanism="zero", **more)
+
+    yield (
+        "to_zero_nested", (40,),
+        [nn.Sequential(nn.Linear(40, 60), zero()), nn.Sequential(nn.Sequential(nn.Linear(60, 10), zero()))],
+        {"reset": "delayed_hard"}, 2.0,
+    )  # fmt: skip
+    yield (
+        "nested", (2, 17, 15),
+        [nn.Sequential(nn.Conv2d(2, 8, 3, bias=False), leaky(), nn.AvgPool2d(2, 2)),
+         nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(8 * 7 * 6, 20), leaky())), nn.Linear(20, 7), leaky()],
+        {}, 2.0,
+    )  # fmt: skip
+    yield (
+        "nested_recurrent", (40,),
+        [nn.Sequential(nn.Linear(40, 60), snn.RLeaky(beta=0.9, linear_features=60, init_hidden=True, reset_mechanism="zero")),
+         nn.Sequential(nn.Linear(60, 10), zero())],
+        {"reset": "delayed_hard"}, 1.2,
+    )  # fmt: skip
+    yield (
+        "residual", (40,),
+        [nn.Linear(40, 60), leaky(reset_delay=False), nn.Linear(60, 10), leaky(reset_delay=False)],
+        {"reset": "residual"}, 4.0,
+    )  # fmt: skip
+    yield (
+        "residual_synaptic", (40,),
+        [nn.Linear(40, 60), snn.Synaptic(alpha=0.8, beta=0.9, init_hidden=True, reset_delay=False), nn.Linear(60, 10),
+         snn.Synaptic(alpha=0.7, beta=0.85, init_hidden=True, reset_delay=False)],
+        {"reset": "residual"}, 0.6,
+    )  # fmt: skip
+    yield (
+        "zero_at_once", (40,),
+        [nn.Linear(40, 60), zero(reset_delay=False), nn.Linear(60, 10), zero(reset_delay=False)],
+        {"reset": "hard"}, 2.0,
+    )  # fmt: skip
     yield (
         "recurrent", (40,),
         [nn.Linear(40, 60), snn.RLeaky(beta=0.9, linear_features=60, init_hidden=True), nn.Linear(60, 10), leaky()],
@@ -70,7 +107,7 @@ def networks():
 
 
 def reset(net):
-    for layer in net:
+    for layer in common.leaves(net):
         for name in ("mem", "syn", "spk"):
             if isinstance(getattr(layer, name, None), torch.Tensor):
                 setattr(layer, name, torch.zeros_like(getattr(layer, name)))
@@ -82,14 +119,15 @@ def main():
         net = nn.Sequential(*layers)
         common.weights(net, seed, gain)
         given = common.arriving(shape, seed)
-        spiking = [i for i, layer in enumerate(net) if hasattr(layer, "mem")]
+        flat = common.leaves(net)
+        spiking = [i for i, layer in enumerate(flat) if hasattr(layer, "mem")]
         trace = common.Trace(spiking)
         with torch.no_grad():
             net(given[0])
             reset(net)
             for step in given:
                 x = step
-                for i, layer in enumerate(net):
+                for i, layer in enumerate(flat):
                     x = layer(x)
                     if i in spiking:
                         trace.add(i, x, layer.mem)
