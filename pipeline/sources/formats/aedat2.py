@@ -113,26 +113,30 @@ class Aedat2(BaseReader):
             f"({', '.join(f'{b.width}x{b.height}' for b in CHIPS.values())})"
         )
 
-    def _events(self, address: NDArray[np.int64], t: NDArray[np.int64]) -> tuple[Events, int]:
+    def _events(self, address: NDArray[np.uint32], t: NDArray[np.int64]) -> tuple[Events, int]:
         """Events, and how many words are none; pixels that the chip has not are counted."""
         bits = self._bits
-        x = bits.width - 1 - ((address >> bits.x[0]) & ((1 << bits.x[1]) - 1))
-        y = bits.height - 1 - ((address >> bits.y[0]) & ((1 << bits.y[1]) - 1))
-        p = ((address >> bits.p) & 1) == bits.on
-        ours = (address & bits.not_events) == 0
-        skipped = len(ours) - int(np.count_nonzero(ours))
-        outside = int(np.count_nonzero(ours & ((x < 0) | (y < 0))))
+        # What no pixel has wraps to beyond the last column and row.
+        x = np.uint32(bits.width - 1) - ((address >> np.uint32(bits.x[0])) & np.uint32((1 << bits.x[1]) - 1))
+        y = np.uint32(bits.height - 1) - ((address >> np.uint32(bits.y[0])) & np.uint32((1 << bits.y[1]) - 1))
+        p = (address & np.uint32(1 << bits.p)) == np.uint32(bits.on << bits.p)
+        ours = (address & np.uint32(bits.not_events)) == 0
+        n = int(np.count_nonzero(ours))
+        on_chip = ours & (x < bits.width) & (y < bits.height)
+        kept = int(np.count_nonzero(on_chip))
         self.faults.found(
-            "dropped_outside_sensor", outside, f"{outside} events lie outside its {self.sensor} sensor"
+            "dropped_outside_sensor", n - kept, f"{n - kept} events lie outside its {self.sensor} sensor"
         )
-        ours &= (x >= 0) & (y >= 0)
-        return (t[ours], x[ours].astype(np.uint16), y[ours].astype(np.uint16), p[ours]), skipped
+        events = t, x.astype(np.uint16), y.astype(np.uint16), p
+        if kept < len(ours):
+            events = t[on_chip], events[1][on_chip], events[2][on_chip], p[on_chip]
+        return events, len(ours) - n
 
 
-def _columns(block: bytes, row_bytes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _columns(block: bytes, row_bytes: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     kind = np.dtype([("address", ">u4" if row_bytes == 8 else ">u2"), ("t", ">u4")])
     rows = np.frombuffer(block, kind)
-    return rows["address"].astype(np.int64), rows["t"].astype(np.int64)
+    return rows["address"].astype(np.uint32), rows["t"].astype(np.int64)
 
 
 def _header(path: Path) -> bytes:

@@ -18,10 +18,12 @@ from pipeline.spec import Sensor
 
 scipy_io = later("scipy.io", "reading .mat files", extra="mat")
 
-_MAX_UNZIPPED = 64 * 2**30
+_MAX_UNZIPPED, _MOST_RATIO, _ALWAYS_UNZIPPED = 64 * 2**30, 1000, 2**24
 _MAX_MAT = 2**28
 """Elements of a .mat file's arrays, which are loaded whole."""
 _SAMPLE = 4096
+_MOST_COLUMNS = 16
+"""Of a table of events; an image beside them is wider."""
 _SIZES = ("sensor", "sensor_size", "resolution", "size")
 """Names of an array [width, height] beside the events."""
 
@@ -34,8 +36,9 @@ class Npz(TableReader):
         self.begin()
         with zipfile.ZipFile(self.path) as archive, ExitStack() as files:
             names = [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
-            if sum(entry.file_size for entry in archive.infolist()) > _MAX_UNZIPPED:
-                raise self.faults.error(f"unpacks to more than {_MAX_UNZIPPED} bytes")
+            most = min(_MAX_UNZIPPED, _ALWAYS_UNZIPPED + _MOST_RATIO * self.size)
+            if sum(entry.file_size for entry in archive.infolist()) > most:
+                raise self.faults.error(f"unpacks to more than {most} bytes, {_MOST_RATIO} times its size")
             self.sensor = _size_in(archive, names)
             self.unit = "us" if "epoch_ns" in names else None  # as `convert` writes it
             found, unit = roles(names, self.faults)
@@ -73,10 +76,10 @@ class Npz(TableReader):
                         {role: rows[field] for role, field in found.items()}, (start + m) / array.length
                     )
                 return
-            if array.columns >= 4 and array.dtype.names is None and array.length:
+            if 4 <= array.columns <= _MOST_COLUMNS and array.dtype.names is None and array.length:
                 tables.append((name, array))
         if len(tables) > 1:
-            tables = [one for one in tables if one[0] == "events"] or tables
+            tables = [one for one in tables if "event" in one[0].lower()] or tables
         if len(tables) != 1:
             raise self.faults.error(
                 f"needs arrays t, x, y, p, a structured one or one [n, 4]; it holds {', '.join(names) or 'none'}"

@@ -30,6 +30,8 @@ _FILTERS = {
 _ECF = 0x8ECF
 _MOST_CHUNK = 2**27
 """Bytes that one chunk of a data set may unpack to."""
+_MOST_UNPACKED, _MOST_RATIO, _ALWAYS_UNPACKED = 64 * 2**30, 1000, 2**24
+"""Bytes that all columns unpack to: in all, for each byte of the file, and whatever its size."""
 _UNIT_ATTRIBUTES = ("units", "unit", "time_unit")
 _KNOWN_TABLES = {"v2e": "txyp", "mvsec": "xytp"}
 """Columns of [n, 4] data sets of these tools."""
@@ -67,6 +69,12 @@ class Hdf5(TableReader):
         length = len(t)
         if any(len(data) != length for data, _ in columns.values()):
             raise self.faults.error("t, x, y, p must be equally long")
+        unpacked = sum({one.id.id: one.nbytes for one, _ in columns.values()}.values())
+        most = min(_MOST_UNPACKED, _ALWAYS_UNPACKED + _MOST_RATIO * self.size)
+        if unpacked > most:
+            raise self.faults.error(
+                f"unpacks to {unpacked} bytes, more than {most} ({_MOST_RATIO} times its size)"
+            )
         at_once = self._at_once(columns)
         for start in range(0, length, at_once):
             stop = min(length, start + at_once)

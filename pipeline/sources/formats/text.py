@@ -7,7 +7,8 @@ import gzip
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -236,18 +237,17 @@ class Csv(TableReader):
 class _Text:
     """Bytes of a text in UTF-8 or Latin-1, unpacked and bounded; ``tell`` counts bytes of the file itself."""
 
-    def __init__(self, path: Path, faults: Faults) -> None:
-        self._raw: IO[bytes] = path.open("rb")
-        self._faults, self._out = faults, 0
-        self._file, self._packed_bytes = self._raw, 0
+    def __init__(self, raw: IO[bytes], size: int, faults: Faults) -> None:
+        self._raw, self._faults, self._out = raw, faults, 0
+        self._file, self._packed_bytes = raw, 0
         self._rest = b""
         head = self._raw.read(4)
         self._raw.seek(0)
         if head[:2] == b"\x1f\x8b":
-            self._packed_bytes = path.stat().st_size
+            self._packed_bytes = size
             self._file = cast(IO[bytes], gzip.GzipFile(fileobj=self._raw))
         elif head == b"PK\x03\x04":
-            self._packed_bytes = path.stat().st_size
+            self._packed_bytes = size
             self._file = _only_table(zipfile.ZipFile(self._raw), faults)
         start = self._take(4)
         self._decoder: Any = None
@@ -302,15 +302,11 @@ class _Text:
             raise self._faults.error(f"unpacks to more than {most} bytes, {_MOST_RATIO} times its size")
         return block
 
-    def __enter__(self) -> _Text:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._raw.close()
-
-
-def _open_text(path: Path, faults: Faults) -> _Text:
-    return _Text(path, faults)
+@contextmanager
+def _open_text(path: Path, faults: Faults) -> Generator[_Text]:
+    with path.open("rb") as raw:
+        yield _Text(raw, path.stat().st_size, faults)
 
 
 def _only_table(archive: zipfile.ZipFile, faults: Faults) -> IO[bytes]:
