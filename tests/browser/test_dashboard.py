@@ -34,7 +34,7 @@ def drawn(page):
     return int(page.locator(".events").get_attribute("data-drawn"))
 
 
-def until(page, expression, timeout=20_000):
+def until(page, expression, timeout=120_000):
     """Wait until an expression holds; the page's content policy lets no string be evaluated in it for that."""
     deadline = time.monotonic() + timeout / 1000
     while not page.evaluate(expression):
@@ -295,7 +295,7 @@ def test_what_the_service_does_by_itself_is_shown(chromium, tmp_path, shoot):
         receivers = page.get_by_role("region", name="Receivers of answers")
         row = receivers.get_by_role("row", name="hub")
         expect(row).to_contain_text("http://127.0.0.1:1")
-        expect(row).to_contain_text("waiting", timeout=20_000)
+        expect(row).to_contain_text("waiting", timeout=120_000)
         shoot(page, "service")
         accessible(page)
         streams.get_by_role("row", name="gate").get_by_role("link").click()

@@ -64,7 +64,7 @@ def in_a_loop(test):
     return run
 
 
-async def until(condition, seconds=20):
+async def until(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -33,7 +33,7 @@ def free_port():
         return one.getsockname()[1]
 
 
-def until(condition, seconds=30, what="it does not happen"):
+def until(condition, seconds=120, what="it does not happen"):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, what

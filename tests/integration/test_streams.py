@@ -51,12 +51,12 @@ def ingest(service, id_, **options):
 def drain(socket):
     """Everything until the connection is closed."""
     while True:
-        socket.recv(timeout=5)
+        socket.recv(timeout=60)
 
 
 def hear(socket, kind):
     while True:
-        document = json.loads(socket.recv(timeout=10))
+        document = json.loads(socket.recv(timeout=60))
         if document["type"] == kind:
             return document
 
@@ -114,7 +114,7 @@ def test_results_come_while_the_stream_runs(client, data_dir):
     assert any(isinstance(result, Rows) for result in got)
     stream.send(*(column[half:] for column in events))
     final = stream.end()
-    reader.join(20)
+    reader.join(120)
     rows = [result for result in got if isinstance(result, Rows)]
     assert [row.first_row for row in rows] == np.cumsum([0, *(len(row) for row in rows)])[:-1].tolist()
     assert sum(len(row) for row in rows) == final["rows"]["motion"]
@@ -200,7 +200,7 @@ def test_a_bad_frame_closes_its_connection_with_a_reason_and_nothing_else(
         error = hear(socket, "error")
         assert detail in error["detail"]
         with pytest.raises(ConnectionClosed) as caught:
-            socket.recv(timeout=5)
+            socket.recv(timeout=60)
         assert caught.value.rcvd.code == close
     with ingest(service, stream.id) as socket:  # the stream takes up where it was
         assert hear(socket, "ready")["resume_from"] == 1
@@ -240,7 +240,7 @@ def test_an_ended_stream_says_so_again(client, service):
         assert hear(socket, "ready")["ended"] is True
         assert hear(socket, "end")["digests"] == final["digests"]
         with pytest.raises(ConnectionClosed) as caught:
-            socket.recv(timeout=5)
+            socket.recv(timeout=60)
         assert caught.value.rcvd.code == 1000
 
 
@@ -271,7 +271,7 @@ def test_a_stream_without_sender_ends_by_itself(client):
     stream = client.stream("denoise", sensor=(64, 48), idle_timeout_s=0.3)
     stream.send([1], [1], [1], [1])
     stream.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while stream.stats()["state"] != "ended":
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -283,7 +283,7 @@ def test_a_stream_that_ended_by_itself_takes_no_frame_for_its_own_end(client, se
     stream = client.stream("denoise", sensor=(64, 48), idle_timeout_s=0.3)
     stream.send([1], [1], [1], [1])
     stream.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while stream.stats()["state"] != "ended":
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -416,7 +416,7 @@ def test_a_reader_that_asks_for_it_is_waited_for(tmp_path):
 
             reader = threading.Thread(target=read)
             reader.start()
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 120
             while stream.stats()["subscribers"] == 0:
                 assert time.monotonic() < deadline
             rng = np.random.default_rng(0)
@@ -425,7 +425,7 @@ def test_a_reader_that_asks_for_it_is_waited_for(tmp_path):
             for part in np.array_split(np.arange(len(t)), 100):
                 stream.send(t[part], x[part], y[part], x[part] > 31)
             final = stream.end()
-            reader.join(20)
+            reader.join(120)
             assert sum(total for _, total in got) == final["rows"]["clean"] > 100_000
             late = [type(r).__name__ for r in client.results(stream.id, "clean", start=True)]
             assert "Lagged" in late  # one that comes afterwards is told what is gone

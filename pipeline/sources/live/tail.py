@@ -10,7 +10,7 @@ import numpy as np
 
 from kernels import decode
 from pipeline.sources.base import SourceError
-from pipeline.sources.formats import identify
+from pipeline.sources.formats import FORMATS, identify
 from pipeline.sources.formats.prophesee import WORD_BYTES, Raw, account, header_is_whole
 from pipeline.sources.formats.reader import CHUNK_BYTES, Faults, InputOptions
 from pipeline.sources.live.base import NOTHING, Arrival, BaseLive
@@ -100,7 +100,7 @@ class Tail(BaseLive):
         kind = self._options.format or identify(head, path)
         if kind in WORD_BYTES:
             yield from self._bytes(path, kind, is_over)
-        elif kind is None:
+        elif kind not in FORMATS:
             self._lost("files_of_no_known_format")
         else:
             yield from self._whole(path, kind)
