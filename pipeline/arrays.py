@@ -67,24 +67,25 @@ def events_of(
         raise ArrayError(": ".join(first_problem(problem))) from problem
     faults = Faults(_NAME, on_fault)
     try:
-        taken = _typed(_apart(events, options, faults), options, faults)
+        parts, named = _apart(events, options, faults)
+        taken = _typed(parts, options, faults, named)
     except SourceError as problem:
         raise ArrayError(str(problem)) from problem
     return _in_order(_on_sensor(taken, sensor, faults), faults)
 
 
-def _apart(events: Any, options: InputOptions, faults: Faults) -> list[Any]:
-    """The four columns of what holds them all."""
+def _apart(events: Any, options: InputOptions, faults: Faults) -> tuple[list[Any], str | None]:
+    """The four columns of what holds them all, and the unit that the name of t tells."""
     names = _names(events)
-    if names is not None:
-        found, _ = roles(names, faults)
+    if names is not None and options.columns is None:
+        found, unit = roles(names, faults)
         if len(found) < 4:
             raise ArrayError(f"needs t, x, y, p; there are {', '.join(names)}")
-        return [events[found[role]] for role in "txyp"]
+        return [events[found[role]] for role in "txyp"], unit
     if isinstance(events, tuple | list):
         parts: list[Any] = list(cast(Any, events))
         if len(parts) == 4 and all(np.ndim(part) == 1 for part in parts) and options.columns is None:
-            return parts
+            return parts, None
     array = np.asarray(events)
     if array.ndim != 2 or array.shape[1] < 4:
         raise ArrayError(
@@ -96,7 +97,7 @@ def _apart(events: Any, options: InputOptions, faults: Faults) -> list[Any]:
         raise ArrayError("an array [n, 4] needs columns=, such as columns='xytp' (_ skips one)")
     if len(order.rstrip("_")) > array.shape[1]:
         raise ArrayError(f"columns={order!r} names more than the {array.shape[1]} columns there are")
-    return [array[:, skipping(order)[role]] for role in "txyp"]
+    return [array[:, skipping(order)[role]] for role in "txyp"], None
 
 
 def _names(events: Any) -> list[str] | None:
@@ -106,12 +107,14 @@ def _names(events: Any) -> list[str] | None:
     named = getattr(getattr(events, "dtype", None), "names", None)
     if named:
         return list(named)
-    columns = getattr(events, "columns", None)  # a data frame
+    columns = getattr(events, "column_names", getattr(events, "columns", None))  # a table, a data frame
     return None if columns is None else [str(name) for name in columns]
 
 
-def _typed(parts: list[Any], options: InputOptions, faults: Faults) -> Events:
+def _typed(parts: list[Any], options: InputOptions, faults: Faults, unit: str | None) -> Events:
     """Columns of the house's types; a table's rules decide what they may be."""
+    if any(isinstance(part, np.ma.MaskedArray) for part in parts):
+        raise ArrayError("masked arrays: take what is not masked with .compressed()")
     arrays = [np.asarray(part) for part in parts]
     shapes = {array.shape for array in arrays}
     if len(shapes) != 1 or arrays[0].ndim != 1:
@@ -119,10 +122,11 @@ def _typed(parts: list[Any], options: InputOptions, faults: Faults) -> Events:
         raise ArrayError(f"t, x, y, p must be one-dimensional and equally long, not {listed}")
     t, x, y, p = arrays
     plain = all(array.dtype == kind for array, kind in zip(arrays, _KINDS, strict=True))
-    if not plain or options.time_unit not in {None, "us"}:
-        if t.dtype.kind == "f" and options.time_unit is None and len(t):
+    if not plain or (options.time_unit or unit) not in {None, "us"}:
+        if t.dtype.kind == "f" and options.time_unit is None and unit is None and len(t):
             raise ArrayError(f"t is {t.dtype}: give unit='s', 'ms', 'us' or 'ns'")
         reader = TableReader(Path(_NAME), faults, options)
+        reader.unit, reader.follows_wraps = unit, t.dtype.itemsize == 4
         t, x, y, p = reader.reading(dict(zip("txyp", arrays, strict=True)), 1.0).events
     return (
         np.ascontiguousarray(t, np.int64), np.ascontiguousarray(x, np.uint16), np.ascontiguousarray(y, np.uint16),

@@ -97,7 +97,10 @@ def run(
     taken = events_of(events, engine.graph.sensor, columns, unit, on_fault)
     results = engine.feed(taken.events) + engine.end()
     answers = {
-        name: rows.unpack(np.concatenate([r.rows for r in results if r.output == name]), port)
+        name: rows.unpack(
+            np.concatenate([np.empty(0, rows.layout(port)), *(r.rows for r in results if r.output == name)]),
+            port,
+        )
         for name, port in engine.graph.outputs.items()
     }
     return Answers(engine, answers, taken.dropped, taken.falls)

@@ -115,7 +115,10 @@ class Goal:
 def _beside(
     path: Path, name: str, how: Format, readings: Iterator[Reading], goal: Goal, written: Written
 ) -> None:
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except (RuntimeError, OSError) as problem:
+        raise CannotWrite(f"{path}: {problem}") from problem
     own = next(mark for mark, one in SUFFIXES.items() if one == name) if name in SUFFIXES.values() else ".raw"
     part = target.with_name(f".{target.stem}.part{own}")  # faery goes by the suffix
     try:
@@ -148,6 +151,10 @@ def _in_one_line(name: str) -> Generator[None]:
         raise CannotWrite(f"{name}: {problem}") from problem
     except UserError:  # of the input, and it says so
         raise
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        raise CannotWrite(f"{name}: {problem.strerror or problem}") from problem
     except (RuntimeError, ValueError, OverflowError) as problem:  # an encoder's own words
         raise CannotWrite(f"{name}: cannot be written: {problem}") from problem
 

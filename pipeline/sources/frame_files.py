@@ -24,6 +24,8 @@ _GREY_16 = int.from_bytes(b"Y1\x00\x10", "little")
 """FFmpeg's name of 16-bit grey pixels; of everything else OpenCV makes 8-bit BGR."""
 
 
+TIFF_MAGIC = frozenset({b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"})
+"""Also of TIFF with 64-bit offsets."""
 _UNDECODED = {
     "AV01": "AV1",
     "HVC1": "HEVC",
@@ -70,8 +72,8 @@ def open_frames(path: Path) -> FrameFile:
     if path.is_dir():
         return _Folder(path)
     with path.open("rb") as file:
-        head = file.read(16)
-    if head[:4] in {b"II*\x00", b"MM\x00*"}:
+        head = file.read(128)
+    if head[:4] in TIFF_MAGIC:
         return _Tiff(path)
     return _Capture(path, head)
 
@@ -91,6 +93,8 @@ class _Capture:
         self._codec = code.to_bytes(4, "little").decode("latin-1")
         self.stated = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.rate = float(capture.get(cv2.CAP_PROP_FPS))
+        if head.startswith(b"YUV4MPEG2") and b" F0:0" in head.partition(b"\n")[0]:
+            self.rate = 0.0  # y4m's way to say that it is unknown
         is_gif = head[:4] == b"GIF8"
         self.indexed = head[4:8] == b"ftyp" or (head[:4], head[8:12]) == (b"RIFF", b"AVI ")
         self.stated = 0 if is_gif else self.stated
@@ -134,7 +138,9 @@ class _Folder:
         suffixes = sorted({one.suffix.lower() for one in files})
         if len(suffixes) > 1:
             raise SourceError(f"{path.name}: holds images of several kinds ({', '.join(suffixes)}): keep one")
-        self._files = sorted(files, key=lambda one: _natural(one.name))
+        self._files = sorted(
+            files, key=_by_number if all(map(_is_number, files)) else lambda one: _natural(one.name)
+        )
         self._at, self._name = 0, path.name
         self._size: tuple[int, ...] | None = None
         self.stated, self.rate, self.indexed = len(files), 0.0, True
@@ -171,8 +177,10 @@ class _Tiff:
         try:
             self.stated = int(getattr(self._image, "n_frames", 1))
         except Exception as problem:  # whatever a broken directory makes it stumble over
+            self.close()
             raise SourceError(f"{path.name}: not a readable TIFF: {problem}") from problem
         if not 0 < self.stated <= _MOST_IMAGES:
+            self.close()
             raise SourceError(f"{path.name}: holds {self.stated} pages, not 1 .. {_MOST_IMAGES}")
         self.rate, self.indexed = 0.0, True
 
@@ -212,7 +220,11 @@ def _pixels_of(image: Any) -> Any:
         raise ValueError(f"more than {_MOST_PIXELS} pixels")
     if image.mode in {"L", "I;16", "I;16B", "I;16L"}:
         array = np.asarray(image)
-        return array.astype(array.dtype.newbyteorder("="), copy=False)
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
+        white_is_zero = image.mode != "L" and dict(getattr(image, "tag_v2", {})).get(262) == 0
+        return np.uint16(65535) - array if white_is_zero else array  # of 8 bits Pillow has turned it already
+    if image.mode not in {"1", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"}:
+        raise ValueError(f"holds {np.asarray(image).dtype} pixels; allowed are 8 and 16 bits")
     return np.asarray(image.convert("RGB"))[:, :, ::-1].copy()
 
 
@@ -235,13 +247,22 @@ def _image(read: Callable[[], Any], name: str, which: str) -> Any:
         Exception
     ) as problem:  # of a library: OpenCV's own error, Pillow's, or what a broken file makes of numbers
         raise SourceError(
-            f"{name}: {which} is not a readable image: {str(problem).splitlines()[:1]}"
+            f"{name}: {which} is not a readable image: {(str(problem) or 'broken').splitlines()[0]}"
         ) from problem
     if frame is None:
         raise SourceError(f"{name}: {which} is not an image that OpenCV can read")
     if frame.dtype.name not in {"uint8", "uint16"}:
         raise SourceError(f"{name}: {which} holds {frame.dtype} pixels; allowed are 8 and 16 bits")
     return frame
+
+
+def _is_number(path: Path) -> bool:
+    return re.fullmatch(r"-?\d+(\.\d+)?", path.stem) is not None
+
+
+def _by_number(path: Path) -> float:
+    """Files whose whole name is a number, such as a time."""
+    return float(path.stem)
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

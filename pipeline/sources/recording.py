@@ -168,6 +168,12 @@ class Recording:
     def _warnings(self) -> list[str]:
         """What a rule decided and the events make unlikely."""
         info, unit = self.info, self._reader.guessed_unit
+        outside = self._faults.counts.get("dropped_outside_sensor", 0)
+        if info.sensor_from == "file" and outside > 0.1 * (outside + (info.events or 0)):
+            share = outside / (outside + (info.events or 0))
+            return [
+                f"{share:.0%} of its events lie outside the {info.sensor} sensor that it states; give --sensor"
+            ]
         if unit is None or not info.events or info.t_first_us is None or info.t_last_us is None:
             return []
         seconds = (info.t_last_us - info.t_first_us) * 1e-6

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.sources.base import SourceError
 from pipeline.sources.formats import FORMATS, identify
-from pipeline.sources.frame_files import IMAGE_SUFFIXES
+from pipeline.sources.frame_files import IMAGE_SUFFIXES, TIFF_MAGIC
 from pipeline.sources.options import InputOptions
 
 HEAD_BYTES = 65_536
@@ -19,7 +19,7 @@ VIDEO_SUFFIXES = frozenset({
 _TRANSPORT_PACKET = 188
 _VIDEO_MAGIC = {
     b"\x1a\x45\xdf\xa3": "Matroska", b"OggS": "Ogg", b"YUV4MPEG2": "y4m", b"FLV\x01": "FLV", b"GIF87a": "GIF",
-    b"GIF89a": "GIF", b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"\x00\x00\x01\xba": "MPEG",
+    b"GIF89a": "GIF", **dict.fromkeys(TIFF_MAGIC, "TIFF"), b"\x00\x00\x01\xba": "MPEG",
     b"\x00\x00\x01\xb3": "MPEG", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "ASF",
 }  # fmt: skip
 _KNOWN = {

@@ -225,8 +225,11 @@ class Video:
 
     def _open(self) -> tuple[FrameFile, Any]:
         frames = open_frames(self._path)
-        first = frames.read()
-        if first is None:
+        try:
+            first = frames.read()
+            if first is None:
+                raise SourceError(f"{self._path.name}: a video without frames")
+        except BaseException:
             frames.close()
-            raise SourceError(f"{self._path.name}: a video without frames")
+            raise
         return frames, first

@@ -50,7 +50,13 @@ def main() -> None:
     """Limit this process, then do what is asked."""
     limit(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
     module = {"job": "service.jobs.work", "import": "service.jobs.importing"}[sys.argv[4]]
-    sys.exit(importlib.import_module(module).run(Path(sys.argv[5])))
+    work = importlib.import_module(module)
+    try:
+        work.run(Path(sys.argv[5]))
+    except importlib.import_module("pipeline.errors").UserError as problem:
+        sys.exit(str(problem))
+    except OSError as problem:
+        sys.exit(f"{problem.filename or ''}: {problem.strerror or problem}")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
 from pipeline.models import registry
 from pipeline.models.describe import describe
 from pipeline.models.import_options import ImportOptions
@@ -29,17 +27,9 @@ def write_request(folder: Path, file: Path, name: str | None, options: dict[str,
     return path
 
 
-def run(request: Path) -> int:
-    """Do it: the description on stdout and 0, or one line on stderr and 1."""
+def run(request: Path) -> None:
+    """Do it; the model's description comes as JSON on stdout."""
     asked = json.loads(request.read_text())
-    try:
-        options = ImportOptions.model_validate(asked["options"])
-        model = registry.install(Path(asked["file"]), asked["name"], options.reading, options.encoding)
-    except UserError as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    except OSError as problem:
-        print(f"{problem.filename or ''}: {problem.strerror or problem}", file=sys.stderr)
-        return 1
+    options = ImportOptions.model_validate(asked["options"])
+    model = registry.install(Path(asked["file"]), asked["name"], options.reading, options.encoding)
     print(json.dumps(describe(model)))
-    return 0

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.analysis import analyze
-from pipeline.errors import UserError
 from pipeline.sources import open_source
 from pipeline.spec import validate
 from service.jobs.request import JobOptions
@@ -35,8 +34,8 @@ def write_request(folder: Path, upload: Path, name: str, answers: Path, options:
     return path
 
 
-def run(request: Path) -> int:
-    """Do it: progress as lines of JSON on stdout; 0, or 1 and one line on stderr."""
+def run(request: Path) -> None:
+    """Do it; progress comes as lines of JSON on stdout."""
     asked = json.loads(request.read_text())
     options = JobOptions.model_validate(asked["options"])
     last_s = 0.0
@@ -49,16 +48,8 @@ def run(request: Path) -> int:
             sys.stdout.write(json.dumps({"done": fraction, "events": events, "rows": rows}) + "\n")
             sys.stdout.flush()
 
-    try:
-        source = open_source(Path(asked["upload"]), options)
-        analyze(
-            source, validate(asked["options"]["pipeline"]), Path(asked["answers"]), asked["name"],
-            options.selection, told, options.video,
-        )  # fmt: skip
-    except UserError as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    except OSError as problem:
-        print(f"{problem.filename or ''}: {problem.strerror or problem}", file=sys.stderr)
-        return 1
-    return 0
+    source = open_source(Path(asked["upload"]), options)
+    analyze(
+        source, validate(asked["options"]["pipeline"]), Path(asked["answers"]), asked["name"],
+        options.selection, told, options.video,
+    )  # fmt: skip

@@ -74,8 +74,13 @@ def test_artifacts_are_served_in_ranges(client):
 BAD_FILES = [
     ("note.mp4", b"this is text\n", "note.mp4: not a video that OpenCV can read"),
     ("cut.raw", b"% evt 3.0\n% end\n\x01", "holds no events"),
-    ("empty.aedat4", b"", "an empty file"),
 ]
+
+
+def test_an_empty_upload_is_refused_at_once(client, tmp_path):
+    (tmp_path / "empty.aedat4").write_bytes(b"")
+    with pytest.raises(Refused, match=r"415: empty\.aedat4: an empty file"):
+        client.submit(tmp_path / "empty.aedat4")
 
 
 @pytest.mark.parametrize(("name", "content", "problem"), BAD_FILES)

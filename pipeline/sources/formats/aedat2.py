@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kernels.decode import Clock, unwrap
 from pipeline.packets import Events
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, InputOptions
+from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, InputOptions, is_text
 from pipeline.sources.options import Chip
 from pipeline.spec import Sensor
 
@@ -69,7 +69,7 @@ class Aedat2(BaseReader):
     def __init__(self, path: Path, faults: Faults, options: InputOptions) -> None:
         super().__init__(path, faults, options)
         header = _header(path)
-        self._start, self._row_bytes = len(header), 6 if header.startswith(b"#!AER-DAT1") else 8
+        self._start, self._row_bytes = len(header), 6 if _is_version_1(header, options) else 8
         named = re.search(r"AEChip: *(\S+)", header.decode("latin-1"))
         chip = options.chip or self._chip(named[1].rpartition(".")[2] if named else "", options.sensor)
         self._bits = CHIPS[chip]
@@ -102,14 +102,16 @@ class Aedat2(BaseReader):
             )
             if known:
                 return known
-        elif self._row_bytes == 6:
+            raise self.faults.error(
+                f"its header names the chip {name}, which is not known: give --chip, one of {', '.join(CHIPS)}"
+            )
+        if self._row_bytes == 6:
             return "DVS128"  # the only one whose addresses fit 16 bits
         for chip, bits in CHIPS.items():
             if sensor and (sensor.width, sensor.height) == (bits.width, bits.height):
                 return chip
-        said = f"its header names the chip {name}, which is not known" if name else "its header names no chip"
         raise self.faults.error(
-            f"{said}: give --chip, one of {', '.join(CHIPS)}, or the --sensor size of one of them "
+            f"its header names no chip: give --chip, one of {', '.join(CHIPS)}, or the --sensor size of one of them "
             f"({', '.join(f'{b.width}x{b.height}' for b in CHIPS.values())})"
         )
 
@@ -133,6 +135,12 @@ class Aedat2(BaseReader):
         return events, len(ours) - n
 
 
+def _is_version_1(header: bytes, options: InputOptions) -> bool:
+    return header.startswith(b"#!AER-DAT1") or (
+        options.format == "AEDAT1" and not header.startswith(b"#!AER-DAT")
+    )
+
+
 def _columns(block: bytes, row_bytes: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     kind = np.dtype([("address", ">u4" if row_bytes == 8 else ">u2"), ("t", ">u4")])
     rows = np.frombuffer(block, kind)
@@ -151,7 +159,7 @@ def _header(path: Path) -> bytes:
             line = file.readline(_MOST_HEADER)
             if not line.startswith(b"#") or not line.endswith(b"\n"):
                 break
-            if not line.rstrip(b"\r\n").decode("latin-1").replace("\t", " ").isprintable():
+            if not is_text(line):
                 break
             taken += line
             if line.startswith(_END):

@@ -33,6 +33,7 @@ class Aedat31(BaseReader):
 
     def __init__(self, path: Path, faults: Faults, options: InputOptions) -> None:
         super().__init__(path, faults, options)
+        self._source: int | None = None
         header = bytearray()
         with path.open("rb") as file:
             while not header.rstrip().endswith(b"#!END-HEADER"):
@@ -44,14 +45,15 @@ class Aedat31(BaseReader):
         text = header.decode("latin-1").lower()
         if re.search(r"#format: *(?!raw)\w", text):
             raise faults.error("holds compressed packets; allowed is Format: RAW")
+        which = r"\d+" if options.group is None else re.escape(options.group)
         for name, (width, height) in _CHIPS.items():
-            if re.search(rf"#source +\d+: *{name}", text):
+            if re.search(rf"#source +{which}: *{name}", text):
                 self.sensor = sensor_of(width, height)
 
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`."""
         at, size = self._start, self.path.stat().st_size
-        skipped = 0
+        skipped = passed = 0
         with self.path.open("rb") as file:
             file.seek(at)
             while head := file.read(_HEADER.size):
@@ -60,9 +62,10 @@ class Aedat31(BaseReader):
                         "truncated_bytes", len(head), f"truncated, byte {at} begins half a packet"
                     )
                     return
-                kind, _, row, offset, wraps, _, n, _ = _HEADER.unpack(head)
+                kind, source, row, offset, wraps, _, n, _ = _HEADER.unpack(head)
                 length = row * n
-                if row < 8 or n < 0 or offset != 4 or wraps < 0 or length > _MOST_PACKET:
+                timed = offset == 4 or kind not in {_SPECIAL, _POLARITY}
+                if row < 8 or n < 0 or not timed or wraps < 0 or length > _MOST_PACKET:
                     self.faults.found("broken_off", 1, f"broken off: byte {at} begins no packet")
                     return
                 left = size - at - _HEADER.size
@@ -71,7 +74,9 @@ class Aedat31(BaseReader):
                         "truncated_bytes", left, f"truncated, its last packet lacks {length - left} bytes"
                     )
                     n = left // row
-                if kind == _POLARITY and row == 8:
+                if kind == _POLARITY and n and not self._is_ours(source):
+                    passed += n
+                elif kind == _POLARITY and row == 8:
                     for start in range(0, n, _MOST_EVENTS):
                         data = file.read(8 * min(_MOST_EVENTS, n - start))
                         yield Reading(self._polarity(data, wraps), file.tell() / size)
@@ -82,8 +87,25 @@ class Aedat31(BaseReader):
                     skipped += n
                 at += _HEADER.size + length
                 file.seek(at)
-        if skipped:
-            self.details["events_of_other_kinds"] = skipped
+        for what, count in (("events_of_other_kinds", skipped), ("events_of_other_sources", passed)):
+            if count:
+                self.details[what] = count
+
+    def _is_ours(self, source: int) -> bool:
+        """Whether events are of the camera that is read.
+
+        Raises:
+            SourceError: there are several, and nobody chose one.
+        """
+        if self.options.group is not None:
+            return self.options.group == str(source)
+        if self._source is None:
+            self._source = source
+        if source != self._source:
+            raise self.faults.error(
+                f"holds events of the sources {self._source} and {source}: choose one with --group"
+            )
+        return True
 
     def _polarity(self, data: bytes, wraps: int) -> Events:
         rows = np.frombuffer(data, "<u4").reshape(-1, 2)

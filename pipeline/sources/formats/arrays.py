@@ -22,9 +22,10 @@ _MAX_UNZIPPED, _MOST_RATIO, _ALWAYS_UNZIPPED = 64 * 2**30, 1000, 2**24
 _MAX_MAT = 2**28
 """Elements of a .mat file's arrays, which are loaded whole."""
 _SAMPLE = 4096
+_MOST_WHOLE = 2**28
 _MOST_COLUMNS = 16
 """Of a table of events; an image beside them is wider."""
-_SIZES = ("sensor", "sensor_size", "resolution", "size")
+_SIZES = ("sensor", "sensor_size", "resolution")
 """Names of an array [width, height] beside the events."""
 
 
@@ -61,23 +62,30 @@ class Npz(TableReader):
 
     def _one_array(self, archive: zipfile.ZipFile, names: list[str], files: ExitStack) -> Iterator[Reading]:
         tables: list[tuple[str, _Array]] = []
-        for name in names:
+        rows_of: list[tuple[str, _Array, dict[str, str], str | None]] = []
+        chosen = self.options.group
+        for name in names if chosen is None else [name for name in names if name == chosen]:
             try:
                 array = _Array(files.enter_context(archive.open(f"{name}.npy")))
             except ValueError:  # objects, which are never unpickled: cameras and the like beside the events
                 continue
             found, unit = roles(list(array.dtype.names or ()), self.faults)
             if len(found) == 4 and array.columns == 1:
-                self.unit = unit
-                for start in range(0, array.length, array.at_once):
-                    m = min(array.at_once, array.length - start)
-                    rows = array.take(m)
-                    yield self.reading(
-                        {role: rows[field] for role, field in found.items()}, (start + m) / array.length
-                    )
-                return
+                rows_of.append((name, array, found, unit))
             if 4 <= array.columns <= _MOST_COLUMNS and array.dtype.names is None and array.length:
                 tables.append((name, array))
+        if len(rows_of) > 1:
+            listed = ", ".join(name for name, *_ in rows_of)
+            raise self.faults.error(f"holds events in several arrays, {listed}: choose one with --group")
+        if rows_of:
+            _, array, found, self.unit = rows_of[0]
+            for start in range(0, array.length, array.at_once):
+                m = min(array.at_once, array.length - start)
+                rows = array.take(m)
+                yield self.reading(
+                    {role: rows[field] for role, field in found.items()}, (start + m) / array.length
+                )
+            return
         if len(tables) > 1:
             tables = [one for one in tables if "event" in one[0].lower()] or tables
         if len(tables) != 1:
@@ -118,7 +126,10 @@ class _Array:
         shape, is_fortran, self.dtype = read(file)
         if self.dtype.hasobject:
             raise ValueError("holds objects, which are never unpickled")
-        self.columns = 1 if len(shape) == 1 else int(shape[1]) if len(shape) == 2 and not is_fortran else 0
+        self.columns = 1 if len(shape) == 1 else int(shape[1]) if len(shape) == 2 else 0
+        self._by_columns = is_fortran and self.columns > 1
+        self._whole: NDArray[Any] | None = None
+        self._at = 0
         self.length = int(shape[0]) if self.columns else 0
         self._row_bytes = self.dtype.itemsize * max(self.columns, 1)
         if self._row_bytes > 2**20:
@@ -128,9 +139,26 @@ class _Array:
 
     def take(self, n: int) -> NDArray[Any]:
         """The next n rows."""
+        if self._by_columns:
+            return self._take_rows(n)
         raw = self._file.read(n * self._row_bytes)
         taken = np.frombuffer(raw, self.dtype, n * max(self.columns, 1))
         return taken if self.columns == 1 else taken.reshape(n, self.columns)
+
+    def _take_rows(self, n: int) -> NDArray[Any]:
+        """The next rows of an array that lies column by column, and so is read whole.
+
+        Raises:
+            ValueError: it is too large for that.
+        """
+        if self._whole is None:
+            if self.length * self._row_bytes > _MOST_WHOLE:
+                raise ValueError(f"an array in Fortran order of more than {_MOST_WHOLE} bytes")
+            raw = self._file.read(self.length * self._row_bytes)
+            flat = np.frombuffer(raw, self.dtype, self.length * self.columns)
+            self._whole = flat.reshape(self.columns, self.length).T
+        start, self._at = self._at, self._at + n
+        return self._whole[start : start + n]
 
 
 def _size_in(archive: zipfile.ZipFile, names: list[str]) -> Sensor | None:
@@ -199,11 +227,20 @@ class Mat(TableReader):
             yield self.reading({role: column[start:stop] for role, column in columns.items()}, stop / n)
 
     def _columns(self, arrays: dict[str, Any]) -> dict[str, NDArray[Any]]:
-        for held in (arrays, *(_fields(one) for one in arrays.values())):
-            found, unit = roles(list(held), self.faults)
-            if len(found) == 4:
-                self.unit = unit
-                return {role: np.atleast_1d(np.asarray(held[name])) for role, name in found.items()}
+        structs = {name: _fields(one) for name, one in arrays.items()}
+        if self.options.group is not None:
+            structs = {name: one for name, one in structs.items() if name == self.options.group}
+        fitting = {
+            name: (one, *roles(list(one), self.faults))
+            for name, one in {"": arrays, **structs}.items()
+            if len(roles(list(one), self.faults)[0]) == 4
+        }
+        if len(fitting) > 1:
+            raise self.faults.error(
+                f"holds events in several places, {', '.join(filter(None, fitting))}: choose one with --group"
+            )
+        for held, found, self.unit in fitting.values():
+            return {role: np.atleast_1d(np.asarray(held[name])) for role, name in found.items()}
         tables = [
             one
             for one in arrays.values()

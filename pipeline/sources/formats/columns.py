@@ -30,6 +30,10 @@ _SYNONYMS = {
     "p": ("p", "pol", "polarity", "polarities", "ps", "on"),
 }
 _UNIT_IN_NAME = re.compile(r"^(.*?)[ _(\[]+(s|ms|us|ns|µs)[)\]]?$")
+_SPELLINGS = {
+    "s": ("second", "sec"), "ms": ("millisecond", "msec", "milli"), "us": ("microsecond", "usec", "micro"),
+    "ns": ("nanosecond", "nsec", "nano"),
+}  # fmt: skip
 _MINUS_ONE = (-1, 2**8 - 1, 2**16 - 1, 2**32 - 1, 2**64 - 1)
 """-1, and what becomes of it in unsigned types."""
 _TOO_MANY, _TOO_MANY_SHARE = 10, 0.1
@@ -65,6 +69,20 @@ def roles(names: list[str], faults: Faults) -> tuple[dict[str, str], str | None]
         found[role] = exact or candidates
     unit = found["t"][0][1] if "t" in found else None
     return {role: candidates[0][0] for role, candidates in found.items()}, unit
+
+
+def unit_named(text: str) -> str:
+    """The unit of time that a text names: ``us``, ``microseconds``, ``[ns]``, ``Nanoseconds since start`` ...
+
+    Raises:
+        ValueError: none that is known.
+    """
+    words = re.findall(r"[a-z]+", text.lower().replace("µ", "u").replace("μ", "u"))
+    for word in words:
+        for unit, spellings in _SPELLINGS.items():
+            if word == unit or word.rstrip("s") in spellings:
+                return unit
+    raise ValueError(f"state the unit {text!r}, which is not known")
 
 
 def order_of(columns: list[NDArray[Any]], faults: Faults) -> str:
@@ -137,6 +155,8 @@ class TableReader(BaseReader):
     """
 
     unit: str | None = None
+    follows_wraps = True
+    """Whether times that fall from the end of 32 bits to their start are a clock that begins again."""
     unit_of_rule: TimeUnit | None = None
     """What the rule says where a subclass knows better than from the type of the first piece."""
     _unit: TimeUnit | None = None
@@ -167,7 +187,7 @@ class TableReader(BaseReader):
     def _events(self, columns: dict[str, NDArray[Any]]) -> Events:
         t, x, y, p = (np.asarray(columns[name]) for name in "txyp")
         if t.dtype.kind in "mM":
-            t, self.unit = t.astype(f"{t.dtype.kind}8[ns]").astype(np.int64), "ns"
+            t = self._from_calendar(t)
         for name, column in zip("txyp", (t, x, y, p), strict=True):
             if column.dtype.kind not in "biuf":
                 raise self.faults.error(f"{name} must be numbers, not {column.dtype}")
@@ -187,6 +207,13 @@ class TableReader(BaseReader):
             self._in_us(t, unit), x.astype(np.uint16, copy=False), y.astype(np.uint16, copy=False),
             p if p.dtype.kind == "b" else p == 1,
         )  # fmt: skip
+
+    def _from_calendar(self, t: NDArray[Any]) -> NDArray[np.int64]:
+        """us of a type that states its own unit."""
+        if self.options.time_unit is not None:
+            raise self.faults.error(f"t is {t.dtype}, which states its unit: leave out --time-unit")
+        self.unit = "us"
+        return t.astype(f"{t.dtype.kind}8[us]").astype(np.int64)
 
     def _decide_unit(self, t: NDArray[Any]) -> TimeUnit:
         """Once for the whole file: what integers begin as, later ones with a decimal point are too."""
@@ -292,7 +319,7 @@ class TableReader(BaseReader):
 
     def _unwrapped(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
         """Times of a 32-bit clock that has begun again, which falls from near its end to near its start."""
-        if len(t) == 0:
+        if len(t) == 0 or not self.follows_wraps:
             return t
         last, self._last_low = self._last_low, int(t[-1])
         if self._wraps == 0 and (last <= int(t[0])) and first_fall(np.ascontiguousarray(t)) < 0:
@@ -327,7 +354,7 @@ def _is_rare(n: int, of: int) -> bool:
 def _finite(t: NDArray[Any], per_us: float) -> NDArray[np.bool_] | None:
     if t.dtype.kind != "f":
         return None
-    good = np.isfinite(t) & (np.abs(t) * per_us < 2**62)
+    good = np.isfinite(t) & (np.abs(t.astype(np.float64, copy=False)) * per_us < 2**62)
     return None if good.all() else good
 
 

@@ -15,7 +15,7 @@ from pipeline.heaps import heaps_are_sound
 from pipeline.packets import Events
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.arrays import places_in
-from pipeline.sources.formats.columns import TableReader, roles
+from pipeline.sources.formats.columns import TableReader, roles, unit_named
 from pipeline.sources.formats.reader import CHUNK_EVENTS, UNITS_US, sensor_of
 from pipeline.spec import Sensor
 
@@ -32,7 +32,7 @@ _MOST_CHUNK = 2**27
 """Bytes that one chunk of a data set may unpack to."""
 _MOST_UNPACKED, _MOST_RATIO, _ALWAYS_UNPACKED = 64 * 2**30, 1000, 2**24
 """Bytes that all columns unpack to: in all, for each byte of the file, and whatever its size."""
-_UNIT_ATTRIBUTES = ("units", "unit", "time_unit")
+_UNIT_ATTRIBUTES = ("units", "unit", "time_unit", "time_units")
 _KNOWN_TABLES = {"v2e": "txyp", "mvsec": "xytp"}
 """Columns of [n, 4] data sets of these tools."""
 
@@ -64,7 +64,11 @@ class Hdf5(TableReader):
         for data in {one.id.id: one for one, _ in columns.values()}.values():
             self._refuse(data)
         self.sensor = self._size_beside(file, t)
-        self.unit = self.unit or _unit_in(t)
+        if self.options.time_unit is None:
+            try:
+                self.unit = self.unit or _unit_in(t)
+            except ValueError as problem:
+                raise self.faults.error(f"its times {problem}: give --time-unit") from problem
         offset = _offset(file, t) if field is None else 0.0
         length = len(t)
         if any(len(data) != length for data, _ in columns.values()):
@@ -129,6 +133,9 @@ class Hdf5(TableReader):
                 f"holds events of {len(every)} cameras, {listed}: choose one with --group"
             )
         held = ", ".join(f"{data.name} {[*data.shape]}" for data in sets[:8]) or "nothing"
+        if group is not None and every:
+            listed = ", ".join(name.strip("/") or "/" for name in every)
+            raise self.faults.error(f"no group {group} holds events; those that do: {listed}")
         asked = f" in the group {group}" if group is not None else ""
         raise self.faults.error(f"needs t, x, y and p, or a table [n, 4]{asked}; it holds {held}")
 
@@ -229,15 +236,22 @@ def _whole(value: Any) -> list[int]:
 
 
 def _unit_in(t: Any) -> str | None:
-    """The unit that the times' attributes name."""
-    for name in _UNIT_ATTRIBUTES:
-        text = t.attrs.get(name)
-        text = text.decode() if isinstance(text, bytes) else text
-        if isinstance(text, str):
-            plain = text.strip().lower().replace("µ", "u")
-            long = {"seconds": "s", "milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"}
-            return plain if plain in UNITS_US else long.get(plain)
-    return None
+    """The unit that the attributes of the times, or of the groups above them, name.
+
+    Raises:
+        ValueError: they name none that is known.
+    """
+    place = t
+    while True:
+        for name in _UNIT_ATTRIBUTES:
+            value = place.attrs.get(name)
+            first = np.asarray(value).reshape(-1)[0] if value is not None and np.size(value) else None
+            text = first.decode(errors="replace") if isinstance(first, bytes) else first
+            if isinstance(text, str):
+                return unit_named(str(text))
+        if place.name == "/":
+            return None
+        place = place.parent
 
 
 def _offset(file: Any, t: Any) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from kernels import decode
 from kernels.decode import Clock, Decoder
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, InputOptions, sensor_of
+from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, InputOptions, is_text, sensor_of
 from pipeline.spec import Sensor
 
 WORD_BYTES = {"EVT2": 4, "EVT2.1": 8, "EVT3": 2}
@@ -33,9 +33,11 @@ _CAMERAS = {
 def identify(head: bytes) -> str | None:
     """The format that a ``%`` header names, or that the bytes behind it show."""
     header = b"\n".join(_header_lines(head)).lower()
+    stated = re.findall(rb"^% *(?:evt|format)\b.*$", header, re.MULTILINE)
+    header, whole = b"\n".join(stated), header
     if b"evt 4" in header or b"evt4" in header:
         return "EVT4"
-    if b"%geometry" in header:
+    if b"%geometry" in whole:
         return None  # a table
     if b"evt 3" in header or b"evt3" in header:
         return "EVT3"
@@ -43,7 +45,7 @@ def identify(head: bytes) -> str | None:
         return "EVT2.1"
     if b"evt 2" in header or b"evt2" in header:
         return "EVT2"
-    if b"% version" in header or b"data file" in header or b"% height" in header:
+    if b"% version" in whole or b"data file" in whole or b"% height" in whole:
         return "DAT"
     rest = head[sum(len(line) + 1 for line in _header_lines(head)) :]
     return "DAT" if len(rest) >= 2 and rest[0] in _DAT_TYPES and rest[1] == 8 else None
@@ -130,7 +132,7 @@ class Dat(BaseReader):
         header = _header(path)
         self.start = len(header) + 2
         self.sensor = _geometry(header)
-        version = re.search(rb"% version +(\d+)", header.lower())
+        version = re.search(rb"% version[ :]+(\d+)", header.lower())
         if version and int(version[1]) not in {1, 2}:
             raise faults.error(f"DAT version {int(version[1])} is not read; allowed are 1, 2")
         with path.open("rb") as file:
@@ -140,7 +142,8 @@ class Dat(BaseReader):
         if len(kind) == 2 and (kind[0] not in _DAT_TYPES or kind[1] != 8):
             raise faults.error(f"holds rows of type {kind[0]} and {kind[1]} bytes, not events of 8 bytes")
         words = np.frombuffer(block, "<u4", len(block) // 8 * 2)[1::2]
-        self._version = int(version[1]) if version else 2 if np.any(words >> 18) else 1
+        large = self.sensor is not None and (self.sensor.width > 512 or self.sensor.height > 256)
+        self._version = int(version[1]) if version else 2 if large or np.any(words >> 18) else 1
         if not version:
             self.details["dat_version"] = f"{self._version} (from the values; the header states none)"
 
@@ -183,7 +186,7 @@ def _header_lines(head: bytes) -> Iterator[bytes]:
     lines = head.split(b"\n")
     for line in lines[:-1]:
         # Events may begin with this byte, too; a header's line is text.
-        if not line.startswith(b"%") or not line.rstrip(b"\r").decode("latin-1").isprintable():
+        if not line.startswith(b"%") or not is_text(line):
             return
         yield line
         if line.strip() == b"% end":

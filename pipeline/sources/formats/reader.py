@@ -153,6 +153,15 @@ class BaseReader:
         return max(self.path.stat().st_size, 1)
 
 
+def is_text(line: bytes) -> bool:
+    """Whether a line of a header is text: events may begin with the byte that headers' lines begin with."""
+    line = line.rstrip(b"\r\n").replace(b"\t", b" ")
+    try:
+        return line.decode().isprintable()
+    except UnicodeDecodeError:
+        return line.decode("latin-1").isprintable()
+
+
 def sensor_of(width: int, height: int) -> Sensor | None:
     """A grid, where these can be one."""
     return Sensor(width=width, height=height) if 0 < width <= 65536 and 0 < height <= 32768 else None

@@ -6,6 +6,7 @@ Messages are taken as bytes and their events as rows: nothing is built per event
 from __future__ import annotations
 
 import importlib
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,8 +51,16 @@ class Bag(BaseReader):
             raise faults.error(
                 "a ROS bag, which takes the package rosbags: install polychrony with the extra ros"
             ) from problem
-        # A .db3 or .mcap is part of a folder that describes it.
-        self._path = path if path.suffix == ".bag" or path.is_dir() else path.parent
+        self._path, self._ros1 = path, False
+        if not path.is_dir():
+            with path.open("rb") as file:
+                self._ros1 = file.read(7) == b"#ROSBAG"
+            if not self._ros1:
+                self._path = self._folder_of(path)
+            elif path.suffix != ".bag":
+                raise faults.error(
+                    "a ROS 1 bag whose name does not end in .bag, by which its library goes: rename it"
+                )
         self._decoder: Decoder | None = None
 
     def parts(self) -> Iterator[Reading]:
@@ -59,10 +68,14 @@ class Bag(BaseReader):
         self._decoder, zero_s = None, None
         empty = self._types.get_typestore(self._types.Stores.EMPTY)
         with self._bags.AnyReader([self._path], default_typestore=empty) as bag:
-            topic = self._topic(bag.connections)
-            total = max(topic.msgcount, 1)
-            ros1 = self._path.suffix == ".bag"
-            for i, (connection, _, raw) in enumerate(bag.messages(connections=[topic])):
+            chosen = self._topic(bag.connections)
+            total = max(sum(one.msgcount for one in chosen), 1)
+            ros1 = self._ros1
+            for i, (connection, _, raw) in enumerate(bag.messages(connections=chosen)):
+                if not ros1 and raw[1:2] != b"\x01":
+                    raise self.faults.error(
+                        "its messages are not little-endian CDR, the only encoding that is read"
+                    )
                 body = raw if ros1 else raw[4:]
                 take = _array if connection.msgtype in _ARRAYS else self._packet
                 events, size, since_1970 = take(body, ros1)
@@ -78,7 +91,8 @@ class Bag(BaseReader):
             if self._decoder.state[decode.WRAPS]:
                 self.details["clock_wraps"] = int(self._decoder.state[decode.WRAPS])
 
-    def _topic(self, connections: list[Any]) -> Any:
+    def _topic(self, connections: list[Any]) -> list[Any]:
+        """All connections of the one topic: a driver that was started again has another."""
         known = [c for c in connections if c.msgtype in (*_ARRAYS, *_PACKETS)]
         chosen = [c for c in known if self.options.topic in {None, c.topic}]
         if len({c.topic for c in chosen}) != 1:
@@ -89,7 +103,17 @@ class Bag(BaseReader):
                 )
             held = ", ".join(sorted({c.topic for c in known}))
             raise self.faults.error(f"choose one of its event topics with --topic: {held}")
-        return chosen[0]
+        return chosen
+
+    def _folder_of(self, path: Path) -> Path:
+        """The folder whose description lists this .db3 or .mcap."""
+        described = path.parent / "metadata.yaml"
+        text = described.read_text(errors="replace") if described.is_file() else ""
+        if not re.search(rf"(?:path:|- ) *['\"]?{re.escape(path.name)}['\"]? *$", text, re.MULTILINE):
+            raise self.faults.error(
+                "a part of a ROS 2 bag, and no metadata.yaml beside it lists it: `ros2 bag reindex` makes one"
+            )
+        return path.parent
 
     def _packet(self, body: bytes, ros1: bool) -> _Taken:
         fields = _Fields(body, ros1)
@@ -105,7 +129,7 @@ class Bag(BaseReader):
                 f"its packets are {order}{encoding!r}; allowed are {', '.join(_ENCODINGS)}, little-endian"
             )
         if encoding not in _WORDS:
-            take = _mono if encoding == "mono" else _libcaer
+            take = _mono if encoding == "mono" else self._libcaer
             rest = n % 8
             self.faults.found(
                 "truncated_bytes", rest, f"a packet ends in {rest} bytes that are no whole event"
@@ -114,6 +138,14 @@ class Bag(BaseReader):
         if self._decoder is None:
             self._decoder = Decoder(_WORDS[encoding])
         return decode.decode(self._decoder, fields.rest(n)), (width, height), False
+
+    def _libcaer(self, data: bytes, base_ns: int) -> Events:
+        """Polarity events that are marked as valid."""
+        valid = (np.frombuffer(data, "<u4")[::2] & 1) == 1
+        bad = len(valid) - int(np.count_nonzero(valid))
+        self.faults.found("dropped_invalid_events", bad, f"{bad} events are marked as invalid")
+        t, x, y, p = _libcaer(data, base_ns)
+        return (t[valid], x[valid], y[valid], p[valid]) if bad else (t, x, y, p)
 
 
 class _Fields:

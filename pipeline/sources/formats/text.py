@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import gzip
+import csv
+import math
 import re
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.optional import later
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.columns import TableReader, order_of, roles, stated_order
+from pipeline.sources.formats.columns import TableReader, order_of, roles, stated_order, unit_named
 from pipeline.sources.formats.reader import CHUNK_BYTES, Faults, InputOptions, sensor_of
 
 pa = later("pyarrow", "reading tables")
@@ -31,8 +32,11 @@ _MOST_UNPACKED, _MOST_RATIO, _ALWAYS_UNPACKED = 64 * 2**30, 100, 2**24
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _TRUE, _FALSE = ("true", "True", "TRUE", "1"), ("false", "False", "FALSE", "0")
 _SIZE_IN_COMMENT = re.compile(
-    r"(?:sensor|geometry|resolution|size)\D{0,4}(\d{1,5}) *[x,; ] *(\d{1,5})", re.IGNORECASE
+    r"^(?:sensor|sensor[ _]size|sensor[ _]resolution|resolution|geometry)? *[:=]? *(\d{2,5}) *[x×] *(\d{2,5})"
+    r"(?: *px)?$|^geometry *[:=] *(\d{2,5}) *, *(\d{2,5})$",
+    re.IGNORECASE,
 )
+_UNIT_IN_COMMENT = re.compile(r"\b(?:time|timestamps?|t)?[ _]*units? *[:=] *(\S+)", re.IGNORECASE)
 
 
 class Csv(TableReader):
@@ -81,18 +85,22 @@ class Csv(TableReader):
         comments: list[str] = []
         skip = 0
         while skip < len(lines) - 1 and _is_comment(lines[skip]):
-            text = lines[skip].decode("latin-1").strip().lstrip("#%").strip()
+            text = _decoded(lines[skip]).strip().lstrip("#%").strip()
             comments += [text] if text else []
             skip += 1
         for text in comments:
             if found := _SIZE_IN_COMMENT.search(text):
-                self.sensor = sensor_of(int(found[1]), int(found[2]))
+                self.sensor = sensor_of(int(found[1] or found[3]), int(found[2] or found[4]))
+            if stated := _UNIT_IN_COMMENT.search(text):
+                with suppress(ValueError):
+                    self.unit = unit_named(stated[1])
         return comments, skip
 
     def _order(self, fields: list[str], rows: list[list[str]], comments: list[str], named: bool) -> str:
         given = stated_order(self.options, len(fields), self.faults)
         if named:
-            found, self.unit = roles(fields, self.faults) if given is None else ({}, None)
+            found, unit = roles(fields, self.faults) if given is None else ({}, None)
+            self.unit = unit or self.unit
             if given is None and len(found) < 4:
                 raise self.faults.error(
                     f"needs columns t, x, y, p; its header names {', '.join(fields)[:200]}: give --columns"
@@ -105,11 +113,15 @@ class Csv(TableReader):
 
     def _order_in_comments(self, comments: list[str], columns: int) -> str | None:
         for text in reversed(comments):
-            names = [name.strip("\"'()") for name in re.split(r"[,;\s]+", text.rpartition(":")[2].strip())]
+            listed = text.rpartition(":")[2].strip()
+            names = [
+                name.strip(" \t\"'")
+                for name in re.split(r"[,;\t]" if re.search(r"[,;\t]", listed) else r"\s+", listed)
+            ]
             if len(names) == columns:
                 found, unit = roles(names, self.faults)
                 if len(found) == 4:
-                    self.unit = unit
+                    self.unit = unit or self.unit
                     back = {name: role for role, name in found.items()}
                     return "".join(back.get(name, "_") for name in names)
         return (
@@ -117,11 +129,10 @@ class Csv(TableReader):
         )
 
     def _order_of_values(self, rows: list[list[str]]) -> str:
-        columns = [
-            np.array([_number(row[i], self._decimal) for row in rows], np.float64)
-            for i in range(len(rows[0]) if rows else 0)
-        ]
-        if not rows:
+        numbers = [numbers for row in rows if len(numbers := _finite_numbers(row, self._decimal)) >= 4]
+        width = min(map(len, numbers), default=0)
+        columns = [np.array([row[i] for row in numbers], np.float64) for i in range(width)]
+        if not numbers:
             raise self.faults.error("not a table of t, x, y, p: no line of it holds four numbers")
         order = order_of([_as_whole(column) for column in columns], self.faults)
         self.details["columns"] = f"{order} (from the values)"
@@ -130,7 +141,8 @@ class Csv(TableReader):
     def _has_part(self, cell: str) -> bool:
         """Whether a time is no whole number."""
         try:
-            return not _number(cell, self._decimal).is_integer()
+            value = _number(cell, self._decimal)
+            return math.isfinite(value) and not value.is_integer()
         except (ValueError, OverflowError):
             return False
 
@@ -221,7 +233,7 @@ class Csv(TableReader):
                 bad.append(line)
         first = bad[0][:40].decode("latin-1").strip() if bad else ""
         sentence = f"not a table of t, x, y, p: {len(bad)} lines such as {first!r}"
-        if bad and not good and self.faults.policy == "repair":
+        if bad and not good and not self._begun and self.faults.policy == "repair":
             raise self.faults.error(sentence)
         self.faults.found("dropped_unusable_rows", len(bad), sentence)
         t, x, y, p = zip(*good, strict=True) if good else ((), (), (), ())
@@ -245,7 +257,7 @@ class _Text:
         self._raw.seek(0)
         if head[:2] == b"\x1f\x8b":
             self._packed_bytes = size
-            self._file = cast(IO[bytes], gzip.GzipFile(fileobj=self._raw))
+            self._file = cast(IO[bytes], _Gunzip(raw))
         elif head == b"PK\x03\x04":
             self._packed_bytes = size
             self._file = _only_table(zipfile.ZipFile(self._raw), faults)
@@ -293,7 +305,7 @@ class _Text:
     def _take(self, n: int) -> bytes:
         try:
             block = self._file.read(n)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+        except (EOFError, zlib.error, zipfile.BadZipFile) as problem:
             self._faults.found("broken_off", 1, f"broken off: {problem}")
             return b""
         self._out += len(block)
@@ -309,8 +321,37 @@ def _open_text(path: Path, faults: Faults) -> Generator[_Text]:
         yield _Text(raw, path.stat().st_size, faults)
 
 
+class _Gunzip:
+    """gzip, member after member, as far as it goes: what was unpacked before a fault comes first."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw, self._inner, self._held, self._over = raw, zlib.decompressobj(31), b"", False
+
+    def read(self, n: int) -> bytes:
+        """Up to n bytes; none at the end.
+
+        Raises:
+            EOFError: it ends in the middle of a member.
+            zlib.error: it is broken here.
+        """
+        while not self._over:
+            packed = self._inner.unconsumed_tail or self._held or self._raw.read(2**16)
+            self._held = b""
+            if not packed:
+                self._over = True
+                raise EOFError("the gzip data ends in the middle")
+            made = self._inner.decompress(packed, n)
+            if self._inner.eof:
+                rest = self._inner.unused_data or self._raw.read(2**16)
+                self._over = not rest.startswith(b"\x1f\x8b")
+                self._inner, self._held = zlib.decompressobj(31), b"" if self._over else rest
+            if made:
+                return made
+        return b""
+
+
 def _only_table(archive: zipfile.ZipFile, faults: Faults) -> IO[bytes]:
-    names = [name for name in archive.namelist() if not name.endswith("/")]
+    names = [name for name in archive.namelist() if not name.endswith("/") and not _is_hidden(name)]
     tables = [name for name in names if name.lower().endswith(TABLE_SUFFIXES)]
     events = [name for name in tables if Path(name).stem.lower() == "events"]
     chosen = events if len(events) == 1 else tables
@@ -318,6 +359,10 @@ def _only_table(archive: zipfile.ZipFile, faults: Faults) -> IO[bytes]:
         held = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
         raise faults.error(f"a .zip that holds {held or 'nothing'}, not one table of events: unpack it")
     return archive.open(chosen[0])
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith("__MACOSX/") or Path(name).name.startswith(".")
 
 
 def is_table(head: bytes) -> bool:
@@ -363,7 +408,28 @@ def _separator(line: bytes) -> str | None:
 
 
 def _fields(line: bytes, separator: str | None) -> list[str]:
-    return [cell.strip().strip("\"'") for cell in line.decode("latin-1").strip().split(separator)]
+    text = _decoded(line).strip()
+    if separator and '"' in text:
+        return [
+            cell.strip() for cell in next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
+        ]
+    return [cell.strip().strip("\"'") for cell in text.split(separator)]
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def _finite_numbers(row: list[str], decimal: str) -> list[float]:
+    """The numbers of a row; none where a cell is no finite number."""
+    try:
+        numbers = [_number(cell, decimal) for cell in row]
+    except ValueError:
+        return []
+    return numbers if all(map(math.isfinite, numbers)) else []
 
 
 def _number(cell: str, decimal: str = ".") -> float:
