@@ -4,7 +4,6 @@ faery, HDF5 through h5py, npz, csv and Parquet as tables."""
 from __future__ import annotations
 
 import shutil
-import sys
 import zipfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -163,8 +162,9 @@ def _in_one_line(name: str) -> Generator[None]:
 def _opened(path: Path) -> Generator[IO[bytes]]:
     """A file, or standard output, to be written from start to end."""
     if str(path) == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        # Not sys.stdout.buffer: with PYTHONUNBUFFERED that is raw, and a signal cuts what it writes short.
+        with open(1, "wb", closefd=False) as out:
+            yield out
     else:
         with path.open("wb") as file:
             yield file

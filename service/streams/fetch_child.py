@@ -80,7 +80,8 @@ class _Sender:
     """Frames of a source, numbered."""
 
     def __init__(self, source: Any, asked: dict[str, Any]) -> None:
-        self._source, self._out = source, sys.stdout.buffer
+        # Not sys.stdout.buffer: with PYTHONUNBUFFERED that is raw, and a signal cuts what it writes short.
+        self._source, self._out = source, open(1, "wb", closefd=False)  # noqa: SIM115 - as long as the process
         self._number = 0 if asked["is_file"] else asked["after"]
         self._skip_to = asked["after"] if asked["is_file"] else 0
         self._not_before_us: int = asked["not_before_us"]

@@ -31,7 +31,7 @@ from service.streams.stream import Stream
 
 _log = structlog.get_logger("sources")
 _MEMORY_BYTES = 4096 * MIB
-_OPEN_S = 15
+_OPEN_S = 60
 _MOST_PIXELS = 2**24
 """Of a picture that is pushed: a small file may hold a huge one. OpenCV reads this when it is loaded."""
 _START_S, _MOST_STARTS = 10, 3

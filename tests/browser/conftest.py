@@ -5,12 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.integration.service_process import ServiceProcess
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 SHOTS = Path(__file__).parents[2] / "out" / "screenshots"
+expect.set_options(timeout=120_000)  # whatever else the machine does
 ARGUMENTS = [
     "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox", "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
@@ -65,7 +66,7 @@ def page(chromium, served):
         viewport={"width": 1280, "height": 860}, base_url=served.url, color_scheme="dark"
     )
     one = context.new_page()
-    one.set_default_timeout(20_000)
+    one.set_default_timeout(120_000)
     watched = Watched(one, served.url)
     yield one
     context.close()

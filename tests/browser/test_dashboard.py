@@ -101,7 +101,7 @@ def test_the_view_pauses_steps_back_zooms_and_tells_of_pixels(page, shoot):
     time.sleep(0.7)
     assert corner.inner_text() == at
     page.keyboard.press("ArrowLeft")
-    time.sleep(0.6)
+    expect(corner).not_to_have_text(at)
     moved = float(re.search(r"([\d.]+) s", at)[1]) - float(re.search(r"([\d.]+) s", corner.inner_text())[1])
     assert moved == pytest.approx(0.005, abs=1.1e-3)
     assert lit(page) > 300
@@ -122,7 +122,7 @@ def test_a_file_is_uploaded_analyzed_and_shown(page, shoot):
     accessible(page)
     page.locator("input[type=file]").set_input_files(str(CLIP))
     expect(page.get_by_role("heading", name="windows.mp4")).to_be_visible()
-    expect(page.get_by_text("Open the report")).to_be_visible(timeout=200_000)
+    expect(page.get_by_text("Open the report")).to_be_visible(timeout=900_000)
     expect(page.locator("video")).to_be_visible()
     assert page.locator("table a", has_text="summary.json").count() == 1
     time.sleep(1)
@@ -181,7 +181,7 @@ def test_models_show_what_they_look_for(page, shoot):
 def test_the_browsers_camera_becomes_events(page, shoot):
     page.goto("/#/start")
     page.get_by_role("button", name="Use the camera").click()
-    until(page, "Number(document.querySelector('.events')?.dataset.drawn ?? 0) > 20", timeout=30_000)
+    until(page, "Number(document.querySelector('.events')?.dataset.drawn ?? 0) > 20", timeout=120_000)
     time.sleep(3)
     assert lit(page) > 100
     shoot(page, "webcam")
@@ -245,7 +245,7 @@ def test_a_stream_that_breaks_is_gone_on_with(chromium, tmp_path):
             until(
                 page,
                 "document.querySelector('.corner.left').textContent.match(/1\\.[12]/) !== null",
-                timeout=30_000,
+                timeout=120_000,
             )
             stream.end()
             expect(page.locator(".notes")).to_contain_text("The stream has ended.")
@@ -291,7 +291,7 @@ def test_what_the_service_does_by_itself_is_shown(chromium, tmp_path, shoot):
         page.goto("/#/service")
         expect(page.locator(".notice.good")).to_contain_text("It takes work")
         streams = page.get_by_role("region", name="Streams that it keeps open")
-        expect(streams.get_by_role("row", name="lost")).to_contain_text("nothing.mp4", timeout=30_000)
+        expect(streams.get_by_role("row", name="lost")).to_contain_text("nothing.mp4", timeout=120_000)
         receivers = page.get_by_role("region", name="Receivers of answers")
         row = receivers.get_by_role("row", name="hub")
         expect(row).to_contain_text("http://127.0.0.1:1")

@@ -32,7 +32,7 @@ class ServiceProcess:
                 [sys.executable, "-m", "service", "serve", "--port", str(self.port), "--data", str(self.data)],
                 stderr=log, env=environment, cwd=Path(__file__).parents[2],
             )  # fmt: skip
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 900
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()
             text = self.log.read_text()[before:]
@@ -44,6 +44,7 @@ class ServiceProcess:
                 except httpx.TransportError:
                     pass
             time.sleep(0.05)
+        self.kill()
         raise AssertionError(f"the service does not become ready: {self.log.read_text()}")
 
     @property
@@ -57,5 +58,5 @@ class ServiceProcess:
     def stop(self):
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(20)
+            self.process.wait(120)
         return self.process.returncode

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def polychrony(*arguments, cwd=ROOT, **environment):
     # No warnings filter of ours: people run it without.
     return subprocess.run(
-        [sys.executable, "-m", "service", *map(str, arguments)], capture_output=True, text=True, timeout=240,
+        [sys.executable, "-m", "service", *map(str, arguments)], capture_output=True, text=True, timeout=900,
         cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **environment}, check=False,
     )  # fmt: skip
 

@@ -46,7 +46,7 @@ def test_a_standing_stream_is_there_at_the_start_and_again_when_it_ends(tmp_path
         described = httpx.get(f"{running.url}/v1/streams/{first}").json()
         assert (described["name"], described["policy"]) == ("camera", "realtime")
         assert described["source"]["address"] == "sample:"
-        second = until(lambda: (now := standing(running)[0]["stream"]) not in {None, first} and now, 60)
+        second = until(lambda: (now := standing(running)[0]["stream"]) not in {None, first} and now, 240)
         assert standing(running)[0]["opened"] == 2
         assert (
             httpx.get(f"{running.url}/v1/streams/{first}").json()["state"] == "ended"
@@ -93,7 +93,7 @@ def test_one_that_cannot_be_opened_says_why_and_is_tried_again(tmp_path):
                 __import__("pathlib").Path(__file__).parents[2] / "pipeline" / "samples" / "windows.mp4"
             ).read_bytes()
         )
-        until(lambda: standing(running)[0]["opened"] == 1, 60)
+        until(lambda: standing(running)[0]["opened"] == 1, 240)
     finally:
         running.stop()
 
@@ -103,7 +103,7 @@ def test_one_that_fails_again_and_again_takes_one_place(tmp_path):
     try:
         # No recording fits any more, and unlike a full disk that does not pass.
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
-        until(lambda: (one := standing(running)[0])["opened"] >= 3 and one, 60)
+        until(lambda: (one := standing(running)[0])["opened"] >= 3 and one, 240)
         assert len(streams(running)) <= 1
         assert len(list((running.data / "streams").iterdir())) <= 2  # one may be going
         until(lambda: "File too large" in (standing(running)[0]["error"] or ""))

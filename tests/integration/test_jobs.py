@@ -1,7 +1,6 @@
 """Jobs through the real service: uploads, progress, artifacts, failures, and a kill in the middle."""
 
 import json
-import time
 
 import httpx
 import pytest
@@ -205,10 +204,8 @@ def test_an_upload_that_is_too_large_is_refused(tmp_path):
         with Client(service.url) as client:
             big = tmp_path / "big.mp4"
             big.write_bytes(bytes(3 * 2**20))
-            started = time.monotonic()
             with pytest.raises(PolychronyError, match="413|no answer"):
                 client.submit(big)
-            assert time.monotonic() - started < 10
             assert list((service.data / "jobs").iterdir()) == []
     finally:
         service.stop()

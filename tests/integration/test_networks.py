@@ -504,14 +504,14 @@ def test_models_over_rest(client, tmp_path):
     path = write(tmp_path / "n.nir", {"input": start, "n": lif((2, 6, 8)), "output": end})
     fields = {"name": "over-rest", "source": "nir", "dt": "0.001", "sensor": "8x6", "step_us": "1000"}
     made = httpx.post(
-        f"{url}/v1/models", files={"file": ("n.nir", path.read_bytes())}, data=fields, timeout=60
+        f"{url}/v1/models", files={"file": ("n.nir", path.read_bytes())}, data=fields, timeout=300
     )
     assert made.status_code == 201, made.text
     assert made.headers["location"] == "/v1/models/over-rest"
     assert httpx.get(f"{url}/v1/models/over-rest").json()["read_as"]["source"] == "nir"
     packed = httpx.get(f"{url}/v1/models/over-rest/export", params={"format": "nir"})
     assert packed.content.startswith(b"\x89HDF")
-    refused = httpx.post(f"{url}/v1/models", files={"file": ("n.nir", path.read_bytes())}, timeout=60)
+    refused = httpx.post(f"{url}/v1/models", files={"file": ("n.nir", path.read_bytes())}, timeout=300)
     assert refused.status_code == 422
     assert "source: the same graph" in refused.json()["detail"]
     for name in ("model.pt", "model.pkl", "model.joblib"):
@@ -519,7 +519,7 @@ def test_models_over_rest(client, tmp_path):
         assert answer_.status_code == 415
     assert (
         httpx.post(
-            f"{url}/v1/models", files={"file": ("x.nir", b"junk")}, data={"source": "nir"}, timeout=60
+            f"{url}/v1/models", files={"file": ("x.nir", b"junk")}, data={"source": "nir"}, timeout=300
         ).status_code
         == 422
     )
@@ -537,11 +537,11 @@ def test_the_wrong_kind_of_model_is_said():
 
 def test_models_are_drawn_over_rest(service):
     for name in ("motif8", "nmnist"):
-        answer = httpx.get(f"{service.url}/v1/models/{name}/drawing", timeout=60)
+        answer = httpx.get(f"{service.url}/v1/models/{name}/drawing", timeout=300)
         assert answer.headers["content-type"] == "image/png"
         picture = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR)
         assert min(picture.shape[:2]) > 200
-    assert httpx.get(f"{service.url}/v1/models/motif8/drawing?of=curves", timeout=60).status_code == 200
+    assert httpx.get(f"{service.url}/v1/models/motif8/drawing?of=curves", timeout=300).status_code == 200
     for missing in ("none/drawing", "nmnist/drawing?of=curves"):
         assert httpx.get(f"{service.url}/v1/models/{missing}").status_code == 404
 

@@ -51,7 +51,7 @@ def test_a_body_that_trickles_is_given_up(patient, kind, start):
         sock.setblocking(False)
         began = time.monotonic()
         answer = b""
-        while not answer and time.monotonic() - began < 20:
+        while not answer and time.monotonic() - began < 120:
             with contextlib.suppress(BlockingIOError):
                 sock.send(b"x")
             time.sleep(0.2)
@@ -67,7 +67,7 @@ def test_a_client_that_does_not_read_is_cut(patient):
     head = "GET /v1/openapi.json HTTP/1.1\nHost: localhost\n\n"
     with connected(patient, "", SO_RCVBUF=4096) as sock:
         began, cut = time.monotonic(), False
-        while not cut and time.monotonic() - began < 30:
+        while not cut and time.monotonic() - began < 120:
             try:
                 sock.sendall(head.replace("\n", "\r\n").encode())
             except (ConnectionError, TimeoutError):

@@ -349,7 +349,7 @@ import socket, time
 at_once = socket.getaddrinfo
 def getaddrinfo(host, *rest, **more):
     if host in ("dead.example", b"dead.example"):
-        time.sleep(60)
+        time.sleep(3600)
     return at_once(host, *rest, **more)
 socket.getaddrinfo = getaddrinfo
 """
@@ -373,7 +373,7 @@ def test_names_that_nobody_resolves_hold_up_neither_work_nor_the_end(tmp_path, m
     finally:
         began = time.monotonic()
         assert running.stop() == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 120
     assert "left while something still waited" in running.log.read_text()
 
 
@@ -436,7 +436,7 @@ def test_the_signature_is_the_one_of_the_published_example():
 def test_a_receiver_that_cannot_be_told_anything_is_refused_at_the_start(receiver, said, tmp_path):
     ran = subprocess.run(
         [sys.executable, "-m", "service", "serve", "--port", "0", "--data", str(tmp_path / "d")],
-        env={**os.environ, "POLYCHRONY_PUBLISH": json.dumps([receiver])}, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "POLYCHRONY_PUBLISH": json.dumps([receiver])}, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert ran.returncode == 1
     assert said in ran.stderr, ran.stderr

@@ -53,8 +53,8 @@ def test_snapshots_keep_the_log_short_and_a_killed_service_goes_on_from_them(own
         sizes = []
         for i, part in enumerate(parts_of(events, 60)):
             stream.send(*part)
+            stream.flush()  # so that no batch holds all of them, after which there were nothing to forget
             if i in {15, 31, 48}:
-                stream.flush()
                 sizes.append(shortened(folder, 500_000))
                 service.kill()
                 service.start()
@@ -73,13 +73,18 @@ def test_a_stop_leaves_a_snapshot_so_that_the_next_start_has_nothing_to_repeat(o
     rows, digests = expected(data_dir)
     events, _ = recording(data_dir)
     service = own()
+    sent = 0
     with Client(service.url) as client:
         stream = client.stream("motion", sensor=(346, 260))
         for i, part in enumerate(parts_of(events, 10)):
             stream.send(*part)
+            sent += len(part[0])
             if i == 4:
                 stream.flush()
-                time.sleep(0.5)
+                deadline = time.monotonic() + 120
+                while stream.stats()["events"] < sent:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
                 assert service.stop() == 0
                 assert max((service.data / "streams").glob("*/frames-*.log")).stat().st_size == 0
                 service.start()

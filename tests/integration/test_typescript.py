@@ -23,8 +23,8 @@ def node():
 
 def run(node, name, **environment):
     ran = subprocess.run(
-        [str(node), "--test", "--test-force-exit", "--test-timeout=60000", "--test-reporter=tap", f"test/{name}.test.ts"],
-        cwd=FOLDER, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=120,
+        [str(node), "--test", "--test-force-exit", "--test-timeout=300000", "--test-reporter=tap", f"test/{name}.test.ts"],
+        cwd=FOLDER, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
     assert "\n# fail 0" in ran.stdout
