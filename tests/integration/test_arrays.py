@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from polychrony_client import EventsLost, TimedOut
 from polychrony_client.columns import columns_of
@@ -57,6 +58,8 @@ FORMS = {
     "float seconds": ((T / 1e6, X, Y, P), {"unit": "s"}),
     "float32 ms": (((T // 1000 * 1000 / 1e3).astype(np.float32), X, Y, P), {"unit": "ms"}),
     "ns": ((T * 1000, X, Y, P), {"unit": "ns"}),
+    "Arrow table": (pa.table({"polarity": P, "t": T, "u": X, "v": Y}), {}),
+    "unit in the name": ({"x": X, "y": Y, "p": P, "t_ns": T * 1000}, {}),
     "strided": (tuple(np.stack([c, c])[:, ::1].T[:, 0] for c in (T, X, Y, P)), {}),
 }
 
@@ -122,6 +125,7 @@ BAD = {
     "no names": ({"a": T, "x": X, "y": Y, "p": P}, {}, "t, x, y, p|no field for t"),
     "two names": ({"time": T, "timestamp": T, "x": X, "y": Y, "p": P}, {}, "several"),
     "mixed up": ((X, Y, T, P), {}, "y is|y must lie in|equally"),
+    "masked": ((np.ma.masked_less(T, 500), X, Y, P), {}, r"\.compressed\(\)"),
     "nothing": (3, {}, "not int64"),
     "times of 1970 in ns": (
         (T + 1_700_000_000_000_000_000, X, Y, P),
@@ -138,6 +142,15 @@ def test_what_is_no_recording_is_refused_by_name(case):
         events_of(events, Sensor(width=64, height=48), **options)
     with pytest.raises(ValueError, match=words):
         columns_of(events, **options)
+
+
+def test_a_32_bit_clock_that_begins_again_is_not_sorted():
+    wrapping = (T + 2**32 - 40_000).astype(np.uint32)
+    unwrapped = events_of((wrapping, X, Y, P), Sensor(width=64, height=48)).events[0]
+    np.testing.assert_array_equal(unwrapped, T + 2**32 - 40_000)
+    at = int(np.argmin(wrapping))
+    with pytest.raises(ValueError, match=f"begins again at event {at}: add"):
+        columns_of((wrapping, X, Y, P))  # a batch does not know those before it
 
 
 def test_columns_of_the_right_types_are_not_copied():

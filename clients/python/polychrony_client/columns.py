@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,11 +13,13 @@ Columns = tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.uint16], NDArr
 UNITS_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 _NAMES = {
     "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
-    "x": ("x", "xs", "x_coordinate", "x_coordinates"),
-    "y": ("y", "ys", "y_coordinate", "y_coordinates"),
+    "x": ("x", "xs", "x_coordinate", "x_coordinates", "u"),
+    "y": ("y", "ys", "y_coordinate", "y_coordinates", "v"),
     "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
 }
+_UNIT_IN_NAME = re.compile(r"^(.*?)[ _(\[]+(s|ms|us|ns|µs)[)\]]?$")
 _LARGEST = {"t": 2**53 - 1, "x": 65535, "y": 32767}
+_CLOCK_END, _CLOCK_START = 2**32 - 2**29, 2**29
 _MINUS_ONE = (-1, 2**8 - 1, 2**16 - 1, 2**32 - 1, 2**64 - 1)
 
 
@@ -27,8 +30,8 @@ def columns_of(
     """Columns t (int64 us), x, y (uint16), p (bool) of events in any of these forms.
 
     Args:
-        events: times [n] with ``x``, ``y`` and ``p`` beside them; or all four: a tuple, a mapping or a structured
-            array with the usual names in any order, or an array [n, 4] with ``columns``.
+        events: times [n] with ``x``, ``y`` and ``p`` beside them; or all four: a tuple, a mapping, a data frame or a
+            structured array with the usual names in any order, or an array [n, 4] with ``columns``.
         x: pixel columns [n], whole numbers 0 .. 65535.
         y: pixel rows [n], whole numbers 0 .. 32767.
         p: polarities [n]: 0/1, -1/1 (-1 also as the largest unsigned value) or booleans.
@@ -41,28 +44,30 @@ def columns_of(
     if x is not None or y is not None or p is not None:
         if x is None or y is None or p is None:
             raise ValueError("t, x, y and p are needed, or all of them in one")
-        taken = {"t": events, "x": x, "y": y, "p": p}
+        taken, named = {"t": events, "x": x, "y": y, "p": p}, None
     else:
-        taken = _apart(events, columns)
+        taken, named = _apart(events, columns)
+    if any(isinstance(column, np.ma.MaskedArray) for column in taken.values()):
+        raise ValueError("masked arrays: take what is not masked with .compressed()")
     arrays = {role: np.asarray(column) for role, column in taken.items()}
     n = arrays["t"].shape[0] if arrays["t"].ndim == 1 else -1
     if any(array.shape != (n,) for array in arrays.values()):
         shapes = ", ".join(f"{role} {array.shape}" for role, array in arrays.items())
         raise ValueError(f"t, x, y, p must be one-dimensional and equally long, not {shapes}")
     return (
-        _times(arrays["t"], unit), _whole("x", arrays["x"]), _whole("y", arrays["y"]), _polarity(arrays["p"])
+        _times(arrays["t"], unit or named), _whole("x", arrays["x"]), _whole("y", arrays["y"]), _polarity(arrays["p"])
     )  # fmt: skip
 
 
-def _apart(events: Any, columns: str | None) -> dict[str, Any]:
-    """The four columns of what holds all of them."""
-    if isinstance(events, Mapping):
-        return {role: events[name] for role, name in _named([str(key) for key in events]).items()}
+def _apart(events: Any, columns: str | None) -> tuple[dict[str, Any], str | None]:
+    """The four columns of what holds all of them, and the unit that the name of t tells."""
+    names = _names_of(events)
+    if names is not None and columns is None:
+        found, unit = _named(names)
+        return {role: events[name] for role, name in found.items()}, unit
     if isinstance(events, tuple | list) and len(events) == 4 and np.ndim(events[0]) == 1 and columns is None:
-        return dict(zip("txyp", events, strict=True))
+        return dict(zip("txyp", events, strict=True)), None
     array = np.asarray(events)
-    if array.dtype.names:
-        return {role: array[name] for role, name in _named(list(array.dtype.names)).items()}
     if array.ndim != 2 or array.shape[1] < 4:
         raise ValueError(
             "events must be t, x, y, p, a mapping or structured array with these names, or an array [n, 4] with "
@@ -72,19 +77,38 @@ def _apart(events: Any, columns: str | None) -> dict[str, Any]:
         raise ValueError("an array [n, 4] needs columns=, such as columns='xytp' (_ skips one)")
     if len(columns.rstrip("_")) > array.shape[1]:
         raise ValueError(f"columns={columns!r} names more columns than the array's {array.shape[1]}")
-    return {role: array[:, columns.index(role)] for role in "txyp"}
+    return {role: array[:, columns.index(role)] for role in "txyp"}, None
 
 
-def _named(names: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _names_of(events: Any) -> list[Any] | None:
+    """The names of what has columns by name: a mapping, a structured array, a table, a data frame."""
+    if isinstance(events, Mapping):
+        return list(events)
+    if names := getattr(getattr(events, "dtype", None), "names", None):
+        return list(names)
+    columns = getattr(events, "column_names", getattr(events, "columns", None))
+    return None if columns is None else list(columns)
+
+
+def _named(names: list[Any]) -> tuple[dict[str, Any], str | None]:
+    """The column that each role has, and the unit in the name of t."""
+    plain = {name: str(name).strip().lower() for name in names}
+    listed = ", ".join(str(name) for name in names)
+    spelt = {name: _UNIT_IN_NAME.match(text) for name, text in plain.items()}
+    units = {
+        name: match[2].replace("µ", "u") for name, match in spelt.items() if match and match[1] in _NAMES["t"]
+    }
+    found: dict[str, Any] = {}
     for role, synonyms in _NAMES.items():
-        fitting = [name for name in names if name.strip().lower() in synonyms]
-        exact = [name for name in fitting if name.strip().lower() == role]
+        fitting = [name for name in names if plain[name] in synonyms or (role == "t" and name in units)]
+        exact = [name for name in fitting if plain[name] == role]
         if len(exact or fitting) != 1:
-            what = "no field" if not fitting else f"several fields ({', '.join(fitting)})"
-            raise ValueError(f"{what} for {role}; there are {', '.join(names)}")
+            several = ", ".join(str(name) for name in fitting)
+            raise ValueError(
+                f"{f'several fields ({several})' if several else 'no field'} for {role}; there are {listed}"
+            )
         found[role] = (exact or fitting)[0]
-    return found
+    return found, units.get(found["t"])
 
 
 def _times(t: NDArray[Any], unit: str | None) -> NDArray[np.int64]:
@@ -92,6 +116,14 @@ def _times(t: NDArray[Any], unit: str | None) -> NDArray[np.int64]:
         raise ValueError(f"unit must be one of {', '.join(UNITS_US)}, not {unit!r}")
     if len(t) == 0:
         return np.empty(0, np.int64)
+    if t.dtype == np.uint32:
+        # A fall from near the end to near the start is a clock that began again: sorting would move what follows.
+        again = np.flatnonzero((t[:-1] >= _CLOCK_END) & (t[1:] < _CLOCK_START))
+        if len(again):
+            raise ValueError(
+                f"t is a 32-bit clock that begins again at event {int(again[0]) + 1}: add 2**32 from there on, as "
+                "int64"
+            )
     if t.dtype.kind in "iu":
         per_us = UNITS_US[unit or "us"]
         _within("t", t, _LARGEST["t"] / per_us, f" {unit or 'us'}")
