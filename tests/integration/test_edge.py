@@ -133,7 +133,7 @@ def test_an_entry_that_cannot_be_used_is_refused_at_the_start(entry, said, tmp_p
 def polychrony(*arguments, **environment):
     return subprocess.run(
         [sys.executable, "-m", "service", *map(str, arguments)], env={**os.environ, **environment},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
 
 
@@ -142,9 +142,12 @@ def test_more_than_fits_is_evaluated_less_often_before_it_is_shed(tmp_path):
     try:
         with Target(running.url) as target:
             fits = capacity(target, seconds=1.5)
-            run = overload(target, 4, 6, fits)
+            for times in (4, 8, 16):  # a machine that was busy while this was measured fits more
+                run = overload(target, times, 6, fits)
+                at = {int(stride): n for stride, n in run.stats["stride"]["events"].items()}
+                if max(at) > 1:
+                    break
             sparse = target.metric("streams_events_sparse")
-        at = {int(stride): n for stride, n in run.stats["stride"]["events"].items()}
         assert run.stats["events"] + run.stats["dropped"]["shed"] == run.sent
         assert sum(at.values()) == run.stats["events"]
         assert max(at) > 1  # timings of this box say how much; that less was evaluated is sure

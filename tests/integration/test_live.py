@@ -91,7 +91,7 @@ def test_spif_words_that_make_no_sense_cost_nothing_else():
 
 
 def test_datagrams_that_this_machine_drops_are_counted():
-    live = udp(give_up_s=1)
+    live = udp(give_up_s=5)
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     datagram = np.full(300, 1 << 31, "<u4").tobytes()
     for _ in range(60_000):  # far more than the socket's buffer holds, before anybody reads
@@ -168,7 +168,7 @@ def test_aedat4_over_tcp_from_a_real_network_writer_that_is_killed_and_comes_bac
         open_live(f"dv://127.0.0.1:{port}")
     found, gaps = [], 0
     with dv_sender(port, path, 0, n // 2):
-        live = open_live(f"dv://127.0.0.1:{port}", LiveOptions(give_up_s=20))
+        live = open_live(f"dv://127.0.0.1:{port}", LiveOptions(give_up_s=110))
         assert live.sensor == GRID
         arrivals = live.arrivals()
         while sum(len(part[0]) for part in found) < n // 2:
@@ -202,7 +202,7 @@ def growing(path, raw, step=50_000):
 def test_a_file_is_followed_while_it_is_written(data_dir, tmp_path):
     recording = data_dir / "recordings" / "evt3_640x480.raw"
     with growing(tmp_path / "now.raw", recording.read_bytes()):
-        live = open_live(str(tmp_path / "now.raw"), LiveOptions(follow=True, give_up_s=1))
+        live = open_live(str(tmp_path / "now.raw"), LiveOptions(follow=True, give_up_s=30))
         found, gaps = collect(live, lambda n: n >= 343_474)
     assert_equal(found, events_of(open_source(recording)))
     assert (gaps, live.losses, live.sensor) == (0, {}, GRID)
@@ -264,7 +264,7 @@ def moving(n, size=(64, 48)):
 def test_video_over_http_is_watched_and_connected_to_again_when_it_ends(tmp_path, video_of):
     video_of(tmp_path / "clip.mp4", moving(30), rate=100.0, size=(64, 48))
     with http_folder(tmp_path) as url:
-        options = LiveOptions(give_up_s=2, video=VideoOptions(interpolation="off"))
+        options = LiveOptions(give_up_s=30, video=VideoOptions(interpolation="off"))
         live = open_live(f"{url}/clip.mp4", options)
         assert live.sensor == Sensor(width=64, height=48)
         n = gaps = 0
@@ -353,7 +353,7 @@ class RtspCamera(threading.Thread):
 def test_video_over_rtsp_is_watched_and_connected_to_again_when_the_camera_goes():
     camera = RtspCamera(moving(60, (96, 64)))
     camera.start()
-    options = LiveOptions(give_up_s=5, video=VideoOptions(interpolation="off"))
+    options = LiveOptions(give_up_s=30, video=VideoOptions(interpolation="off"))
     live = open_live(f"rtsp://127.0.0.1:{camera.port}/live", options)
     assert live.sensor == Sensor(width=96, height=64)
     n = gaps = 0
@@ -452,10 +452,11 @@ def test_a_header_that_is_still_being_written_is_waited_for(data_dir, tmp_path):
     raw = (data_dir / "recordings" / "evt3_640x480.raw").read_bytes()
     end = raw.index(b"% end") + 6 if b"% end" in raw[:4096] else raw.rindex(b"%", 0, 4096)
     with growing(tmp_path / "now.raw", raw[: end + 2000], step=5):
-        live = open_live(str(tmp_path / "now.raw"), LiveOptions(follow=True, give_up_s=2))
-        found, _ = collect(live, lambda _: False)
-    (tmp_path / "whole.raw").write_bytes(raw[: end + 2000])
-    assert_equal(found, events_of(open_source(tmp_path / "whole.raw")))
+        (tmp_path / "whole.raw").write_bytes(raw[: end + 2000])
+        whole = events_of(open_source(tmp_path / "whole.raw"))
+        live = open_live(str(tmp_path / "now.raw"), LiveOptions(follow=True, give_up_s=60))
+        found, _ = collect(live, lambda n: n >= len(whole[0]))
+    assert_equal(found, whole)
 
 
 def test_files_of_a_folder_whose_clocks_begin_again_follow_each_other(data_dir, tmp_path):
@@ -464,7 +465,7 @@ def test_files_of_a_folder_whose_clocks_begin_again_follow_each_other(data_dir, 
     for name in ("a.raw", "b.raw"):
         (tmp_path / name).write_bytes(whole)
     (tmp_path / "c.npz").write_bytes(b"PK\x03\x04broken")
-    live = open_live(str(tmp_path), LiveOptions(give_up_s=3))
+    live = open_live(str(tmp_path), LiveOptions(give_up_s=30))
     (t, *_), gaps = collect(live, lambda n: n >= 2 * 219_596 and "unreadable_files" in live.losses)
     assert len(t) == 2 * 219_596
     assert np.all(t[219_596:] > t[:219_596].max())

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import threading
+import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -207,13 +208,20 @@ class Collector(BaseHTTPRequestHandler):
         pass
 
 
-def test_traces_go_where_they_are_sent(tmp_path):
+def test_traces_go_where_they_are_sent(tmp_path, monkeypatch):
     pytest.importorskip("opentelemetry.sdk")
+    monkeypatch.setenv(
+        "OTEL_BSP_SCHEDULE_DELAY", "100"
+    )  # ms; the stop alone would not wait for a slow machine
     collector = HTTPServer(("127.0.0.1", 0), Collector)
     threading.Thread(target=collector.serve_forever, daemon=True).start()
     service = ServiceProcess(tmp_path / "data", otlp_endpoint=f"http://127.0.0.1:{collector.server_port}")
     try:
         httpx.get(f"{service.url}/v1/streams")
+        deadline = time.monotonic() + 120
+        while not Collector.seen:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
     finally:
         service.stop()
         collector.shutdown()

@@ -312,10 +312,12 @@ def test_a_killed_service_loses_no_durable_frame(tmp_path, data_dir):
 
 
 class CuttingProxy:
-    """A TCP proxy whose connections can be cut at any moment."""
+    """A TCP proxy whose connections can be cut at any moment, or after so many bytes."""
 
     def __init__(self, port):
         self.target, self.pairs, self.cuts = port, [], 0
+        self.after, self.passed, self.lock = iter(()), 0, threading.Lock()
+        self.due = None
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -333,10 +335,26 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while data := one.recv(65_536):
                 other.sendall(data)
+                self.count(len(data))
         for end in (one, other):  # a close alone would not end what the other thread still reads
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             end.close()
+
+    def cut_after(self, many_bytes):
+        """Cut after so many bytes, then after so many more, and so on."""
+        with self.lock:
+            self.after, self.passed = iter(many_bytes), 0
+            self.due = next(self.after, None)
+
+    def count(self, n):
+        with self.lock:
+            self.passed += n
+            over = self.due is not None and self.passed >= self.due
+            if over:
+                self.passed, self.due = 0, next(self.after, None)
+        if over:
+            self.cut()
 
     def cut(self):
         self.cuts += 1
@@ -349,24 +367,16 @@ class CuttingProxy:
 def test_a_connection_that_is_cut_again_and_again_loses_and_repeats_nothing(service, data_dir):
     rows, digests = expected(data_dir)
     events, _ = recording(data_dir)
-    proxy, rng, over = CuttingProxy(service.port), np.random.default_rng(5), threading.Event()
-
-    def cut_now_and_then():
-        while not over.wait(rng.uniform(0.02, 0.15)):
-            proxy.cut()
-
+    proxy = CuttingProxy(service.port)
     with Client(proxy.url) as client:
         stream = client.stream("motion", sensor=(346, 260))
-        cutter = threading.Thread(target=cut_now_and_then)
-        cutter.start()
+        proxy.cut_after(np.random.default_rng(5).integers(200, 20_000, 40).tolist())
         try:
             for part in np.array_split(np.arange(len(events[0])), 200):
                 stream.send(*(column[part] for column in events))
                 time.sleep(0.003)
             final = stream.end()
         finally:
-            over.set()
-            cutter.join()
             proxy.listener.close()
     assert proxy.cuts > 5
     assert (final["rows"], final["digests"]) == (rows, digests)
@@ -434,13 +444,13 @@ def test_a_reader_that_asks_for_it_is_waited_for(tmp_path):
 
 
 def test_shutdown_is_quick_and_clean_whatever_clients_do(tmp_path):
-    service = ServiceProcess(tmp_path / "data")
+    service = ServiceProcess(tmp_path / "data", slow_subscriber_s=3600, ping_s=3600)
     with Client(service.url) as client:
         stream = client.stream("denoise", sensor=(64, 48))
         sockets = [client.connect(f"/v1/streams/{stream.id}/results") for _ in range(20)]
         started = time.monotonic()
         assert service.stop() == 0
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60
         for socket in sockets:
             with pytest.raises(ConnectionClosed) as caught:
                 drain(socket)
@@ -517,11 +527,11 @@ class TestSlowMessages:
         started = time.monotonic()
         socket.send(2, b"x", fin=False)
         with contextlib.suppress(ConnectionError):
-            for _ in range(15):
+            for _ in range(600):
                 time.sleep(0.2)
                 socket.send(0, b"x", fin=False)
         assert socket.close_code() in {
             1008,
             None,
         }  # what was sent after the close may have reset the connection
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 100, "it was not the time of one message that ended it"

@@ -219,7 +219,7 @@ def openapi(scale, folder):
              "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
              "--phases", phases, "--max-examples", str(scale.of(2, 40, 200)), "--seed", "1",
              *(["--include-path-regex", "/v1/(streams|uploads|session)"] if scale is Scale.SHORT else [])],
-            capture_output=True, text=True, check=False, timeout=scale.of(280, 900, 7200),
+            capture_output=True, text=True, check=False, timeout=scale.of(1500, 1500, 7200),
             env={**os.environ, "SCHEMATHESIS_HOOKS": "tests.reliability.schemathesis_hooks", "PYTHONPATH": "."},
         )  # fmt: skip
         generated = re.search(r"([\d,]+) generated", ran.stdout)

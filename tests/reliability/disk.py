@@ -36,7 +36,7 @@ def full(scale, folder):
         (disk / "data").mkdir()
         service = ServiceProcess(disk / "data", min_free_bytes=0, snapshot_bytes=2**40, retention_bytes=MIB)
         try:
-            with Client(service.url, patience_s=60) as client:
+            with Client(service.url, patience_s=600) as client:
                 stream = client.stream("denoise", sensor=(640, 480))
                 for i in range(4):
                     stream.send(*random_events(30_000, i, i * 30_000))
@@ -53,12 +53,11 @@ def full(scale, folder):
                 drafts = list(stream._out.events(*random_events(30_000, 9, 140_000)))
                 for draft in drafts:
                     stream._live().send(stream._out.take(draft))
-                refused = wait_for(lambda: unready(service), 10, "/readyz does not say 503")
+                refused = wait_for(lambda: unready(service), what="/readyz does not say 503")
                 demand("disk" in refused, refused)
                 trouble = wait_for(
                     lambda: stats(service, stream.id)["trouble"],
-                    10,
-                    "the stream does not say what holds it up",
+                    what="the stream does not say what holds it up",
                 )
                 new = httpx.post(
                     f"{service.url}/v1/streams",
@@ -68,7 +67,9 @@ def full(scale, folder):
                 demand("disk" in new.json()["detail"], new.text)
                 started = time.monotonic()
                 ballast.unlink()
-                wait_for(lambda: httpx.get(f"{service.url}/readyz").status_code == 200, 10, "not ready again")
+                wait_for(
+                    lambda: httpx.get(f"{service.url}/readyz").status_code == 200, what="not ready again"
+                )
                 recovered = time.monotonic() - started
                 stream.flush()
                 demand(stats(service, stream.id)["trouble"] is None, "still in trouble")
@@ -99,7 +100,7 @@ def tiny_shm(folder):
         text=True,
         check=False,
         env=os.environ,
-        timeout=200,
+        timeout=1500,
     )
     if "Operation not permitted" in ran.stderr:
         raise CannotRun("this machine does not let a test have a /dev/shm of its own")

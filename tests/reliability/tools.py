@@ -13,6 +13,8 @@ import psutil
 from polychrony_client import wire
 
 MIB = 2**20
+PATIENCE_S = 120
+"""How long an answer may take on a machine that is busy with something else; the lines have bounds of their own."""
 DENOISE = {"stages": [{"id": "quiet", "kind": "refractory", "period_us": 500},
                       {"id": "clean", "kind": "background_activity", "window_us": 5000}]}  # fmt: skip
 COUNTING = {"stages": [{"id": "none", "kind": "crop", "x": 0, "y": 0, "width": 1, "height": 1}]}
@@ -69,13 +71,13 @@ def sliced_crc_heads(events_per_frame, frames, per_us, seed=0, **sensor):
 
 def create(service, pipeline="denoise", sensor=(640, 480), **options):
     body = {"pipeline": pipeline, "sensor": {"width": sensor[0], "height": sensor[1]}, **options}
-    answer = httpx.post(f"{service.url}/v1/streams", json=body)
+    answer = httpx.post(f"{service.url}/v1/streams", json=body, timeout=PATIENCE_S)
     assert answer.status_code == 201, answer.text
     return answer.json()["id"]
 
 
 def stats(service, id_):
-    return httpx.get(f"{service.url}/v1/streams/{id_}/stats").json()
+    return httpx.get(f"{service.url}/v1/streams/{id_}/stats", timeout=PATIENCE_S).json()
 
 
 class RawSocket:
@@ -85,7 +87,7 @@ class RawSocket:
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(10)
+        self.socket.settimeout(PATIENCE_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.connect(("127.0.0.1", port))
         key = base64.b64encode(os.urandom(16)).decode()
@@ -180,7 +182,7 @@ def slope_per_hour(seconds, values):
 def poll(url, seconds, every_s=0.05):
     """How long each GET took, over some seconds."""
     took, deadline = [], time.monotonic() + seconds
-    with httpx.Client() as http:
+    with httpx.Client(timeout=PATIENCE_S) as http:
         while time.monotonic() < deadline:
             started = time.monotonic()
             assert http.get(url).status_code == 200
