@@ -47,7 +47,7 @@ _log = structlog.get_logger("service")
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application."""
     telemetry = Telemetry()
-    tokens = Tokens(settings.data_dir, settings.token)
+    tokens = Tokens(settings.data_dir, settings.token, open_to_all=settings.loopback)
     known = Streams(settings)
     service = ServiceState(
         settings, known, Jobs(settings), Uploads(settings), tokens,
@@ -80,8 +80,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", page.static)
     problems.install(app)
     app.add_middleware(
-        Guard, settings=settings, tokens=tokens, sessions=service.sessions, failures=service.failures
-    )
+        Guard, settings=settings, tokens=tokens, sessions=service.sessions, failures=service.failures,
+        under_way=service.under_way,
+    )  # fmt: skip
     tracing.install(app, settings)
     return app
 
@@ -98,7 +99,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     service.streams.open()
     await service.publishers.open()
     service.not_ready.pop("store", None)
-    tasks = [asyncio.create_task(_warm(service)), asyncio.create_task(watch(service))]
+    works = (_warm(service), watch(service), service.under_way.watch())
+    tasks = [asyncio.create_task(work) for work in works]
     try:
         yield
     finally:

@@ -15,7 +15,8 @@ import binascii
 import ipaddress
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import structlog
 from starlette.requests import HTTPConnection
@@ -29,8 +30,11 @@ from service.sessions import COOKIE, Sessions
 from service.settings import Settings
 from service.tokens import Scope as Right
 from service.tokens import Token, TokenError, Tokens
+from service.under_way import UnderWay
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/", "/v1/session"})
+_WATCHED = frozenset({"/healthz", "/readyz"})
+"""Answered whatever else is wrong, and as often as somebody asks."""
+OPEN_PATHS = _WATCHED | {"/", "/v1/session"}
 TOKEN_PROTOCOL = "polychrony.token."  # noqa: S105 - the name of a subprotocol
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _UPLOADS = re.compile(r"/v1/(jobs|models|uploads(/[0-9a-f]{32})?)$")
@@ -49,9 +53,11 @@ class Guard:
     """ASGI middleware that refuses with an HTTP status, also before an upgrade."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, tokens: Tokens, sessions: Sessions, failures: PerMinute
-    ) -> None:
+        self, app: ASGIApp, settings: Settings, tokens: Tokens, sessions: Sessions, failures: PerMinute,
+        under_way: UnderWay,
+    ) -> None:  # fmt: skip
         self._app, self._settings, self._tokens, self._sessions = app, settings, tokens, sessions
+        self._under_way = under_way
         self._hosts = {"localhost", settings.host} | {host.lower() for host in settings.allowed_hosts}
         self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
         self._requests, self._failures = PerMinute(settings.requests_per_minute), failures
@@ -68,14 +74,14 @@ class Guard:
                 await Response(status_code=204, headers=_CORS)(scope, receive, send)
                 return
             self._check_host_and_origin(request, scope)
-            who = self._check_right(request, scope)
+            who, good = self._check_right(request, scope)
             scope.setdefault("state", {})["token"] = who
             if scope["type"] == "http":
                 receive = self._bounded(request, scope, receive)
         except Problem as problem:
             await refuse(problem.response(), scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        await self._under_way.run(self._app, good, scope, receive, send)
 
     def _check_host_and_origin(self, request: HTTPConnection, scope: Scope) -> None:
         if not scope[
@@ -92,35 +98,39 @@ class Guard:
         if origin.lower() not in {f"{scheme}://{host}".lower(), *self._origins}:
             raise Problem(403, "requests from pages of another origin are refused")
 
-    def _check_right(self, request: HTTPConnection, scope: Scope) -> str:
-        """Who asks, where that one may."""
+    def _check_right(self, request: HTTPConnection, scope: Scope) -> tuple[str, Callable[[], bool] | None]:
+        """(Who asks, where that one may; whether that one still would, None where everybody may)."""
         address = scope["client"][0] if scope.get("client") else "local"
         open_to_all = scope["type"] == "http" and (
             scope["path"] in OPEN_PATHS or scope["path"].startswith("/static/")
         )
+        if open_to_all and scope["path"] in _WATCHED:
+            return "nobody", None
         try:
-            who, named = self._bearer(request, scope, address), "nobody"
+            (who, good), named = self._bearer(request, scope, address), "nobody"
             demanded = self._tokens.demanded
         except TokenError as problem:
-            raise Problem(503, "the file of tokens cannot be read") from problem
-        if scope["path"] not in {"/healthz", "/readyz"}:
-            key = who.id if who else address
-            if not self._requests.hit(key):
-                raise Problem(429, f"more than {self._settings.requests_per_minute} requests a minute",
-                              headers={"Retry-After": "60"})  # fmt: skip
+            raise Problem(503, "the file of tokens cannot be read: see the log") from problem
+        if not self._requests.hit(who.id if who else address):
+            raise Problem(429, f"more than {self._settings.requests_per_minute} requests a minute",
+                          headers={"Retry-After": "60"})  # fmt: skip
         if who is not None:
             named = f"{who.name} ({who.id})"
-        if not demanded or open_to_all:
-            return named
+        if open_to_all:
+            return named, None
+        if not demanded:
+            return named, lambda: not self._tokens.demanded
         if who is None:
             raise Problem(401, "a token is needed", headers={"WWW-Authenticate": "Bearer"})
         needed = needed_scope(scope)
         if who.allows < needed:
             raise Problem(403, f"a token of scope {needed.name.lower()} is needed; this one has {who.scope}")
-        return named
+        return named, good
 
-    def _bearer(self, request: HTTPConnection, scope: Scope, address: str) -> Token | None:
-        """The token that a request brings; too many wrong ones are not even looked at."""
+    def _bearer(
+        self, request: HTTPConnection, scope: Scope, address: str
+    ) -> tuple[Token | None, Callable[[], bool] | None]:
+        """(The token that a request brings, whether it is still good); too many wrong ones are not even looked at."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         secrets = [given] if scheme.lower() == "bearer" else []
         if scope["type"] == "websocket":
@@ -129,12 +139,13 @@ class Guard:
             raise Problem(429, "too many wrong tokens", headers={"Retry-After": "60"})
         for secret in secrets:
             if (token := self._tokens.find(secret)) is not None:
-                return token
+                return token, partial(self._tokens.holds, token)
         if secrets:
             self._failures.hit(address)
-            return None
-        cookie = request.cookies.get(COOKIE)
-        return self._sessions.find(cookie) if cookie else None
+            return None, None
+        cookie = request.cookies.get(COOKIE, "")
+        found = self._sessions.find(cookie) if cookie else None
+        return found, None if found is None else lambda: self._sessions.find(cookie) is not None
 
     def _is_preflight(self, request: HTTPConnection, scope: Scope) -> bool:
         return (

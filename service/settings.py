@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from service.profiles import PROFILES
 from service.publishing.request import PublishTo
+from service.tokens import LEAST
 
 MIB = 2**20
 CONFIG_FILE = "polychrony.toml"
@@ -97,7 +98,7 @@ class Settings(BaseSettings):
     )
     token: str | None = Field(
         default=None,
-        min_length=16,
+        min_length=LEAST,
         description="admin token; beyond loopback one is made where none is given",
     )
     session_s: int = Field(default=43_200, ge=60, description="a browser stays signed in for so long, s")

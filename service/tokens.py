@@ -9,16 +9,22 @@ import enum
 import fcntl
 import hashlib
 import hmac
-import json
 import os
 import secrets
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.errors import UserError
+from service import secret_files
+
+LEAST = 16
+"""Characters that an admin token has at least."""
 
 
 class Scope(enum.IntEnum):
@@ -47,8 +53,8 @@ class Token:
 
     id: str
     name: str
-    scope: str
-    sha256: str
+    scope: Literal["read", "stream", "admin"]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     created_s: float
     expires_s: float | None = None
 
@@ -58,8 +64,16 @@ class Token:
         return Scope[self.scope.upper()]
 
 
+_NAMES: dict[Scope, Literal["read", "stream", "admin"]] = {
+    Scope.READ: "read", Scope.STREAM: "stream", Scope.ADMIN: "admin",
+}  # fmt: skip
+
+
 class TokenError(UserError):
     """A token that is not there, or a file of tokens that cannot be read."""
+
+
+_FILE = TypeAdapter(list[Token])
 
 
 class Tokens:
@@ -68,39 +82,65 @@ class Tokens:
     Args:
         data_dir: of the service; looked at again whenever the file in it changes.
         admin: a token that the settings give; it has every scope.
+        open_to_all: whether nobody needs a token as long as none was ever made; on loopback alone.
+
+    Raises:
+        TokenError: ``admin`` is too short to be one.
     """
 
-    def __init__(self, data_dir: Path, admin: str | None = None) -> None:
+    def __init__(self, data_dir: Path, admin: str | None = None, open_to_all: bool = True) -> None:
+        if admin is not None and len(admin.strip()) < LEAST:
+            raise TokenError(f"token: an admin token has at least {LEAST} characters")
         self._path = data_dir / "tokens.json"
-        self._admin = Token("admin", "admin", "admin", _hash(admin), 0.0) if admin else None
-        self._seen_ns, self._known = -1, list[Token]()
+        self._admin = None if admin is None else Token("admin", "admin", "admin", _hash(admin), 0.0)
+        self._seen, self._known = (-1, -1, -1), list[Token]()
+        self._demanded = self._admin is not None or not open_to_all
 
     @property
     def demanded(self) -> bool:
-        """Whether there is any token: then one is needed."""
-        return self._admin is not None or bool(self.all())
+        """Whether a token is needed: once one was made, also when it was revoked.
+
+        Raises:
+            TokenError: the file is broken.
+        """
+        self.all()
+        return self._demanded
 
     def find(self, secret: str) -> Token | None:
         """The token with this secret, if it has not expired."""
         hashed, found = _hash(secret), None
-        for token in [*([self._admin] if self._admin else []), *self.all()]:
+        for token in self._each():
             if hmac.compare_digest(token.sha256, hashed):  # no early way out: how long it takes tells nothing
                 found = token
-        return None if found is None or (found.expires_s or 2**63) < time.time() else found
+        return found if found is not None and _lasts(found) else None
+
+    def holds(self, known: Token) -> bool:
+        """Whether a token that let somebody in still would."""
+        return any(
+            one.sha256 == known.sha256 and one.scope == known.scope and _lasts(one) for one in self._each()
+        )
 
     def all(self) -> list[Token]:
         """Every token that was made.
 
         Raises:
-            TokenError: the file is broken: nobody gets in by it.
+            TokenError: the file is broken: nobody gets in.
         """
         try:
-            changed = self._path.stat().st_mtime_ns
+            about = self._path.stat()
         except FileNotFoundError:
-            return []
-        if changed != self._seen_ns:
-            self._known, self._seen_ns = self._read(), changed
+            self._known, self._seen = [], (-1, -1, -1)
+            return self._known
+        except OSError as problem:
+            raise TokenError(f"{self._path}: cannot be read: {problem.strerror}") from problem
+        self._demanded = True  # for good: that a file goes is no reason to let everybody in
+        seen = about.st_mtime_ns, about.st_ino, about.st_size
+        if seen != self._seen:
+            self._known, self._seen = self._read(), seen
         return self._known
+
+    def _each(self) -> list[Token]:
+        return [*([self._admin] if self._admin else []), *self.all()]
 
     def create(self, name: str, scope: Scope, days: float | None = None) -> tuple[str, Token]:
         """Make a token: (the secret, what is kept of it)."""
@@ -109,7 +149,7 @@ class Tokens:
         token = Token(
             secrets.token_hex(4),
             name,
-            scope.name.lower(),
+            _NAMES[scope],
             _hash(secret),
             now,
             now + days * 86_400 if days else None,
@@ -141,30 +181,37 @@ class Tokens:
             fcntl.flock(lock, fcntl.LOCK_EX)
             tokens = self._read() if self._path.exists() else []
             yield tokens
-            part = self._path.with_suffix(".part")
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                json.dump([asdict(token) for token in tokens], file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self._path)
-        self._seen_ns = -1
+            secret_files.replace(self._path, _FILE.dump_json(tokens, indent=1))
+        self._seen = (-1, -1, -1)
 
     def _read(self) -> list[Token]:
         try:
-            return [Token(**one) for one in json.loads(self._path.read_bytes())]
-        except (OSError, ValueError, TypeError) as problem:
-            raise TokenError(f"{self._path}: not a file of tokens") from problem
+            return _FILE.validate_json(self._path.read_bytes())
+        except OSError as problem:
+            raise TokenError(f"{self._path}: cannot be read: {problem.strerror}") from problem
+        except ValidationError as problem:
+            raise TokenError(
+                f"{self._path}: not a file of tokens, so nobody gets in: restore it, or remove it and make new ones "
+                "with `polychrony token create`"
+            ) from problem
 
 
 def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def _lasts(token: Token) -> bool:
+    return token.expires_s is None or token.expires_s >= time.time()
+
+
 def admin_token(data_dir: Path) -> str:
-    """The admin token in ``<data>/token``; made where there is none, readable by its owner alone."""
+    """The admin token in ``<data>/token``; made where there is none, readable by its owner alone.
+
+    Raises:
+        BadSecret: the file holds none: nobody is let in by half a token.
+    """
     path = data_dir / "token"
-    data_dir.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(32))
-    return path.read_text().strip()
+    found = secret_files.read_or_make(path, LEAST, lambda: secrets.token_urlsafe(32).encode())
+    token = "".join(c for c in found.decode("ascii", "ignore") if c.isprintable()).strip()
+    secret_files.check_length(path, len(token), LEAST)
+    return token

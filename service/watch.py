@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from service.tokens import TokenError
+
 if TYPE_CHECKING:
     from service.routes.state import ServiceState
 
@@ -45,7 +47,18 @@ async def _look(service: ServiceState) -> dict[str, str | None]:
     return {
         "disk": disk or (troubles[0] if troubles else None),
         "jobs": None if service.jobs.alive else "a worker has ended",
+        "tokens": _token_trouble(service),
     }
+
+
+def _token_trouble(service: ServiceState) -> str | None:
+    try:
+        service.tokens.all()
+    except TokenError as problem:
+        if "tokens" not in service.not_ready:
+            _log.error("nobody gets in", problem=str(problem))
+        return "the file of tokens cannot be read"
+    return None
 
 
 def disk_trouble(folder: Path, min_free_bytes: int) -> str | None:

@@ -13,6 +13,7 @@ import typer
 from service.cli.configuration import read_settings
 from service.cli.console import print_json
 from service.cli.options import AsJson
+from service.masking import masked_all
 from service.profiles import PROFILES
 from service.settings import Settings, config_file
 
@@ -29,8 +30,8 @@ def config(as_json: AsJson = False) -> None:
         print_json(found)
         return
     for name, one in found.items():
-        # What is not set, and the token, which is shown nowhere, stay comments.
-        mark = "# " if one["value"] is None or name in _SECRETS else ""
+        # What is not set, and what is not shown as it is, stay comments.
+        mark = "# " if one["value"] is None or one["hidden"] else ""
         value = "..." if one["value"] is None else _toml(one["value"])
         typer.echo(f"# {one['what']} (from: {one['from']})\n{mark}{name} = {value}\n")
 
@@ -56,5 +57,6 @@ def _said(settings: Settings, name: str, in_file: dict[str, Any], path: Path) ->
     source = variable if variable in os.environ else str(path) if name in in_file else "default"
     if source == "default" and settings.profile in PROFILES and value != _default(name):
         source = f"profile {settings.profile}"
-    shown = "(set)" if name in _SECRETS and value else value
-    return {"value": shown, "from": source, "what": Settings.model_fields[name].description}
+    shown = "(set)" if name in _SECRETS and value else masked_all(value)
+    what = Settings.model_fields[name].description
+    return {"value": shown, "hidden": shown != value, "from": source, "what": what}

@@ -18,6 +18,7 @@ from service.jobs.store import DATABASE, check_version
 from service.leaving import leave_within
 from service.names import Loop
 from service.server import Server, address, listen, server
+from service.streams.snapshots import key_of
 
 _LEAVE_S = 1.0
 """What is left then waits for others, such as a resolver."""
@@ -41,6 +42,7 @@ def serve(
     )
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     check_version(settings.data_dir / DATABASE)
+    key_of(settings.data_dir)
     listening = listen(settings)
     note(f"polychrony: listening on {address(settings, listening)}")
     for ending in (signal.SIGTERM, signal.SIGINT):

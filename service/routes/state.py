@@ -18,6 +18,7 @@ from service.streams import Streams
 from service.streams.standing import StandingStreams
 from service.telemetry import Telemetry
 from service.tokens import Tokens
+from service.under_way import UnderWay
 from service.uploads import Uploads
 
 
@@ -35,6 +36,7 @@ class ServiceState:
     telemetry: Telemetry
     standing: StandingStreams
     publishers: Publishers
+    under_way: UnderWay = field(default_factory=UnderWay)
     draining: bool = False
     not_ready: dict[str, str] = field(
         default_factory=lambda: {"kernels": "being prepared", "store": "not open yet"}

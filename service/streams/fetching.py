@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 import time
 from contextlib import suppress
@@ -23,6 +22,7 @@ from pipeline.sources.live.pushed import HEAD
 from pipeline.spec import Sensor
 from service import allowed
 from service.jobs import child
+from service.masking import masked
 from service.settings import MIB, Settings
 from service.streams.gate import Refused
 from service.streams.lifecycle import OVER
@@ -143,7 +143,7 @@ class Fetcher:
     def describe(self) -> dict[str, Any]:
         """What is known of it, for ``stats``."""
         return {
-            "address": re.sub(r"//[^/@]*@", "//", self._source.address), "state": self.state,
+            "address": masked(self._source.address), "state": self.state,
             "error": self.error or None, "restarts": self.restarts, "name": self._about.get("name"),
             "losses": self._total(), "may_be_lost_unnoticed": self._about.get("loss_note"),
         }  # fmt: skip

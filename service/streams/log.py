@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pipeline import wire
 from pipeline.wire import BadFrame, Frame
+from service.writing import sync_folder, write_all
 
-_MOST_PARTS = 512
 _NAME = re.compile(r"frames-(\d{20})\.log")
 
 
@@ -99,26 +99,6 @@ class FrameLog:
         found = [(match, path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
         after = self._after if since is None else since
         return sorted((int(match[1]), path) for match, path in found if int(match[1]) > after)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk knows the names of a folder."""
-    known = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(known)
-    finally:
-        os.close(known)
-
-
-def write_all(file: int, parts: list[bytes]) -> None:
-    """Write parts one after the other, without putting them together first."""
-    for start in range(0, len(parts), _MOST_PARTS):
-        group = parts[start : start + _MOST_PARTS]
-        written, size = os.writev(file, group), sum(map(len, group))
-        if written < size:
-            rest = memoryview(b"".join(group))[written:]
-            while rest:
-                rest = rest[os.write(file, rest) :]
 
 
 def _frames(path: Path) -> Generator[tuple[Frame, int], None, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from typing import Any
 
 from pipeline import checkpoint
 from pipeline.checkpoint import CheckpointError, State
+from service import secret_files
 
+_KEY_BYTES = 32
 _NAME = re.compile(r"snapshot-(\d{20})\.zip")
 
 
@@ -91,16 +92,11 @@ def read(source: Path | bytes, key: bytes) -> Snapshot:
 
 
 def key_of(data_dir: Path) -> bytes:
-    """The key that this service signs with; made where there is none, readable by its owner alone."""
-    path = data_dir / "snapshot.key"
-    if not path.exists():
-        part = data_dir / f".snapshot.key.{secrets.token_hex(4)}"
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-        try:
-            os.link(part, path)  # whoever is first
-        except FileExistsError:
-            pass
-        finally:
-            part.unlink()
-    return path.read_bytes()
+    """The key that this service signs with; made where there is none, readable by its owner alone.
+
+    Raises:
+        BadSecret: the file holds none: anybody could sign with an empty one.
+    """
+    return secret_files.read_or_make(
+        data_dir / "snapshot.key", _KEY_BYTES, lambda: secrets.token_bytes(_KEY_BYTES)
+    )

@@ -12,7 +12,7 @@ import pytest
 from polychrony_client import Client, Refused
 
 from service.cli import main
-from service.tokens import Scope, TokenError, Tokens
+from service.tokens import Scope, Tokens
 from tests.integration.service_process import ServiceProcess
 
 ADMIN = "correct-horse-battery"
@@ -140,13 +140,6 @@ def test_a_token_that_is_revoked_or_over_is_worthless_at_once(closed, capsys):
     assert polychrony("token", "create", "x", "--scope", "all")[0] == 2
     expired, _ = Tokens(closed.data).create("old", Scope.READ, days=1e-9)
     assert ask(closed, "GET", "/v1/streams", expired).status_code == 401
-
-
-@pytest.mark.threat("a broken file of tokens", "nobody gets in by it")
-def test_a_broken_file_of_tokens_lets_nobody_in(tmp_path):
-    (tmp_path / "tokens.json").write_text("{")
-    with pytest.raises(TokenError):
-        Tokens(tmp_path).find("x")
 
 
 @pytest.mark.threat(

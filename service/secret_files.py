@@ -1,0 +1,100 @@
+"""Secrets in files: written whole or not at all, readable by their owner alone, and doubted when they are read.
+
+A disk that is full, or a power cut, leaves an empty file behind ``open``; an empty secret must open nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.errors import UserError
+from service.writing import sync_folder, write_all
+
+
+class BadSecret(UserError):
+    """A secret that is missing where there should be one, too short, or cannot be read."""
+
+
+def read_or_make(path: Path, least: int, make: Callable[[], bytes]) -> bytes:
+    """The secret at ``path``; ``make`` gives one where there is none.
+
+    Args:
+        path: of the file; made with mode 0600.
+        least: a secret has so many bytes at least.
+        make: gives a new one.
+
+    Raises:
+        BadSecret: what is there is none: too short, or not to be read.
+        OSError: none could be written; then no file is left, so that the next start tries again.
+    """
+    if not os.path.lexists(path):
+        _create(path, make())
+    return read(path, least)
+
+
+def read(path: Path, least: int) -> bytes:
+    """The secret at ``path``.
+
+    Raises:
+        BadSecret: there is none of this length.
+    """
+    try:
+        found = path.read_bytes()
+    except OSError as problem:
+        raise BadSecret(f"{path}: the secret in it cannot be read: {problem.strerror}") from problem
+    check_length(path, len(found), least)
+    return found
+
+
+def check_length(path: Path, n: int, least: int) -> None:
+    """Doubt a secret of ``n`` bytes.
+
+    Raises:
+        BadSecret: they are too few.
+    """
+    if n < least:
+        raise BadSecret(
+            f"{path}: holds {n} bytes, and a secret has at least {least}: restore the file, or remove it to have a "
+            "new one made"
+        )
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put ``data`` in place of what ``path`` holds, at once and on the disk."""
+    part = _write_part(path, data)
+    try:
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _create(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = _write_part(path, data)
+    try:
+        os.link(part, path)  # whoever is first
+    except FileExistsError:
+        pass
+    finally:
+        part.unlink()
+    sync_folder(path.parent)
+
+
+def _write_part(path: Path, data: bytes) -> Path:
+    """A file beside ``path`` that holds ``data``, on the disk; none where that fails."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        write_all(file, [data])
+        os.fsync(file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(file)
+    return part
