@@ -20,7 +20,9 @@ from pipeline.errors import UserError
 from pipeline.sources import open_source
 from service.cli.configuration import read_settings, with_token
 from service.cli.console import note, out, progress, say_when_compiling, table
+from service.data_lock import locked
 from service.server import address, listen, server
+from service.settings import Settings
 
 _PATIENCE_S = 180
 _STEP_US, _SLOWED = 4000, 5
@@ -34,6 +36,11 @@ def demo(
     Stays up in a terminal; without one, with --once or with ONCE=1 in the environment it ends.
     """
     settings = with_token(read_settings())
+    with locked(settings.data_dir):
+        return _run(settings, once)
+
+
+def _run(settings: Settings, once: bool) -> int:
     try:
         listening = listen(settings)
     except OSError:

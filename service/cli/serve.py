@@ -14,10 +14,12 @@ import typer
 
 from service.cli.configuration import read_settings, with_token
 from service.cli.console import note
+from service.data_lock import locked
 from service.jobs.store import DATABASE, check_version
 from service.leaving import leave_within
 from service.names import Loop
 from service.server import Server, address, listen, server
+from service.settings import Settings
 from service.streams.snapshots import key_of
 
 _LEAVE_S = 1.0
@@ -40,9 +42,13 @@ def serve(
     settings = with_token(
         read_settings(**{name: value for name, value in given.items() if value is not None})
     )
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    check_version(settings.data_dir / DATABASE)
-    key_of(settings.data_dir)
+    with locked(settings.data_dir):
+        check_version(settings.data_dir / DATABASE)
+        key_of(settings.data_dir)
+        return _run(settings)
+
+
+def _run(settings: Settings) -> int:
     listening = listen(settings)
     note(f"polychrony: listening on {address(settings, listening)}")
     for ending in (signal.SIGTERM, signal.SIGINT):

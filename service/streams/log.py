@@ -11,11 +11,14 @@ import os
 import re
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline import wire
 from pipeline.wire import BadFrame, Frame
 from service.writing import sync_folder, write_all
 
+_MOST_TRIED = 2**30
+"""Bytes that are looked at, at most, to tell a damaged end from damage in the middle."""
 _NAME = re.compile(r"frames-(\d{20})\.log")
 
 
@@ -35,6 +38,8 @@ class FrameLog:
         self._folder, self._fsync = folder, fsync
         folder.mkdir(parents=True, exist_ok=True)
         self._after = after
+        self.cut_bytes = 0
+        """What :meth:`replay` cut off a damaged end."""
         segments = self._segments()
         self._file = self._open(segments[-1][1] if segments else self._path(after + 1))
 
@@ -68,18 +73,35 @@ class FrameLog:
                 path.unlink(missing_ok=True)
 
     def replay(self) -> Iterator[tuple[Frame, int]]:
-        """The frames, each with its size; a last one that was cut off by a crash is removed.
+        """The frames, each with its size; an end that a crash or a power cut left damaged is cut off.
+
+        What follows the last whole frame is cut where no whole frame follows it any more, be it short, zeros or
+        garbage; :attr:`cut_bytes` says how much went.
 
         Raises:
-            OSError: a frame that is not the last is damaged; nothing is removed.
+            OSError: what is damaged lies in the middle: whole frames follow it. Nothing is removed.
         """
         segments = [path for _, path in self._segments()]
-        for path in segments:
+        for i, path in enumerate(segments):
             whole = yield from _frames(path)
-            if whole < path.stat().st_size:
-                if path != segments[-1]:
-                    raise OSError(errno.EIO, f"its log is damaged at byte {whole} of {path.name}")
-                os.truncate(path, whole)
+            if whole == path.stat().st_size:
+                continue
+            later = segments[i + 1 :]
+            if _holds_frame(path, whole + 1) or any(_holds_frame(one, 0) for one in later):
+                raise OSError(
+                    errno.EIO, f"its log is damaged at byte {whole} of {path.name}, and whole frames follow"
+                )
+            self._cut(path, whole, later)
+            return
+
+    def _cut(self, path: Path, whole: int, later: list[Path]) -> None:
+        """End the log at byte ``whole`` of a segment, and go on there."""
+        self.cut_bytes = sum(one.stat().st_size for one in (path, *later)) - whole
+        os.truncate(path, whole)
+        for one in later:
+            one.unlink()
+        old, self._file = self._file, self._open(path)
+        os.close(old)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -105,14 +127,44 @@ def _frames(path: Path) -> Generator[tuple[Frame, int], None, int]:
     """The frames of a file; returns where the last whole one ends."""
     whole, end = 0, path.stat().st_size
     with path.open("rb") as file:
-        while head := file.read(wire.HEADER_BYTES):
-            size = wire.payload_bytes(head) if len(head) == wire.HEADER_BYTES else 0
-            if len(head) < wire.HEADER_BYTES or whole + len(head) + size > end:
-                break
-            try:
-                frame = wire.parse(head + file.read(size))
-            except BadFrame as problem:
-                raise OSError(errno.EIO, f"its log is damaged at byte {whole} of {path.name}") from problem
-            whole += len(head) + size
-            yield frame, len(head) + size
+        while (frame := _next(file, end - whole)) is not None:
+            size = wire.HEADER_BYTES + len(frame.payload)
+            whole += size
+            yield frame, size
     return whole
+
+
+def _next(file: BinaryIO, left: int) -> Frame | None:
+    """The frame where a file stands, of which ``left`` bytes are left; None where none is whole."""
+    head = file.read(wire.HEADER_BYTES)
+    if len(head) < wire.HEADER_BYTES or not head.startswith(wire.MAGIC):
+        return None
+    size = wire.payload_bytes(head)
+    if wire.HEADER_BYTES + size > left:
+        return None
+    try:
+        return wire.parse(head + file.read(size))
+    except BadFrame:
+        return None
+
+
+def _holds_frame(path: Path, start: int) -> bool:
+    """Whether a whole frame begins anywhere behind a byte of a file; True, too, where it takes long to tell."""
+    data, tried = path.read_bytes(), 0
+    at = data.find(wire.MAGIC, start)
+    while 0 <= at <= len(data) - wire.HEADER_BYTES:
+        size = wire.HEADER_BYTES + wire.payload_bytes(data[at : at + wire.HEADER_BYTES])
+        if at + size <= len(data):
+            tried += size
+            if tried > _MOST_TRIED or _is_whole(data[at : at + size]):
+                return True
+        at = data.find(wire.MAGIC, at + 1)
+    return False
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        wire.parse(data)
+    except BadFrame:
+        return False
+    return True

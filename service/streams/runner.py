@@ -228,15 +228,15 @@ class Runner:
         progress, shelf = self.progress, self._shelf
         raw = [one.raw for one in batch]
         self._settled = False
-        if shelf.log:
-            if not self._until_there_is_room(partial(shelf.log.append, raw)):
-                return
-            progress.durable = batch[-1].frame.number
+        if shelf.log and not self._until_there_is_room(partial(shelf.log.append, raw)):
+            return
         if shelf.recorder and not self._until_there_is_room(partial(shelf.recorder.append, raw)):
             return
         size = sum(len(one.raw) for one in batch)
         progress.received = batch[-1].frame.number
         progress.received_bytes += size
+        if shelf.log:
+            progress.durable = progress.received  # never before: what is durable was received
         self._since_snapshot += size
         self._notify()
         at = 0

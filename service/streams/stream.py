@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from pipeline.checkpoint import CheckpointError
 from pipeline.clock import Clock
 from pipeline.engine import Engine
@@ -30,6 +32,7 @@ from service.streams.request import StreamRequest, write_request
 from service.streams.runner import Runner, Shelf
 from service.streams.snapshots import Snapshot, Snapshots
 
+_log = structlog.get_logger("streams")
 GONE = ".gone-"
 """Before the name of a folder that is being removed."""
 
@@ -100,6 +103,8 @@ class Stream:
         self.last_seen_s = time.monotonic()
         self._changed, self._grown = asyncio.Event(), asyncio.Event()
         self._seen: tuple[object, ...] = ()
+        self._log_bytes_cut = 0
+        self._failure_said = False
         self._announced = threading.Event()
 
     def start(self, restore: bool) -> None:
@@ -192,9 +197,13 @@ class Stream:
     def ack(self) -> dict[str, Any]:
         """What an ``ack`` says."""
         progress = self._runner.progress
+        durable, received = (
+            progress.durable,
+            progress.received,
+        )  # in this order: the thread counts the other way round
         # A realtime frame that was received is as safe as it will ever be: nobody need keep it.
-        durable = progress.durable if self._shelf.log else progress.received
-        return {"type": "ack", "received": progress.received, "durable": durable, "limit": self.limit}
+        durable = min(durable, received) if self._shelf.log else received
+        return {"type": "ack", "received": received, "durable": durable, "limit": self.limit}
 
     def final(self) -> dict[str, Any]:
         """What ``end`` says, once all results exist."""
@@ -274,11 +283,19 @@ class Stream:
             self.refused = self.sender, refusal
         self._changed.set()
         self._changed = asyncio.Event()
+        self._say_failure()
         seen = self.state, self.deleted, *((feed.head, feed.gaps_so_far) for feed in self.feeds.values())
         if seen != self._seen:
             self._seen = seen
             self._grown.set()
             self._grown = asyncio.Event()
+
+    def _say_failure(self) -> None:
+        """A stream that fails says why in the log, once."""
+        if self.failure is not None and not self._failure_said:
+            self._failure_said = True
+            code, detail = self.failure
+            _log.error("stream failed", id=self.id, code=code, detail=detail)
 
     def describe(self) -> dict[str, Any]:
         """``GET /v1/streams/{id}``."""
@@ -304,7 +321,7 @@ class Stream:
             "dropped": {**engine.dropped, "shed": intake.shed_events},
             "repaired": {
                 "duplicate_frames": self.gate.duplicates, "labels_unused": engine.labels_unused,
-                "beyond_time": intake.beyond_time, **ignored,
+                "beyond_time": intake.beyond_time, "log_bytes_cut": self._log_bytes_cut, **ignored,
             },
             "stride": self._stride(),
             "labels_learned": engine.labels_learned, "costs": self._graph.activity(),
@@ -401,6 +418,10 @@ class Stream:
                     return False
                 self.gate.take(frame, size)
                 self._runner.replay(frame, size)
+            if log.cut_bytes:
+                _log.warning("the end of a stream's log was damaged and is cut off", id=self.id,
+                             bytes=log.cut_bytes, last_frame=self.gate.accepted)  # fmt: skip
+            self._log_bytes_cut = log.cut_bytes
             return True
         finally:  # a stream that fails here must say so to those who wait
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits

@@ -34,6 +34,51 @@ def test_damage_in_the_middle_is_an_error_and_removes_nothing(tmp_path):
     assert path.stat().st_size == len(data)
 
 
+def damaged_ends():
+    """Every way in which the last frame may have come to the disk: a part of it, the rest zeros or missing or wrong."""
+    whole, last = b"".join(FRAMES[:-1]), FRAMES[-1]
+    for kept in range(len(last)):
+        yield whole + last[:kept], f"cut at {kept}"
+        if any(last[kept:]):
+            yield whole + last[:kept] + bytes(len(last) - kept), f"zeros from {kept}"
+        yield whole + last[:kept] + bytes([last[kept] ^ 0xFF]) + last[kept + 1 :], f"wrong at {kept}"
+    yield whole + bytes(4096), "a page of zeros"
+    yield whole + b"PCHY" * 1000, "garbage that looks like frames"
+
+
+@pytest.mark.parametrize(("data", "how"), [pytest.param(*one, id=one[1]) for one in damaged_ends()])
+def test_a_damaged_end_is_cut_off_and_the_log_goes_on(tmp_path, data, how):
+    path, good = tmp_path / "log", len(b"".join(FRAMES[:-1]))
+    segment(path, data)
+    log = FrameLog(path, fsync=False)
+    assert [frame.number for frame, _ in log.replay()] == [1, 2, 3, 4], how
+    assert log.cut_bytes == len(data) - good
+    log.append(FRAMES[4:])
+    log.close()
+    assert replayed(path) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("behind", [b"", bytes(100), FRAMES[4][:-1]])
+def test_a_damaged_end_before_an_empty_segment_is_cut_off(tmp_path, behind):
+    path = tmp_path / "log"
+    segment(path, b"".join(FRAMES[:3]) + FRAMES[3][:-5] + bytes(5))
+    (path / f"frames-{5:020d}.log").write_bytes(behind)
+    log = FrameLog(path, fsync=False)
+    assert [frame.number for frame, _ in log.replay()] == [1, 2, 3]
+    log.append(FRAMES[3:])
+    log.close()
+    assert replayed(path) == [1, 2, 3, 4, 5]
+
+
+def test_damage_before_another_segment_is_an_error(tmp_path):
+    path = tmp_path / "log"
+    segment(path, b"".join(FRAMES[:3])[:-1])
+    (path / f"frames-{4:020d}.log").write_bytes(b"".join(FRAMES[3:]))
+    with pytest.raises(OSError, match="whole frames follow"):
+        replayed(path)
+    assert len(list(path.iterdir())) == 2
+
+
 @pytest.mark.parametrize("torn", [1, 20, 41, 71])
 def test_a_torn_tail_is_removed_and_the_log_goes_on(tmp_path, torn):
     path = tmp_path / "log"
