@@ -233,8 +233,10 @@ async def refuse(response: Response, scope: Scope, receive: Receive, send: Send)
     """Answer a request, or an upgrade that is not to be, with ``response``."""
     if scope["type"] == "websocket":
         await WebSocket(scope, receive, send).send_denial_response(response)
-    else:
-        await response(scope, receive, send)
+        return
+    if not {b"content-length", b"transfer-encoding"}.isdisjoint(name for name, _ in scope["headers"]):
+        response.headers["Connection"] = "close"  # its body is not even looked at
+    await response(scope, receive, send)
 
 
 def _name(host: str) -> str:

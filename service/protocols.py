@@ -8,19 +8,27 @@ subclasses here are what is missing, and tests/reliability holds them to it.)
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from service import descriptors
 from service.settings import Settings
 
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_MANY = (
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
 )
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_BAD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+_MOST_HEAD = 65_536
+"""Bytes of a request's header; also of what may come between two bytes of a body, such as extensions of a chunk."""
+_LEAST_PIECE, _MOST_PIECE, _MANY_CALLS = 4096, 32_768, 64
+"""Bytes that are parsed at once; fewer where the piece before called back so often."""
 _LAST_WORDS_S = 1.0
 """How long a peer has to read what it was told last."""
 _DRAIN_S = 2.0
@@ -30,32 +38,102 @@ _SMALL, _AHEAD = 262_144, 8
 """Messages of so many bytes, and so many of them, may wait without reading being stopped."""
 
 
-class PatientHttp(H11Protocol):
-    """HTTP whose request headers must come in time."""
+class _Flow(FlowControl):
+    """uvicorn's, which lets the protocol decide when to read on."""
+
+    def __init__(self, transport: asyncio.Transport, resumed: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._resumed = resumed
+
+    def resume_reading(self) -> None:
+        """The application has taken what came."""
+        if self.read_paused:
+            self.read_paused = False
+            self._resumed()
+
+
+class _Lingering:
+    """What a request's answer is written to: a close while its body still comes waits until the answer was read.
+
+    A socket that is closed with bytes unread is reset, and the answer is lost with it.
+    """
+
+    def __init__(self, protocol: PatientHttp) -> None:
+        self._protocol, self.write = protocol, protocol.transport.write
+
+    def is_closing(self) -> bool:
+        """See asyncio."""
+        return self._protocol.deaf or self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        """See asyncio."""
+        self._protocol.close_politely()
+
+
+class PatientHttp(HttpToolsProtocol):
+    """HTTP whose request headers must come in time, and whose work is bounded per turn of the loop.
+
+    What has come is parsed in pieces, between which others have their turn: a piece in which much happens (a body of
+    one-byte chunks) is followed by smaller ones.
+    """
 
     settings: ClassVar[Settings]
     _header_timer: asyncio.TimerHandle | None = None
     _reading_timer: asyncio.TimerHandle | None = None
+    _body_whole = _headers_done = True
+    _scheduled = False
+    _piece = _LEAST_PIECE
+    _calls = _silent = 0
+    deaf = False
+    """What comes is not looked at any more."""
 
     def connection_made(self, transport: Any) -> None:
         """Refuse more connections than there may be; else wait for a header, not for ever."""
         super().connection_made(transport)
-        if len(self.connections) > self.settings.max_connections:
+        self._unparsed = bytearray()
+        self.flow = _Flow(transport, self._go_on)
+        if len(self.connections) > self.settings.max_connections or self._is_last_descriptor():
             transport.write(_TOO_MANY)
             transport.close()
             return
         self._await_header()
 
     def data_received(self, data: bytes) -> None:
-        """Count the time of a header from its first byte."""
-        if self._header_timer is None and self.conn.their_state is h11.IDLE:
-            self._await_header()
-        super().data_received(data)
-        answered = self.conn.our_state is h11.DONE
-        if self.conn.their_state is not h11.IDLE and not (
-            answered and self.conn.their_state is h11.SEND_BODY
-        ):
-            self._header_came()
+        """Parse what came, a piece now and the rest when others had their turn."""
+        if self.deaf or self.transport.is_closing():
+            return
+        self._unparsed += data
+        if not self._scheduled and not self.flow.read_paused:
+            self._parse_some()
+        elif self._unparsed:
+            self.transport.pause_reading()
+
+    def _go_on(self) -> None:
+        if self.deaf or self.transport.is_closing():
+            return
+        if not self._unparsed:
+            self.transport.resume_reading()
+        elif not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._parse_some)
+
+    def _parse_some(self) -> None:
+        """One piece."""
+        self._scheduled = False
+        if self.deaf or self.transport.is_closing() or self.parser is None:
+            self._unparsed.clear()
+            return
+        piece = bytes(self._unparsed[: self._piece])
+        del self._unparsed[: self._piece]
+        self._calls, self._silent = 0, self._silent + len(piece)
+        super().data_received(piece)
+        self._piece = min(4 * self._piece, _MOST_PIECE) if self._calls < _MANY_CALLS else _LEAST_PIECE
+        if self._silent > _MOST_HEAD:
+            self._refuse(_TOO_LARGE)
+        elif self.transport.get_protocol() is self and not self.flow.read_paused:
+            if self._unparsed:
+                self.transport.pause_reading()
+            self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
@@ -63,16 +141,67 @@ class PatientHttp(H11Protocol):
         self._reads_again()
         super().connection_lost(exc)
 
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+    def handle_websocket_upgrade(self) -> None:
         """From here on another protocol counts."""
         self._header_came()
-        super().handle_websocket_upgrade(event)
+        self._unparsed.clear()
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """What cannot be read is answered so that the answer arrives."""
+        n = str(len(msg)).encode()
+        self._refuse(_BAD + b"Content-Length: " + n + b"\r\n\r\n" + msg.encode())
+
+    def on_message_begin(self) -> None:
+        """Count the time of a header from its first byte."""
+        super().on_message_begin()
+        self._headers_done = False
+        if self._header_timer is None:
+            self._await_header()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Trailers behind a body are nobody's."""
+        self._calls += 1
+        if not self._headers_done:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """It came."""
+        self._header_came()
+        self._headers_done, self._body_whole, self._silent = True, False, 0
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before:
+            lingering: Any = _Lingering(self)
+            self.cycle.transport = lingering
+
+    def on_body(self, body: bytes) -> None:
+        """Some of a body."""
+        self._calls, self._silent = self._calls + 1, 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """All of a request is here."""
+        self._body_whole, self._silent = True, 0
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Whoever was answered before its body was whole may send the rest, which nobody reads, but not for ever."""
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+        if not self._body_whole and not self.deaf and not self.transport.is_closing():
             self._await_header()
+
+    def close_politely(self) -> None:
+        """Close, once the peer had time to read what it was told, where it is still sending."""
+        if self._body_whole or self.transport.is_closing():
+            self.transport.close()
+            return
+        self.deaf = True
+        self._unparsed.clear()
+        self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_LAST_WORDS_S, self.transport.abort)
 
     def pause_writing(self) -> None:
         """The peer reads slower than it is written to: that may go on for some time, not for ever."""
@@ -91,6 +220,10 @@ class PatientHttp(H11Protocol):
         if self.transport.is_closing():
             self.loop.call_later(_DRAIN_S, self.transport.abort)
 
+    def _is_last_descriptor(self) -> bool:
+        """Whether the service's own work would soon lack descriptors: the lowest free number is the next one's."""
+        return self.transport.get_extra_info("socket").fileno() >= descriptors.for_connections()
+
     def _await_header(self) -> None:
         self._header_timer = self.loop.call_later(self.settings.header_timeout_s, self._too_slow)
 
@@ -106,10 +239,13 @@ class PatientHttp(H11Protocol):
 
     def _too_slow(self) -> None:
         self._header_timer = None
-        if not self.transport.is_closing():
-            self.transport.write(_TOO_SLOW)
-            self.transport.close()
-            self.loop.call_later(_LAST_WORDS_S, self.transport.abort)
+        self._refuse(_TOO_SLOW)
+
+    def _refuse(self, answer: bytes) -> None:
+        if not self.transport.is_closing() and not self.deaf:
+            self.transport.write(answer)
+            self._body_whole = False
+            self.close_politely()
 
 
 class PatientWebSocket(WebSocketsSansIOProtocol):

@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from service import tracing
+from service import descriptors, tracing
 from service.app import create_app
 from service.logs import configure
 from service.protocols import PatientWebSocket, with_limits
@@ -28,7 +28,6 @@ _STREAMS_S = 2.0
 """What streams and jobs are given to come to rest."""
 _PUBLISH_S = 2.0
 """What receivers are given to hear the last of it, where there are any."""
-_BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
@@ -79,7 +78,7 @@ def listen(settings: Settings) -> socket.socket:
         raise OSError(
             problem.errno, f"cannot listen on port {settings.port}: {problem.strerror}", settings.host
         ) from problem
-    listening.listen(_BACKLOG)
+    listening.listen(descriptors.BACKLOG)
     return listening
 
 
@@ -100,7 +99,7 @@ def server(settings: Settings, quiet: bool = False) -> Server:
         # Somewhat more than a frame, so that a slightly larger one gets its error in words.
         ws_max_size=settings.max_frame_bytes + MIB, ws_ping_interval=settings.ping_s, ws_ping_timeout=settings.ping_s,
         timeout_graceful_shutdown=max(1, int(settings.drain_s - _NOTICE_S - _rest_s(settings))),
-        log_config=None, access_log=False, server_header=False, backlog=_BACKLOG, **_behind(settings),
+        log_config=None, access_log=False, server_header=False, backlog=descriptors.BACKLOG, **_behind(settings),
     )  # fmt: skip
     return Server(config, app)
 

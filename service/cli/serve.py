@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import cv2
 import typer
 
+from service import descriptors
 from service.cli.configuration import read_settings, with_token
 from service.cli.console import note
 from service.data_lock import locked
@@ -42,6 +43,7 @@ def serve(
     settings = with_token(
         read_settings(**{name: value for name, value in given.items() if value is not None})
     )
+    descriptors.raise_limit()
     with locked(settings.data_dir):
         check_version(settings.data_dir / DATABASE)
         key_of(settings.data_dir)
