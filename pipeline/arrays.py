@@ -76,6 +76,8 @@ def events_of(
 
 def _apart(events: Any, options: InputOptions, faults: Faults) -> tuple[list[Any], str | None]:
     """The four columns of what holds them all, and the unit that the name of t tells."""
+    if type(events).__name__ == "LazyFrame":
+        raise ArrayError("a LazyFrame holds no rows yet: give its .collect()")
     names = _names(events)
     if names is not None and options.columns is None:
         found, unit = roles(names, faults)

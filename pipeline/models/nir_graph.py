@@ -19,6 +19,7 @@ from pipeline.models.bundle import ModelError, MotifLabel, Tensors
 from pipeline.models.profiles import Reading, Resolved, coefficients, resolve, warnings_of
 from pipeline.models.spiking import (
     INPUT,
+    MOST_DELAY,
     ConnectionCard,
     Encoding,
     LayerCard,
@@ -132,6 +133,7 @@ class _Draft:
     tensors: Tensors = field(default_factory=dict)
     inputs: list[tuple[ConnectionCard, Tensors]] = field(default_factory=list)
     bias: Any = 0.0
+    biased: set[str] = field(default_factory=set[str])
 
 
 class _Import:
@@ -427,10 +429,16 @@ class _Import:
                 _spread(node.scale, self.flows[name], f"node {name}"),
             )
         elif kind == "Delay":
-            steps = np.rint(np.asarray(node.delay, np.float64) / self.how.dt).astype(np.float32)
+            steps = np.rint(np.asarray(node.delay, np.float64) / self.how.dt)
+            if not (np.isfinite(steps).all() and steps.min() >= 0 and steps.max() <= MOST_DELAY):
+                raise ModelError(
+                    f"node {name}: delays of {steps.min():g} to {steps.max():g} steps of {self.how.dt:g} s; "
+                    f"allowed are 0 to {MOST_DELAY}"
+                )
             card["op"] = "one_to_one"
             tensors["delay"] = _spread(steps, self.flows[name], f"node {name}").astype(np.int16)
-        bias = getattr(node, "bias", None)
+        bias = None if name in draft.biased else getattr(node, "bias", None)
+        draft.biased.add(name)  # what several edges lead to is one sum, to which the bias comes once
         if bias is not None and np.any(np.asarray(bias) != 0):
             shape = self.flows[name].shape
             values = np.asarray(bias, np.float32).ravel()
@@ -534,17 +542,41 @@ def _side(shape: Any) -> Side:
 
 
 def _spread(values: Any, flow: _Flow, what: str) -> Any:
-    """Parameters as a number, [channel] or [neuron] in the order (channel, y, x)."""
+    """Parameters as a number, [channel] or [neuron] in the order (channel, y, x).
+
+    Several dimensions are broadcast to (channel, y, x) as numpy does; one alone is [neuron] or [channel], and refused
+    where numpy would take it for [x].
+    """
     array = np.asarray(values, np.float32)
-    size = int(np.prod(flow.shape))
+    channels, height, width = flow.shape
+    size = channels * height * width
+    while array.ndim > 1 and array.shape[0] == 1 and (array.ndim > 3 or array.size == size):
+        array = array[0]
     if array.size == 1:
         return array.reshape(())
     if array.size == size:
         flat = array.ravel()
         return flat[:1].reshape(()) if (flat == flat[0]).all() else flat
-    if array.size == flow.shape[0]:
-        return array.ravel()
-    raise ModelError(f"{what}: {array.size} values for {size} neurons")
+    if array.ndim == 1:
+        if array.size != channels:
+            raise ModelError(f"{what}: {array.size} values for {size} neurons")
+        if width == channels and size > channels:
+            raise ModelError(
+                f"{what}: {array.size} values could be one a channel or one a column: give them the shape "
+                f"({channels}, 1, 1) or (1, 1, {width})"
+            )
+        return array
+    if array.ndim == 2 and height == 1:
+        array = array[:, None, :]  # (channel, length)
+    try:
+        spread = np.broadcast_to(array, flow.shape)
+    except ValueError as problem:
+        raise ModelError(
+            f"{what}: values of shape {np.shape(values)} for neurons of {flow.shape}"
+        ) from problem
+    if (spread == spread[:, :1, :1]).all():
+        return np.ascontiguousarray(spread[:, 0, 0])
+    return np.ascontiguousarray(spread).ravel()
 
 
 def _pair(values: Any, one_d: bool = False, first: int = 1) -> Pair:

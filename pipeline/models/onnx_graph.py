@@ -94,7 +94,7 @@ class _Import:
         at, over = given[0].name, False
         for node in self._graph.node:
             if node.op_type == "Constant":
-                self._constants[node.output[0]] = _array(_attributes(node)["value"])
+                self._constants[node.output[0]] = _constant(node)
                 continue
             if over:
                 raise ModelError(f"{_called(node)}: behind the Softmax; nothing may follow it")
@@ -334,6 +334,18 @@ def _pair(values: Any) -> Pair:
     if len(sides) != 2:
         raise ModelError(f"windows of {len(sides)} sides; 2 are understood")
     return sides[0], sides[1]
+
+
+def _constant(node: Any) -> Any:
+    """The value of a Constant, however it is written."""
+    held = _attributes(node)
+    if "value" in held:
+        return _array(held["value"])
+    for name, kind in (("value_int", np.int64), ("value_ints", np.int64), ("value_float", np.float32),
+                       ("value_floats", np.float32)):  # fmt: skip
+        if name in held:
+            return np.asarray(held[name], kind)
+    raise ModelError(f"{_called(node)}: holds {', '.join(held) or 'nothing'}; numbers are understood")
 
 
 def _input_shape(value: Any) -> Side:

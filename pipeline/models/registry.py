@@ -179,6 +179,12 @@ def read(folder: Path) -> Model:
         raise ModelError(f"model at {folder.name}: {str(problem).splitlines()[0]}") from problem
 
 
+_NOT_OPENED = {
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".pkl", ".joblib"), "a file that can run code"),
+    **dict.fromkeys((".keras", ".h5", ".tflite", ".pb"), "a file of Keras or TensorFlow"),
+}
+
+
 def install(
     source: Path, name: str | None = None, reading: dict[str, Any] | None = None,
     encoding: dict[str, Any] | None = None,
@@ -195,6 +201,13 @@ def install(
     Raises:
         ModelError: it is none, or its name is one of the zoo's.
     """
+    if not source.exists():
+        raise ModelError(f"{source}: no such file")
+    if source.suffix.lower() in _NOT_OPENED:
+        raise ModelError(
+            f"{source.name}: {_NOT_OPENED[source.suffix.lower()]}, which is never opened: "
+            "export the network to .onnx or .nir"
+        )
     with TemporaryDirectory() as scratch:
         if source.suffix in {".nir", ".onnx"}:
             folder = Path(scratch)

@@ -16,6 +16,8 @@ from kernels.synapses import Connection, Shape, Spikes
 from pipeline.models import bundle
 from pipeline.models.bundle import Card, Tensors
 
+MOST_DELAY = 1023
+"""Steps that a connection may delay what it carries."""
 INPUT = "input"
 """The name of what comes in, as a source of connections."""
 _MAX_NEURONS, _MAX_LAYERS = 2**24, 256
@@ -324,8 +326,8 @@ def _connection(
         raise ValueError(f"no layer is named {one.source!r}")
     source = grid(shapes[one.source])
     delay = tensors.get(f"{prefix}/delay")
-    if delay is not None and (delay.min(initial=0) < 0 or delay.max(initial=0) > 1023):
-        raise ValueError("delays are 0 to 1023 steps")
+    if delay is not None and (delay.min(initial=0) < 0 or delay.max(initial=0) > MOST_DELAY):
+        raise ValueError(f"delays are 0 to {MOST_DELAY} steps")
     if one.op == "one_to_one":
         made = _one_to_one(source, card.shape, tensors.get(f"{prefix}/weight"), delay, shapes[one.source])
     elif one.op == "dense":

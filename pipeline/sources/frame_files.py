@@ -44,8 +44,10 @@ class FrameFile(Protocol):
         stated: how many frames the file states; 0 where it does not.
         rate: frames per second that it states; 0 where it does not.
         indexed: the number is counted, not estimated from duration and rate.
+        before: of an estimate, the frames that would lie before the first: a cut clip keeps its times.
     """
 
+    before: int
     stated: int
     rate: float
     indexed: bool
@@ -98,7 +100,7 @@ class _Capture:
         is_gif = head[:4] == b"GIF8"
         self.indexed = head[4:8] == b"ftyp" or (head[:4], head[8:12]) == (b"RIFF", b"AVI ")
         self.stated = 0 if is_gif else self.stated
-        self._name, self._seen = path.name, False
+        self._name, self._seen, self.before = path.name, False, 0
 
     def read(self) -> Any | None:
         """See :class:`FrameFile`."""
@@ -110,6 +112,8 @@ class _Capture:
                 f"{self._name}: {codec} video, which this OpenCV cannot decode: convert it, such as with "
                 "ffmpeg -i IN -c:v libx264 OUT.mp4"
             )
+        if more and not self._seen and not self.indexed:
+            self.before = min(self.stated, max(0, int(self._capture.get(cv2.CAP_PROP_PTS))))
         self._seen = True
         return frame if more else None
 
@@ -143,7 +147,7 @@ class _Folder:
         )
         self._at, self._name = 0, path.name
         self._size: tuple[int, ...] | None = None
-        self.stated, self.rate, self.indexed = len(files), 0.0, True
+        self.stated, self.rate, self.indexed, self.before = len(files), 0.0, True, 0
 
     def read(self) -> Any | None:
         """See :class:`FrameFile`."""
@@ -182,7 +186,7 @@ class _Tiff:
         if not 0 < self.stated <= _MOST_IMAGES:
             self.close()
             raise SourceError(f"{path.name}: holds {self.stated} pages, not 1 .. {_MOST_IMAGES}")
-        self.rate, self.indexed = 0.0, True
+        self.rate, self.indexed, self.before = 0.0, True, 0
 
     def read(self) -> Any | None:
         """See :class:`FrameFile`."""
@@ -231,6 +235,8 @@ def _pixels_of(image: Any) -> Any:
 def _read_image(path: Path) -> Any:
     if path.suffix.lower() in {".tif", ".tiff"}:
         with _opened_tiff(path) as image:
+            if (pages := int(getattr(image, "n_frames", 1))) > 1:
+                raise ValueError(f"holds {pages} pages, and a file in a folder has one: read the file itself")
             return _pixels_of(image)
     return cv2.imread(str(path), _AS_IT_IS)
 
@@ -257,7 +263,7 @@ def _image(read: Callable[[], Any], name: str, which: str) -> Any:
 
 
 def _is_number(path: Path) -> bool:
-    return re.fullmatch(r"-?\d+(\.\d+)?", path.stem) is not None
+    return re.fullmatch(r"-?\d+(\.\d+)?(e[+-]?\d{1,3})?", path.stem, re.IGNORECASE) is not None
 
 
 def _by_number(path: Path) -> float:

@@ -22,7 +22,8 @@ def merged(sources: Sequence[Source], how: How, selection: Selection = EVERYTHIN
 
     Args:
         sources: freshly opened, of one sensor size.
-        how: ``time``: in order of time, equal times in the order of the sources; ``append``: one behind the other,
+        how: ``time``: in order of time, equal times in the order of the sources, on the clock that all of them know
+            where each states its epoch; ``append``: one behind the other,
             and a source whose clock does not go on behind the one before is moved so that it begins 1 us later.
         selection: of each source.
 
@@ -47,11 +48,17 @@ def sensor_of(sources: Sequence[Source]) -> Sensor:
     return first.info.sensor
 
 
-class _Head:
-    """What was read of one source and not passed on yet."""
+def epoch_of(sources: Sequence[Source]) -> int:
+    """The epoch of several sources merged by time, ns since 1970: the earliest, where all state one; else 0."""
+    epochs = [source.info.epoch_ns for source in sources]
+    return min(epochs) if all(epochs) else 0
 
-    def __init__(self, readings: Iterator[Reading]) -> None:
-        self._readings = readings
+
+class _Head:
+    """What was read of one source and not passed on yet, its times moved by ``moved_us``."""
+
+    def __init__(self, readings: Iterator[Reading], moved_us: int) -> None:
+        self._readings, self._moved_us = readings, moved_us
         self.events, self.triggers = packets.no_events(), no_triggers()
         self.over = False
         self.done = 0.0
@@ -63,8 +70,9 @@ class _Head:
         if reading is None:
             self.over, self.done = True, 1.0
             return
-        t, triggers = reading.events[0], reading.triggers
-        self.events = packets.join([self.events, reading.events]) if len(self.events[0]) else reading.events
+        t, triggers = reading.events[0] + self._moved_us, reading.triggers + np.array([self._moved_us, 0, 0])
+        events = t, *reading.events[1:]
+        self.events = packets.join([self.events, events]) if len(self.events[0]) else events
         self.triggers = np.concatenate([self.triggers, triggers])
         self.done = reading.done
         if len(t):
@@ -81,7 +89,13 @@ class _Head:
 
 
 def _by_time(sources: Sequence[Source], selection: Selection) -> Iterator[Reading]:
-    heads = [_Head(selected(source, selection)) for source in sources]
+    epoch_ns = epoch_of(sources)
+    heads: list[_Head] = []
+    for source in sources:
+        moved_us = (source.info.epoch_ns - epoch_ns) // 1000 if epoch_ns else 0
+        if moved_us:
+            source.info.details["moved_by_us"] = moved_us
+        heads.append(_Head(selected(source, selection), moved_us))
     while True:
         running = [head for head in heads if not head.over]
         if not running:

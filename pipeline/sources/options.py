@@ -71,6 +71,15 @@ Rectangle = Annotated[
 ]  # fmt: skip
 
 
+_APPLIES: dict[str, frozenset[str]] = {
+    "columns": frozenset({"csv", "npz", "npy", "mat", "HDF5"}),
+    "time_unit": frozenset({"csv", "npz", "npy", "mat", "HDF5", "Parquet"}),
+    "group": frozenset({"HDF5", "npz", "mat", "AEDAT3.1"}),
+    "topic": frozenset({"ROS bag"}),
+}
+"""Formats that an option is of use for: with another it is refused, as it would change nothing."""
+
+
 class InputOptions(BaseModel):
     """What an input does not say of itself, how a video is seen, and which part of it is taken."""
 
@@ -94,7 +103,7 @@ class InputOptions(BaseModel):
     )
     topic: str | None = Field(default=None, max_length=200, description="Event topic of a ROS bag.")
     group: str | None = Field(
-        default=None, max_length=200, description="Group of an HDF5 file with several cameras."
+        default=None, max_length=200, description="Group of a file with events in several places."
     )
     on_fault: Policy = Field(default="repair", description="How to handle faults: error, repair or drop.")
     frame_rate: float | None = Field(
@@ -135,6 +144,11 @@ class InputOptions(BaseModel):
     roi: Rectangle | None = Field(
         default=None, description="Only events inside this rectangle: X,Y,WIDTH,HEIGHT."
     )
+
+    def without_use(self, kind: str) -> str | None:
+        """The first option that was given and that a format has no use for; None where there is none."""
+        given = (name for name in _APPLIES if getattr(self, name) is not None)
+        return next((name for name in given if kind not in _APPLIES[name]), None)
 
     @field_validator("columns")
     @classmethod

@@ -34,6 +34,8 @@ _FASTEST, _SLOWEST = 1e9, 100.0
 """Events a second: beyond these a unit of time that nobody stated is doubted."""
 _ENOUGH = 100
 """Events from which their rate says something."""
+_DEEP_US, _MANY_FALLS = 1_000_000, 0.05
+"""How far time falls, and at which share of the events, before more than jitter is suspected."""
 _BRIEF_S = 0.01
 """So short a recording may be one in ms that was taken for us."""
 
@@ -54,6 +56,7 @@ class Recording:
         self.name = path.name
         self._options = options
         self._zero_us: int | None = None
+        self._deepest_us = 0
         self._multiples_of_1000 = True
         self._faults = Faults(path.name, options.on_fault)
         self._open = lambda: Guarded(lambda: FORMATS[kind](path, self._faults, options), kind, self._faults)
@@ -64,7 +67,7 @@ class Recording:
         self.info = SourceInfo(
             format=kind, sensor=grid, repaired=self._faults.counts, details=self._reader.details,
             sensor_from="given" if options.sensor else "file" if stated else "events",
-            epoch_ns=self._reader.epoch_ns,
+            epoch_ns=0 if options.zero_time else self._reader.epoch_ns,
         )  # fmt: skip
 
     @property
@@ -82,6 +85,7 @@ class Recording:
         if self.info.events is not None:
             self._begin_again()
         order = _Order(self._faults)
+        self._deepest_us = 0
         self.info.events = self.info.triggers = taken = 0
         for part in self._parts:
             events, triggers = self._usable(part.events), self._timed(part.triggers)
@@ -92,6 +96,7 @@ class Recording:
             if sum(map(len, self._triggers)) > HELD_BACK:  # nothing but triggers: they do not wait for ever
                 yield Reading(packets.no_events(), part.done, self._triggers_until(MAX_T_US))
         yield from self._cut(order.rest(), 1.0 / max(taken, 1))
+        self._deepest_us = order.deepest_us
         if any(map(len, self._triggers)):
             yield Reading(packets.no_events(), 1.0, self._triggers_until(MAX_T_US))
         self.info.epoch_ns = 0 if self._options.zero_time else self._reader.epoch_ns
@@ -167,6 +172,23 @@ class Recording:
 
     def _warnings(self) -> list[str]:
         """What a rule decided and the events make unlikely."""
+        return [*self._disorder(), *self._doubts_of_unit()]
+
+    def _disorder(self) -> list[str]:
+        """What events that were put in order make unlikely."""
+        falls, events = self._faults.counts.get("sorted_falls_of_time", 0), self.info.events or 0
+        if self._deepest_us > _DEEP_US:
+            return [
+                f"time falls by {self._deepest_us * 1e-6:g} s: a clock that began again, or two recordings in one "
+                "file; what follows the fall was sorted in between what lies before it"
+            ]
+        if falls > _MANY_FALLS * events and falls > _ENOUGH:
+            return [
+                f"time falls {falls:,} times among {events:,} events, as no camera's does: is it what it was read as?"
+            ]
+        return []
+
+    def _doubts_of_unit(self) -> list[str]:
         info, unit = self.info, self._reader.guessed_unit
         outside = self._faults.counts.get("dropped_outside_sensor", 0)
         if info.sensor_from == "file" and outside > 0.1 * (outside + (info.events or 0)):
@@ -242,6 +264,8 @@ class _Order:
         self._n = 0
         self._released = -1
         self._newest = self._last = -1
+        self.deepest_us = 0
+        """How far time fell at most."""
 
     def take(self, events: Events) -> list[Events]:
         """What need not wait any longer."""
@@ -275,6 +299,7 @@ class _Order:
         t = events[0]
         running = np.maximum.accumulate(np.concatenate([[self._newest], t]))[:-1]
         falls = int(np.count_nonzero(np.diff(t, prepend=before) < 0))
+        self.deepest_us = max(self.deepest_us, int((running - t).max()))
         if self._faults.policy == "drop":
             kept = t >= running
             n = len(kept) - int(np.count_nonzero(kept))

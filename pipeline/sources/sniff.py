@@ -22,11 +22,13 @@ _VIDEO_MAGIC = {
     b"GIF89a": "GIF", **dict.fromkeys(TIFF_MAGIC, "TIFF"), b"\x00\x00\x01\xba": "MPEG",
     b"\x00\x00\x01\xb3": "MPEG", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "ASF",
 }  # fmt: skip
+_MATLAB_73 = "a MATLAB file of version 7.3"
+_REMEDIES = {_MATLAB_73: "save it with -v7, or name --format HDF5"}
 _KNOWN = {
     b"\x7fELF": "a program", b"%PDF": "a PDF", b"\x1f\x8b": "gzip: unpack it first (tables are read as they are)",
     b"7z\xbc\xaf": "7z: unpack it first", b"Rar!": "rar: unpack it first", b"BZh": "bzip2: unpack it first",
     b"\xfd7zXZ": "xz: unpack it first", b"(\xb5/\xfd": "zstd: unpack it first", b"\x89PNG": "one image, PNG",
-    b"\xff\xd8\xff": "one image, JPEG", b"MATLAB 5.0": "mat",
+    b"\xff\xd8\xff": "one image, JPEG", b"MATLAB 5.0": "mat", b"MATLAB 7.3": _MATLAB_73,
 }  # fmt: skip
 """What else people hand in, by the words of the refusal."""
 
@@ -70,6 +72,8 @@ def readable(name: str, kind: str | None) -> str:
     """
     if kind is not None and (kind in FORMATS or kind in {"video", "images"}):
         return kind
+    if kind in _REMEDIES:
+        raise SourceError(f"{name}: {kind}, which is not read: {_REMEDIES[kind]}")
     named = f"of the format {kind}, which is not read" if kind else "of no known format"
     allowed = ", ".join([*FORMATS, "video", "images"])
     raise SourceError(

@@ -155,7 +155,7 @@ class Video:
                 frame = frames.read()
             if i == 1:
                 raise SourceError(f"{self.name}: holds one frame, and one frame makes no events")
-            self._check_whole(i, last + longest)
+            self._check_whole(i, self._frames - frames.before, last + longest)
         finally:
             frames.close()
             self._account(i)
@@ -206,20 +206,20 @@ class Video:
             if n:
                 details[name] = n
 
-    def _check_whole(self, read: int, end_s: float) -> None:
+    def _check_whole(self, read: int, stated: int, end_s: float) -> None:
         """Whether frames are missing at the end.
 
         A container with an index counts them; the others' number is an estimate, duration times rate, which says
         nothing where frames come at varying rates: there the duration is compared.
         """
-        missing, stated_s = self._frames - read, self._frames / self._rate
-        enough = 1 if self._indexed else max(3, self._frames // 100 + 1)
+        missing, stated_s = stated - read, stated / self._rate
+        enough = 1 if self._indexed else max(3, stated // 100 + 1)
         if not self._indexed and end_s >= stated_s * 0.99 - 2 / self._rate:
             return
         if missing >= enough:
             if self._policy == "error":
                 raise SourceError(
-                    f"{self._path.name}: broken off: of {self._frames} frames that it states {read} can be read"
+                    f"{self._path.name}: broken off: of {stated} frames that it states {read} can be read"
                 )
             self.info.count("missing_frames", missing)
 

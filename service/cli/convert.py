@@ -57,7 +57,7 @@ def convert(
                 if len(opened) == 1
                 else merge.merged(opened, cast(merge.How, merge_by), inputs.selection)
             )
-            epoch_ns = 0 if inputs.zero_time or len(opened) > 1 else opened[0].info.epoch_ns
+            epoch_ns = 0 if inputs.zero_time or merge_by == "append" else merge.epoch_of(opened)
             shifted = _shifted(readings, inputs.zero_time, advance)
             written = recordings.write(out, shifted, sensor, to_format, epoch_ns, ms_index)
     _tell(opened, out, written, inputs.selection, as_json)

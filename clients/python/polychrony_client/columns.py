@@ -61,6 +61,8 @@ def columns_of(
 
 def _apart(events: Any, columns: str | None) -> tuple[dict[str, Any], str | None]:
     """The four columns of what holds all of them, and the unit that the name of t tells."""
+    if type(events).__name__ == "LazyFrame":
+        raise ValueError("a LazyFrame holds no rows yet: give its .collect()")
     names = _names_of(events)
     if names is not None and columns is None:
         found, unit = _named(names)
@@ -116,6 +118,10 @@ def _times(t: NDArray[Any], unit: str | None) -> NDArray[np.int64]:
         raise ValueError(f"unit must be one of {', '.join(UNITS_US)}, not {unit!r}")
     if len(t) == 0:
         return np.empty(0, np.int64)
+    if t.dtype.kind in "mM":
+        if unit is not None:
+            raise ValueError(f"t is {t.dtype}, which states its unit: leave out unit=")
+        t, unit = t.astype(f"{t.dtype.kind}8[us]").astype(np.int64), "us"
     if t.dtype == np.uint32:
         # A fall from near the end to near the start is a clock that began again: sorting would move what follows.
         again = np.flatnonzero((t[:-1] >= _CLOCK_END) & (t[1:] < _CLOCK_START))

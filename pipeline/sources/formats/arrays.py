@@ -44,9 +44,13 @@ class Npz(TableReader):
             self.unit = "us" if "epoch_ns" in names else None  # as `convert` writes it
             found, unit = roles(names, self.faults)
             self.unit = self.unit or unit
-            if len(found) < 4:
+            self._refuse_group(names)
+            if len(found) < 4 or self.options.group is not None:
                 yield from self._one_array(archive, names, files)
                 return
+            self.refuse_order()
+            if "epoch_ns" in names:
+                self.epoch_ns = _epoch_in(archive)
             arrays = {
                 role: _Array(files.enter_context(archive.open(f"{name}.npy"))) for role, name in found.items()
             }
@@ -59,6 +63,11 @@ class Npz(TableReader):
             for start in range(0, n, CHUNK_EVENTS):
                 m = min(CHUNK_EVENTS, n - start)
                 yield self.reading({role: array.take(m) for role, array in arrays.items()}, (start + m) / n)
+
+    def _refuse_group(self, names: list[str]) -> None:
+        group = self.options.group
+        if group is not None and group not in names:
+            raise self.faults.error(f"no array {group}; it holds {', '.join(names) or 'none'}")
 
     def _one_array(self, archive: zipfile.ZipFile, names: list[str], files: ExitStack) -> Iterator[Reading]:
         tables: list[tuple[str, _Array]] = []
@@ -78,6 +87,7 @@ class Npz(TableReader):
             listed = ", ".join(name for name, *_ in rows_of)
             raise self.faults.error(f"holds events in several arrays, {listed}: choose one with --group")
         if rows_of:
+            self.refuse_order()
             _, array, found, self.unit = rows_of[0]
             for start in range(0, array.length, array.at_once):
                 m = min(array.at_once, array.length - start)
@@ -87,7 +97,10 @@ class Npz(TableReader):
                 )
             return
         if len(tables) > 1:
-            tables = [one for one in tables if "event" in one[0].lower()] or tables
+            tables = [one for one in tables if one[0].lower() in {"event", "events"}] or tables
+        if len(tables) > 1:
+            listed = ", ".join(name for name, _ in tables)
+            raise self.faults.error(f"holds several tables, {listed}: choose one with --group")
         if len(tables) != 1:
             raise self.faults.error(
                 f"needs arrays t, x, y, p, a structured one or one [n, 4]; it holds {', '.join(names) or 'none'}"
@@ -171,6 +184,13 @@ def _size_in(archive: zipfile.ZipFile, names: list[str]) -> Sensor | None:
     return sensor_of(sizes[0], sizes[1]) if len(sizes) == 2 else None
 
 
+def _epoch_in(archive: zipfile.ZipFile) -> int:
+    """Nanoseconds since 1970 at time 0, as ``convert`` writes them."""
+    with archive.open("epoch_ns.npy") as file:
+        found = _whole_numbers(file)
+    return found[0] if len(found) == 1 and 0 <= found[0] < 2**63 else 0
+
+
 def _whole_numbers(file: IO[bytes]) -> list[int]:
     """Up to two integers of a small array, which may be a single one."""
     version = np.lib.format.read_magic(file)
@@ -188,6 +208,9 @@ class Npy(TableReader):
     def parts(self) -> Iterator[Reading]:
         """See :class:`Reader`; the file is mapped, not loaded."""
         self.begin()
+        with self.path.open("rb") as file:
+            if file.read(6) != b"\x93NUMPY":
+                raise self.faults.error("not an npy file: its first bytes are others")
         rows = np.load(self.path, mmap_mode="r", allow_pickle=False)
         found, self.unit = roles(list(rows.dtype.names or ()), self.faults)
         if rows.ndim == 2 and rows.dtype.names is None and rows.shape[1] >= 4 and rows.dtype.itemsize <= 16:
@@ -197,6 +220,7 @@ class Npy(TableReader):
                 f"needs fields t, x, y, p, or a table [n, 4]; it holds {rows.dtype} {[*rows.shape]}"
             )
         else:
+            self.refuse_order()
             places = {}
         for start in range(0, len(rows), CHUNK_EVENTS):
             piece = np.array(rows[start : start + CHUNK_EVENTS])
@@ -228,11 +252,15 @@ class Mat(TableReader):
 
     def _columns(self, arrays: dict[str, Any]) -> dict[str, NDArray[Any]]:
         structs = {name: _fields(one) for name, one in arrays.items()}
-        if self.options.group is not None:
-            structs = {name: one for name, one in structs.items() if name == self.options.group}
+        group = self.options.group
+        if group is not None and group not in arrays:
+            raise self.faults.error(f"no variable {group}; it holds {', '.join(arrays) or 'none'}")
+        holders: dict[str, dict[str, Any]] = (
+            {"": arrays, **structs} if group is None else {group: structs[group]}
+        )
         fitting = {
             name: (one, *roles(list(one), self.faults))
-            for name, one in {"": arrays, **structs}.items()
+            for name, one in holders.items()
             if len(roles(list(one), self.faults)[0]) == 4
         }
         if len(fitting) > 1:
@@ -240,10 +268,11 @@ class Mat(TableReader):
                 f"holds events in several places, {', '.join(filter(None, fitting))}: choose one with --group"
             )
         for held, found, self.unit in fitting.values():
+            self.refuse_order()
             return {role: np.atleast_1d(np.asarray(held[name])) for role, name in found.items()}
         tables = [
             one
-            for one in arrays.values()
+            for one in (arrays if group is None else {group: arrays[group]}).values()
             if isinstance(one, np.ndarray) and one.ndim == 2 and one.shape[1] == 4
         ]
         if len(tables) == 1 and tables[0].dtype.kind in "biuf":

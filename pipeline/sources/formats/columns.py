@@ -7,6 +7,7 @@ rate that no camera has is warned of (:mod:`pipeline.sources.recording`).
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import permutations
 from typing import Any
@@ -77,12 +78,31 @@ def unit_named(text: str) -> str:
     Raises:
         ValueError: none that is known.
     """
-    words = re.findall(r"[a-z]+", text.lower().replace("µ", "u").replace("μ", "u"))
-    for word in words:
+    plain = text.lower().replace("µ", "u").replace("μ", "u")
+    for word in re.finditer(r"[a-z]+", plain):
         for unit, spellings in _SPELLINGS.items():
-            if word == unit or word.rstrip("s") in spellings:
-                return unit
+            if word[0] == unit or word[0].rstrip("s") in spellings:
+                return _with_factor(plain[: word.start()], unit, plain[word.end() :], text)
     raise ValueError(f"state the unit {text!r}, which is not known")
+
+
+def _with_factor(before: str, unit: str, behind: str, text: str) -> str:
+    """The unit that is so many of another: ``1e-6 s`` are us.
+
+    Raises:
+        ValueError: so many are no unit that is known, or how many is not said plainly.
+    """
+    number = before.strip(" [(*·x")
+    if not re.search(r"[0-9/^]", number) and not re.match(r"\s*[*/^·]", behind):
+        return unit
+    try:
+        us = float(number) * UNITS_US[unit]
+    except ValueError:
+        us = math.nan
+    for known, known_us in UNITS_US.items():
+        if math.isclose(us, known_us, rel_tol=1e-9):
+            return known
+    raise ValueError(f"state the unit {text.strip()!r}, which is none of {', '.join(UNITS_US)}")
 
 
 def order_of(columns: list[NDArray[Any]], faults: Faults) -> str:
@@ -96,6 +116,11 @@ def order_of(columns: list[NDArray[Any]], faults: Faults) -> str:
         SourceError: they fit another order, several, or none; the line says how to state it.
     """
     looks = [_looks_like(column) for column in columns[:4]]
+    if any("t" in look for look in looks) and any(_counts_up(column) for column in columns[4:]):
+        raise faults.error(
+            f"its {len(columns)} columns have no names, and more than one of them could be times or count rows: "
+            f"give --columns, such as --columns {'_xypt' if len(columns) == 5 else 'txyp'}"
+        )
     fitting = [
         "".join(order)
         for order in permutations("txyp")
@@ -113,6 +138,13 @@ def order_of(columns: list[NDArray[Any]], faults: Faults) -> str:
     relation = f"{usual} as well as {others}" if USUAL in fitting else f"{others}, not {usual}"
     raise faults.error(
         f"its columns have no names; the values fit {relation}: state the order with --columns"
+    )
+
+
+def _counts_up(column: NDArray[Any]) -> bool:
+    """Whether a column rises as times do: hardly ever falls, and takes many values."""
+    return (
+        "t" in _looks_like(column) and len(np.unique(column[:_SAMPLE])) > min(len(column), _SAMPLE) // 8 > 0
     )
 
 
@@ -208,6 +240,15 @@ class TableReader(BaseReader):
             p if p.dtype.kind == "b" else p == 1,
         )  # fmt: skip
 
+    def refuse_order(self) -> None:
+        """A table whose columns are named needs no order.
+
+        Raises:
+            SourceError: one was given.
+        """
+        if self.options.columns is not None:
+            raise self.faults.error("its columns have names, which say what they are: leave out --columns")
+
     def _from_calendar(self, t: NDArray[Any]) -> NDArray[np.int64]:
         """us of a type that states its own unit."""
         if self.options.time_unit is not None:
@@ -297,9 +338,10 @@ class TableReader(BaseReader):
         cell = columns[column][row]
         where = f"{column} is {cell} in row {self._rows + row + 1}"
         sentence = f"{bad} rows are no events: {where}; allowed are {allowed}"
-        many = bad > _TOO_MANY_SHARE * len(kept) and (bad > _TOO_MANY or bad == len(kept))
-        if many and not self._begun and self.faults.policy == "repair":
-            raise self.faults.error(f"{sentence}; --on-fault drop leaves such rows out")
+        if too_many(bad, len(kept)) and not self._begun and self.faults.policy == "repair":
+            # Of another coding of polarity only one half would be left.
+            advice = "write OFF so" if column == "p" else "--on-fault drop leaves such rows out"
+            raise self.faults.error(f"{sentence}; {advice}")
         self.faults.found("dropped_unusable_rows", bad, sentence)
 
     def _in_us(self, t: NDArray[Any], unit: str) -> NDArray[np.int64]:
@@ -339,6 +381,11 @@ class TableReader(BaseReader):
         return t + (count << 32)
 
 
+def too_many(bad: int, of: int) -> bool:
+    """Whether so many of a table's first rows are of no use that it is taken for something else."""
+    return bad > _TOO_MANY_SHARE * of and (bad > _TOO_MANY or bad == of)
+
+
 def _minus_ones(kind: np.dtype[Any]) -> list[int]:
     """What -1 can be in a type."""
     if kind.kind == "f":
@@ -376,6 +423,12 @@ def _coordinate(column: NDArray[Any], largest: int) -> NDArray[np.bool_] | None:
 def skipping(order: str) -> dict[str, int]:
     """Where each role stands in an order such as ``_xytp``."""
     return {role: order.index(role) for role in USUAL}
+
+
+def unit_in_name(name: str) -> str | None:
+    """The unit that the name of a column of times tells: ``t_ms``."""
+    spelt = _UNIT_IN_NAME.match(name.strip().lower())
+    return spelt[2].replace("µ", "u") if spelt else None
 
 
 def stated_order(options: InputOptions, columns: int, faults: Faults) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from kernels.decode import Triggers, no_triggers
 from pipeline.heaps import heaps_are_sound
 from pipeline.packets import Events
 from pipeline.sources.base import Reading
@@ -32,6 +33,7 @@ _MOST_CHUNK = 2**27
 """Bytes that one chunk of a data set may unpack to."""
 _MOST_UNPACKED, _MOST_RATIO, _ALWAYS_UNPACKED = 64 * 2**30, 1000, 2**24
 """Bytes that all columns unpack to: in all, for each byte of the file, and whatever its size."""
+_MOST_TRIGGERS = 2**24
 _UNIT_ATTRIBUTES = ("units", "unit", "time_unit", "time_units")
 _KNOWN_TABLES = {"v2e": "txyp", "mvsec": "xytp"}
 """Columns of [n, 4] data sets of these tools."""
@@ -79,7 +81,12 @@ class Hdf5(TableReader):
             raise self.faults.error(
                 f"unpacks to {unpacked} bytes, more than {most} ({_MOST_RATIO} times its size)"
             )
+        if any(isinstance(part, str) for _, part in columns.values()) or all(
+            part is None for _, part in columns.values()
+        ):
+            self.refuse_order()
         at_once = self._at_once(columns)
+        triggers = self._edges_beside(t)
         for start in range(0, length, at_once):
             stop = min(length, start + at_once)
             pieces: dict[int, Any] = {}  # a table is read once for all its fields
@@ -92,7 +99,21 @@ class Hdf5(TableReader):
                     piece if part is None else piece[part] if isinstance(part, str) else piece[:, part]
                 )
             events, done, _ = self.reading(taken, stop / length)
-            yield Reading(self._moved(events, offset), done)
+            yield Reading(self._moved(events, offset), done, triggers)
+            triggers = no_triggers()
+
+    def _edges_beside(self, t: Any) -> Triggers:
+        """Edges on the trigger inputs, which Prophesee's files keep in EXT_TRIGGER/events beside CD/events."""
+        data = t.parent.parent.get("EXT_TRIGGER/events")
+        names = getattr(getattr(data, "dtype", None), "names", None) or ()
+        if not {"t", "p", "id"} <= set(names):
+            return no_triggers()
+        self._refuse(data)
+        if len(data) > _MOST_TRIGGERS:
+            raise self.faults.error(f"holds {len(data)} triggers, more than {_MOST_TRIGGERS}")
+        rows = data[()]
+        edges = np.stack([rows[name].astype(np.int64) for name in ("t", "id", "p")], axis=1)
+        return edges[np.argsort(edges[:, 0], kind="stable")]
 
     def _moved(self, events: Events, offset: float) -> Events:
         factor = UNITS_US[str(self.details["time_unit"])]
@@ -173,10 +194,27 @@ class Hdf5(TableReader):
             )
             group = self.options.group
             alone = len(events or fitting) == 1 or (group is not None and group.strip("/") in data.name)
-            places = places_in(self, data[: min(len(data), 4096)], _KNOWN_TABLES.get(layout)) if alone else {}
+            known = self._names_beside(data) or _KNOWN_TABLES.get(layout)
+            places = places_in(self, data[: min(len(data), 4096)], known) if alone else {}
             where = data.name.rpartition("/")[0] if len(events) > 1 else data.name
             found[where] = {role: (data, at) for role, at in places.items()}
         return found
+
+    def _names_beside(self, data: Any) -> str | None:
+        """The order of columns that an attribute of a table names, or pandas in its fixed format beside it."""
+        own = data.name.rpartition("/")[2]
+        held = data.parent.get(f"{own.removesuffix('_values')}_items") if own.endswith("_values") else None
+        names = data.attrs.get("columns") if held is None else held[: data.shape[1]]
+        if names is None:
+            return None
+        listed = names.split(",") if isinstance(names, str) else list(np.asarray(names).reshape(-1)[:64])
+        words = [one.decode("latin-1") if isinstance(one, bytes) else str(one) for one in listed]
+        if len(words) != data.shape[1]:
+            return None
+        found, unit = roles([one.strip() for one in words], self.faults)
+        self.unit = self.unit or unit
+        back = {name: role for role, name in found.items()}
+        return "".join(back.get(one.strip(), "_") for one in words) if len(found) == 4 else None
 
     def _refuse(self, data: Any) -> None:
         if data.external or data.is_virtual:

@@ -59,7 +59,8 @@ class Bag(BaseReader):
                 self._path = self._folder_of(path)
             elif path.suffix != ".bag":
                 raise faults.error(
-                    "a ROS 1 bag whose name does not end in .bag, by which its library goes: rename it"
+                    "a ROS 1 bag whose name does not end in .bag, by which its library goes: give it as a file "
+                    "of such a name, not through standard input"
                 )
         self._decoder: Decoder | None = None
 

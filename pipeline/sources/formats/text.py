@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from pipeline.optional import later
 from pipeline.sources.base import Reading
-from pipeline.sources.formats.columns import TableReader, order_of, roles, stated_order, unit_named
+from pipeline.sources.formats.columns import (
+    TableReader,
+    order_of,
+    roles,
+    stated_order,
+    too_many,
+    unit_in_name,
+    unit_named,
+)
 from pipeline.sources.formats.reader import CHUNK_BYTES, Faults, InputOptions, sensor_of
 
 pa = later("pyarrow", "reading tables")
@@ -36,7 +44,8 @@ _SIZE_IN_COMMENT = re.compile(
     r"(?: *px)?$|^geometry *[:=] *(\d{2,5}) *, *(\d{2,5})$",
     re.IGNORECASE,
 )
-_UNIT_IN_COMMENT = re.compile(r"\b(?:time|timestamps?|t)?[ _]*units? *[:=] *(\S+)", re.IGNORECASE)
+_UNIT_IN_COMMENT = re.compile(r"\b(?:times?|timestamps?|t)[ _-]*units? *[:=] *([^,;]+)", re.IGNORECASE)
+_BARE_UNIT = re.compile(r"^units? *[:=] *([^,;]+)", re.IGNORECASE)
 
 
 class Csv(TableReader):
@@ -67,17 +76,18 @@ class Csv(TableReader):
         self._decimal = (
             "," if self._separator != "," and any("," in cell for row in rows for cell in row) else "."
         )
+        if named and rows and all(len(row) > len(fields) and row[len(fields)] for row in rows):
+            raise self.faults.error(
+                f"its rows have {len(rows[0])} cells and its header {len(fields)}: a column without a "
+                "name, such as R's row names; write it without (row.names=FALSE)"
+            )
         order = self._order(fields, rows, comments, named)
         self._names = [f"{c}{i}" if c == "_" else c for i, c in enumerate(order.ljust(len(fields), "_"))]
         at = {name: self._names.index(name) for name in "txyp"}
-        times = [row[at["t"]] for row in rows]
+        times = [row[at["t"]] for row in rows if _finite_numbers([row[at["t"]]], self._decimal)]
         self._float_time = any(map(_is_fraction, times))
-        if (
-            self._float_time
-            and not all(map(_is_fraction, times))
-            and not any(self._has_part(one) for one in times)
-        ):
-            self.unit_of_rule = "us"  # whole numbers, of which some are written as 2000.0
+        if times and not (all(map(_is_fraction, times)) or any(self._has_part(one) for one in times)):
+            self.unit_of_rule = "us"  # whole numbers, of which some may be written as 2000.0, or not be there
         self._words = any(row[at["p"]].lower() in {"true", "false"} for row in rows)
 
     def _comments(self, lines: list[bytes]) -> tuple[list[str], int]:
@@ -91,15 +101,31 @@ class Csv(TableReader):
         for text in comments:
             if found := _SIZE_IN_COMMENT.search(text):
                 self.sensor = sensor_of(int(found[1] or found[3]), int(found[2] or found[4]))
-            if stated := _UNIT_IN_COMMENT.search(text):
-                with suppress(ValueError):
-                    self.unit = unit_named(stated[1])
+            self._take_unit(text)
         return comments, skip
+
+    def _take_unit(self, comment: str) -> None:
+        """The unit of times that a comment states.
+
+        Raises:
+            SourceError: it states one that is not known.
+        """
+        if stated := _UNIT_IN_COMMENT.search(comment):
+            try:
+                self.unit = unit_named(stated[1])
+            except ValueError as problem:
+                if self.options.time_unit is None:
+                    raise self.faults.error(f"its comments {problem}: give --time-unit") from problem
+        elif stated := _BARE_UNIT.search(comment):
+            with suppress(ValueError):  # of something else
+                self.unit = unit_named(stated[1])
 
     def _order(self, fields: list[str], rows: list[list[str]], comments: list[str], named: bool) -> str:
         given = stated_order(self.options, len(fields), self.faults)
         if named:
-            found, unit = roles(fields, self.faults) if given is None else ({}, None)
+            found, unit = (
+                roles(fields, self.faults) if given is None else ({}, unit_in_name(fields[given.index("t")]))
+            )
             self.unit = unit or self.unit
             if given is None and len(found) < 4:
                 raise self.faults.error(
@@ -225,15 +251,17 @@ class Csv(TableReader):
             fields = _fields(line, self._separator)
             try:
                 cell = fields[at[0]]
-                is_float = is_float or _is_fraction(cell)
                 time = _number(cell, self._decimal) if _is_fraction(cell) or self._float_time else int(cell)
-                values = (_number(fields[i], self._decimal) for i in at[1:])
+                if not math.isfinite(time):
+                    raise ValueError(cell)
+                values = [_number(fields[i], self._decimal) for i in at[1:]]
                 good.append((min(max(time, -(2**62)), 2**62), *values))
+                is_float = is_float or _is_fraction(cell)  # a word that is no time says nothing of the others
             except (ValueError, IndexError):
                 bad.append(line)
         first = bad[0][:40].decode("latin-1").strip() if bad else ""
         sentence = f"not a table of t, x, y, p: {len(bad)} lines such as {first!r}"
-        if bad and not good and not self._begun and self.faults.policy == "repair":
+        if too_many(len(bad), len(bad) + len(good)) and not self._begun and self.faults.policy == "repair":
             raise self.faults.error(sentence)
         self.faults.found("dropped_unusable_rows", len(bad), sentence)
         t, x, y, p = zip(*good, strict=True) if good else ((), (), (), ())
