@@ -5,8 +5,9 @@ Live and offline run this same object; it knows neither files nor sockets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 
 from kernels.decode import Triggers
 from kernels.events import inside
+from pipeline import interrupt, packets
 from pipeline import rows as rows_
 from pipeline.clock import Clock
 from pipeline.graph import TRIGGERS, Graph
 from pipeline.packets import UNRELIABLE, Events, Gap, Packet
 from pipeline.rows import RowDigest, Rows
 
+_PART_EVENTS, _PART_US = 65_536, 1_000_000
+"""Events, and stream time, that are worked off between two looks whether to go on."""
 _REMEMBERED_US = 50_000
 """How long a detector may remember what it saw."""
 
@@ -74,8 +78,19 @@ class Engine:
         Raises:
             LateEvent: one was late, and the clock takes that for an error.
         """
-        self.events += len(columns[0])
-        return self._through(self.clock.events(columns))
+        return [result for part in self.feeding(columns) for result in part]
+
+    def feeding(self, columns: Events) -> Iterator[list[Result]]:
+        """The same, a bounded part of the events at a time, between which the work may be broken off.
+
+        Raises:
+            LateEvent: see :meth:`feed`.
+            Interrupted: see :mod:`pipeline.interrupt`.
+        """
+        for start, stop in pairwise(_parts(columns[0])):
+            interrupt.checkpoint()
+            self.events += stop - start
+            yield self._through(self.clock.events(packets.cut(columns, start, stop)))
 
     def triggers(self, triggers: Triggers) -> list[Result]:
         """Edges on the camera's trigger inputs, in order of time; those that come late are dropped and counted.
@@ -174,6 +189,16 @@ class Engine:
             results.append(Result(name, self.rows[name], rows, packet.watermark_us, packet.gaps))
             self.rows[name] += len(rows)
         return results
+
+
+def _parts(t: NDArray[np.int64]) -> list[int]:
+    """Where events are cut: so many at a time, and so much of stream time, as time itself costs some stages work."""
+    n = len(t)
+    cuts = set(range(0, n, _PART_EVENTS)) | {0, n}
+    if n and int(t.max()) - int(t.min()) > _PART_US:
+        spans = np.maximum.accumulate(t) // _PART_US
+        cuts |= set((np.flatnonzero(np.diff(spans)) + 1).tolist())
+    return sorted(cuts) if n else [0, 0]
 
 
 def _doubtful(t: NDArray[np.int64], doubts: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:

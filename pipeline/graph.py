@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from pipeline import interrupt
 from pipeline.packets import Kind, Packet
 from pipeline.spec import PipelineSpec, Sensor, SpecError
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
@@ -110,7 +111,10 @@ class Graph:
         flowing: dict[Read, list[Packet]] = {(SOURCE, ""): list(packets)}
         for name in self._order:
             stage, started = self._stages[name], self._stopwatch()
-            sent = [out for packet in flowing.get(self._reads[name], []) for out in stage.process(packet)]
+            sent: list[Packet] = []
+            for packet in flowing.get(self._reads[name], []):
+                interrupt.checkpoint()
+                sent += stage.process(packet)
             if closing:
                 sent += stage.flush()
             self.seconds[name] = self.seconds.get(name, 0.0) + self._stopwatch() - started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -53,14 +54,23 @@ class Intake:
         Raises:
             LateEvent: an event was late, and the clock takes that for an error.
         """
+        return [result for part in self.answers(frame) for result in part]
+
+    def answers(self, frame: Frame) -> Iterator[list[Result]]:
+        """The same, part by part: see :meth:`pipeline.engine.Engine.feeding`."""
         self.frames += 1
-        if frame.type == wire.EVENTS:
-            events = self._decode(frame)
-            self._count(len(events[0]))
-            results = self._after_shedding(events) + self.engine.feed(events)
-            if frame.code != wire.AER64 and self._decoder is not None:
-                results += self.engine.triggers(self._decoder.triggers)
-            return results
+        if frame.type != wire.EVENTS:
+            yield self._take_other(frame)
+            return
+        events = self._decode(frame)
+        self._count(len(events[0]))
+        yield self._after_shedding(events)
+        yield from self.engine.feeding(events)
+        if frame.code != wire.AER64 and self._decoder is not None:
+            yield self.engine.triggers(self._decoder.triggers)
+
+    def _take_other(self, frame: Frame) -> list[Result]:
+        """Answers to a frame that holds no events."""
         if frame.type == wire.EDGES:
             return self.engine.triggers(_edges(frame))
         if frame.type == wire.HEARTBEAT:
@@ -76,8 +86,8 @@ class Intake:
             return self._end(frame)
         return []
 
-    def take_rows(self, frames: list[tuple[int, U64]]) -> list[Result]:
-        """Answers to several frames of plain rows (t_us, rows) at once: the same, for less.
+    def answers_to_rows(self, frames: list[tuple[int, U64]]) -> Iterator[list[Result]]:
+        """Answers to several frames of plain rows (t_us, rows) at once, part by part: the same, for less.
 
         Raises:
             LateEvent: an event was late, and the clock takes that for an error.
@@ -86,7 +96,8 @@ class Intake:
         self.encoding = wire.AER64
         events = unpack_frames(frames)
         self._count(len(events[0]))
-        return self._after_shedding(events) + self.engine.feed(events)
+        yield self._after_shedding(events)
+        yield from self.engine.feeding(events)
 
     def shed(self, frame: Frame) -> int:
         """Drop an events frame; how many events it held."""

@@ -22,6 +22,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.models.bundle import MotifLabel
 from pipeline.packets import Kind, Packet
 
+MOST_STEPS = 10_000
+"""Steps that a second of stream time may cost a stage that goes through time step by step."""
+
+
+def check_steps(key: str, step_us: int) -> None:
+    """Refuse steps that are so short that silence alone would keep a stage busy.
+
+    Raises:
+        Misfit: a second is more than :data:`MOST_STEPS` of them.
+    """
+    if step_us * MOST_STEPS < 1_000_000:
+        raise Misfit(
+            key, f"steps of {step_us} us are {1_000_000 // step_us:,} a second; allowed are {MOST_STEPS:,}, "
+            f"{1_000_000 // MOST_STEPS} us each"
+        )  # fmt: skip
+
+
 Arrays = dict[str, NDArray[Any]]
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from kernels import complexity
+from pipeline import interrupt
 from pipeline.models.bundle import MotifLabel
 from pipeline.packets import Columns, Kind, Packet
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
 _LABELS = (MotifLabel(name="complexity"), MotifLabel(name="activity"))
+
+
+_MOST_BINS = 2**30
+"""Bins of all tiles in a second of stream time."""
 
 
 class Complexity(StageConfig):
@@ -36,6 +42,9 @@ class Complexity(StageConfig):
             raise Misfit(
                 "window_bins", f"{across * down} tiles of {self.window_bins} bins are more than {2**28}"
             )
+        if across * down * 1_000_000 > _MOST_BINS * self.bin_us:
+            a_second = across * down * 1_000_000 // self.bin_us
+            raise Misfit("bin_us", f"{a_second:,} bins of all tiles in a second; allowed are {_MOST_BINS:,}")
         return _ComplexityStage(self, context)
 
 
@@ -53,12 +62,14 @@ class _ComplexityStage(Stage):
         c, parts = packet.columns, list[Columns]()
         windows = c["t"] // self._window_us
         until = packet.watermark_us // self._window_us
-        for window in np.unique(windows):
-            inside = windows == window
-            parts += self._turn_to(int(window))
-            tile = (c["y"][inside].astype(np.int64) // self._config.tile) * self._across
-            tile += c["x"][inside].astype(np.int64) // self._config.tile
-            self._trains[tile, c["t"][inside] % self._window_us // self._config.bin_us] = 1
+        edges = [0, *(np.flatnonzero(np.diff(windows)) + 1).tolist(), len(windows)] if len(windows) else []
+        for start, stop in pairwise(edges):
+            interrupt.checkpoint()
+            parts += self._turn_to(int(windows[start]))
+            t, x, y = (c[name][start:stop] for name in "txy")
+            tile = (y.astype(np.int64) // self._config.tile) * self._across
+            tile += x.astype(np.int64) // self._config.tile
+            self._trains[tile, t % self._window_us // self._config.bin_us] = 1
         parts += self._turn_to(until)
         return [self._packet(parts, (until + 1) * self._window_us)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 from kernels import delta
 from kernels.columns import F32
 from kernels.encoding import Encoded
-from pipeline import cost
+from pipeline import cost, interrupt
 from pipeline.models import confidence, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.delta import DeltaNetwork, DeltaRun
@@ -115,33 +116,42 @@ class _DeltaStage(Stage):
         """See :meth:`pipeline.stage.Stage.activity`."""
         return cost.of_delta_run(self._network, self._run)
 
-    def _go(self, steps: Encoded, watermark_us: int) -> list[Packet]:
+    def _go(self, parts: Iterable[Encoded], watermark_us: int) -> list[Packet]:
         """Answers after each step."""
-        window, every = self._config.window_steps, self._config.every_steps
-        spikes = steps.spikes
         scores: list[F32] = []
+        ends: list[int] = []
         decided: list[tuple[Any, ...]] = []
-        for k in range(len(steps.end)):
-            slot = int(self._state[0]) % window
-            # Step by step: a long silence is many steps, and all of them at once would not fit into memory.
-            a, b = spikes.offsets[k], spikes.offsets[k + 1]
-            self._past[slot] = 0
-            self._past[slot, spikes.index[a:b]] = spikes.value[a:b]
-            self._events[slot] = steps.events[k]
-            levels = self._input(slot)
-            answers = self._run.advance(delta.changes(levels, self._levels))[0]
-            self._levels = levels
-            self._state[2] = self._state[1]
-            self._state[:2] = self._state[0] + 1, steps.end[k]
-            scores.append(answers)
-            if self._state[0] % every == 0:
-                share = confidence.certainties(answers, 1.0)
-                label = int(share.argmax())
-                decided.append((
-                    int(steps.end[k]), self._from(steps, k), label, 0, float(share[label]),
-                    int(self._events.sum()), int(min(self._state[0], window)),
-                ))  # fmt: skip
-        return self._packets(steps.end, scores, decided, watermark_us)
+        for steps in parts:
+            for k in range(len(steps.end)):
+                interrupt.checkpoint()
+                answers = self._step(steps, k)
+                scores.append(answers)
+                ends.append(int(steps.end[k]))
+                if self._state[0] % self._config.every_steps == 0:
+                    decided.append(self._decision(answers, steps, k))
+        return self._packets(ends, scores, decided, watermark_us)
+
+    def _step(self, steps: Encoded, k: int) -> F32:
+        """The network's answers after one step: a long silence is many, which would not fit into memory at once."""
+        slot, spikes = int(self._state[0]) % self._config.window_steps, steps.spikes
+        a, b = spikes.offsets[k], spikes.offsets[k + 1]
+        self._past[slot] = 0
+        self._past[slot, spikes.index[a:b]] = spikes.value[a:b]
+        self._events[slot] = steps.events[k]
+        levels = self._input(slot)
+        answers = self._run.advance(delta.changes(levels, self._levels))[0]
+        self._levels = levels
+        self._state[2] = self._state[1]
+        self._state[:2] = self._state[0] + 1, steps.end[k]
+        return answers
+
+    def _decision(self, answers: F32, steps: Encoded, k: int) -> tuple[Any, ...]:
+        share = confidence.certainties(answers, 1.0)
+        label = int(share.argmax())
+        return (
+            int(steps.end[k]), self._from(steps, k), label, 0, float(share[label]), int(self._events.sum()),
+            int(min(self._state[0], self._config.window_steps)),
+        )  # fmt: skip
 
     def _input(self, slot: int) -> F32:
         """The levels of the input, newest step in ``slot``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,8 +12,12 @@ from kernels import encoding, reservoir
 from kernels.encoding import Encoded
 from kernels.reservoir import Rules
 from pipeline.models.bundle import MotifLabel
-from pipeline.packets import Columns, Kind, Packet
-from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.packets import Columns, Events, Kind, Packet
+from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig, check_steps
+from pipeline.stages.stepping import in_parts
+
+_PART_WORK = 2**20
+"""Neurons times steps between two looks whether to go on."""
 
 
 class Reservoir(StageConfig):
@@ -37,6 +42,7 @@ class Reservoir(StageConfig):
 
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
+        check_steps("step_us", self.step_us)
         inputs = context.upstream.width * context.upstream.height * 2
         if inputs * self.neurons > 2**28:
             raise Misfit(
@@ -102,26 +108,30 @@ class _ReservoirStage(Stage):
         self._weights.own[:], self._counts[:] = arrays["own"], arrays["counts"]
         self._place[:] = arrays["place"]
 
-    def _encode(self, packet: Packet, until: int) -> Encoded:
-        c = packet.columns
-        return encoding.by_time(
-            c["t"], c["x"], c["y"], c["p"], self._encoder, self._width, 2, 1, self._config.step_us, until
-        )
+    def _encode(self, packet: Packet, until: int) -> Iterator[Encoded]:
+        c, step_us = packet.columns, self._config.step_us
 
-    def _go(self, steps: Encoded, watermark_us: int) -> list[Packet]:
-        sent = reservoir.advance(steps.spikes, self._weights, self._state, self._rules)
+        def encode(columns: Events, until: int) -> Encoded:
+            return encoding.by_time(*columns, self._encoder, self._width, 2, 1, step_us, until)
+
+        most = max(1, _PART_WORK // self._config.neurons)
+        return in_parts((c["t"], c["x"], c["y"], c["p"]), self._encoder, step_us, until, most, encode)
+
+    def _go(self, parts: Iterable[Encoded], watermark_us: int) -> list[Packet]:
         times: list[int] = []
         counts: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
-        for k in range(sent.steps):
-            self._counts[sent.index[sent.offsets[k] : sent.offsets[k + 1]]] += 1
-            self._place[0] += 1
-            self._place[2] |= steps.events[k] > 0
-            if self._place[0] == self._config.window_steps:
-                if self._place[2]:
-                    times.append(int(steps.end[k]))
-                    counts.append(self._counts.copy())
-                self._counts[:] = 0
-                self._place[0] = self._place[2] = 0
+        for steps in parts:
+            sent = reservoir.advance(steps.spikes, self._weights, self._state, self._rules)
+            for k in range(sent.steps):
+                self._counts[sent.index[sent.offsets[k] : sent.offsets[k + 1]]] += 1
+                self._place[0] += 1
+                self._place[2] |= steps.events[k] > 0
+                if self._place[0] == self._config.window_steps:
+                    if self._place[2]:
+                        times.append(int(steps.end[k]))
+                        counts.append(self._counts.copy())
+                    self._counts[:] = 0
+                    self._place[0] = self._place[2] = 0
         zero = np.zeros(len(times), np.uint16)
         columns: Columns = {
             "t": np.array(times, np.int64), "x": zero, "y": zero, "flags": zero,

@@ -137,12 +137,12 @@ class _ClassifierStage(Stage):
         self._state = np.zeros(5, np.int64)
 
     def work(self, packet: Packet) -> list[Packet]:
-        steps, watermark_us = self._stepper.closed(packet)
-        return self._packets(self._go(steps), watermark_us)
+        parts, watermark_us = self._stepper.closed(packet)
+        return self._packets([row for steps in parts for row in self._go(steps)], watermark_us)
 
     def flush(self) -> list[Packet]:
-        steps, now = self._stepper.rest()
-        rows = self._go(steps)
+        parts, now = self._stepper.rest()
+        rows = [row for steps in parts for row in self._go(steps)]
         if not self._how.step_us:
             self._state[4] = max(self._state[4], now)
         if self._state[0] and self._state[1] and not self._state[3]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 from kernels import encoding
 from kernels.encoding import Encoded
+from pipeline import interrupt, packets
 from pipeline.models.spiking import Encoding
-from pipeline.packets import Packet, no_events
-from pipeline.stage import Arrays, Context, Misfit
+from pipeline.packets import Events, Packet, no_events
+from pipeline.stage import Arrays, Context, Misfit, check_steps
+
+_PART_STEPS = 256
+"""Steps of a network between two looks whether to go on."""
 
 
 def fitting(how: Encoding | None, context: Context, model: str) -> Encoding:
@@ -19,6 +25,8 @@ def fitting(how: Encoding | None, context: Context, model: str) -> Encoding:
     """
     if how is None:
         raise Misfit("model", f"{model} does not say how events become its input")
+    if how.step_us:
+        check_steps("model", how.step_us)
     if context.upstream.width > how.width or context.upstream.height > how.height:
         raise Misfit(
             "model",
@@ -26,6 +34,34 @@ def fitting(how: Encoding | None, context: Context, model: str) -> Encoding:
             f"{context.upstream.width}x{context.upstream.height}; crop or downsample them",
         )
     return how
+
+
+def in_parts(
+    columns: Events, encoder: encoding.Encoder, step_us: int, until: int, most: int,
+    encode: Callable[[Events, int], Encoded],
+) -> Iterator[Encoded]:  # fmt: skip
+    """Steps of time that end before step ``until``, in calls of ``encode`` that complete ``most`` at most.
+
+    A silence is many steps: between two calls the work may be broken off (:mod:`pipeline.interrupt`).
+
+    Args:
+        columns: events, in order of time.
+        encoder: what ``encode`` keeps.
+        step_us: length of a step.
+        until: steps before this one are complete.
+        most: steps of a call.
+        encode: takes events, and the step up to which it completes.
+    """
+    while True:
+        t, opened = columns[0], int(encoder.open[0])
+        first = opened if opened != encoding.NO_STEP else int(t[0]) // step_us if len(t) else until
+        target = min(until, first + most)
+        n = len(t) if target >= until else int(np.searchsorted(t, target * step_us))
+        yield encode(packets.cut(columns, 0, n), target)
+        if target >= until:
+            return
+        columns = packets.cut(columns, n, len(t))
+        interrupt.checkpoint()
 
 
 class Stepper:
@@ -36,8 +72,8 @@ class Stepper:
         self._encoder = encoding.new_encoder(how.width * how.height * how.polarities)
         self._times = np.zeros(2, np.int64)  # of the last event, and of the watermark
 
-    def closed(self, packet: Packet) -> tuple[Encoded, int]:
-        """(the steps that this packet completes, no later step ends before this)."""
+    def closed(self, packet: Packet) -> tuple[Iterator[Encoded], int]:
+        """(the steps that this packet completes, part by part; no later step ends before this)."""
         if len(packet):
             self._times[0] = packet.columns["t"][-1]
         self._times[1] = max(self._times[1], packet.watermark_us)
@@ -47,7 +83,7 @@ class Stepper:
         until = packet.watermark_us // step_us
         return self._encoded(packet, until), (until + 1) * step_us
 
-    def rest(self) -> tuple[Encoded, int]:
+    def rest(self) -> tuple[Iterator[Encoded], int]:
         """(what is still open at the end, how far time has come): steps up to the last event, or a part of one."""
         how, now = self._how, int(self._times.max())
         t, x, y, p = no_events()
@@ -60,7 +96,7 @@ class Stepper:
         if held == 0:
             return self._encoded(nothing, 0), now
         spikes = encoding.close(self._encoder, how.most)
-        return Encoded(spikes, np.array([now], np.int64), np.array([held], np.int64)), now
+        return iter([Encoded(spikes, np.array([now], np.int64), np.array([held], np.int64))]), now
 
     def forget(self) -> None:
         """Nothing seen yet."""
@@ -78,13 +114,25 @@ class Stepper:
             array[:] = arrays[f"step_{name}"]
         self._times[:] = arrays["step_times"]
 
-    def _encoded(self, packet: Packet, until: int) -> Encoded:
+    def _encoded(self, packet: Packet, until: int) -> Iterator[Encoded]:
         c, how = packet.columns, self._how
         columns = c["t"], c["x"], c["y"], c["p"]
         if how.step_us:
-            return encoding.by_time(
-                *columns, self._encoder, how.width, how.polarities, how.most, how.step_us, until
-            )
-        return encoding.by_count(
-            *columns, self._encoder, how.width, how.polarities, how.most, how.step_events or 1
+            return in_parts(columns, self._encoder, how.step_us, until, _PART_STEPS, self._by_time)
+        return self._by_count(columns)
+
+    def _by_time(self, columns: Events, until: int) -> Encoded:
+        how = self._how
+        return encoding.by_time(
+            *columns, self._encoder, how.width, how.polarities, how.most, how.step_us or 1, until
         )
+
+    def _by_count(self, columns: Events) -> Iterator[Encoded]:
+        how, n = self._how, len(columns[0])
+        at_once = max(1, _PART_STEPS * (how.step_events or 1))
+        for start in range(0, max(n, 1), at_once):
+            part = packets.cut(columns, start, min(n, start + at_once))
+            yield encoding.by_count(
+                *part, self._encoder, how.width, how.polarities, how.most, how.step_events or 1
+            )
+            interrupt.checkpoint()

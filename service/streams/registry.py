@@ -158,6 +158,7 @@ class Streams:
         self._keys = {key: name for key, name in self._keys.items() if name != id_}
         if stream is None:
             return False
+        stream.disown_files()  # first: a stream that is deleted must not come back, whatever happens now
         if fetcher := self._fetchers.pop(id_, None):
             await fetcher.close()
         stream.deleted = True  # before its rows go, or subscribers would read what is no more

@@ -10,11 +10,12 @@ import errno
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import structlog
 
@@ -22,6 +23,7 @@ from pipeline import wire
 from pipeline.clock import LateEvent
 from pipeline.engine import Result
 from pipeline.intake import Intake
+from pipeline.interrupt import Interrupted, interruptible
 from pipeline.wire import Frame
 from service.streams.admission import AdmissionLog
 from service.streams.feed import Feed
@@ -155,13 +157,21 @@ class Runner:
         with self._wake:
             self._wake.notify()
 
-    def stop(self) -> None:
-        """End the thread; frames that wait are not taken any more."""
+    def stop(self, patience_s: float | None = None) -> bool:
+        """End the thread; frames that wait are not taken any more.
+
+        Args:
+            patience_s: how long to wait for it; None for as long as it takes.
+
+        Returns:
+            Whether it has ended: one amid a kernel ends at its next look.
+        """
         with self._wake:
             self._stopping = True
             self._wake.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(patience_s)
+        return not self._thread.is_alive()
 
     def replay(self, frame: Frame, size: int) -> None:
         """Run a frame of the log."""
@@ -176,18 +186,9 @@ class Runner:
 
     def _run(self) -> None:
         try:
-            if self._replay:
-                if not self._replay():
-                    return
-                self._notify()
-            self._settled = True
-            while (batch := self._take()) is not None:
-                self._step(batch)
-                self._stepping = False
-                if self._refusal is not None:
-                    self._notify()
-            self._keep_for_the_next_start()
-        except _Stopped:
+            with interruptible(lambda: self._stopping):
+                self._work()
+        except (_Stopped, Interrupted):
             pass  # the next start replays what was begun here
         except LateEvent as problem:
             self._fail("late_event", str(problem))
@@ -201,6 +202,19 @@ class Runner:
                 with suppress(OSError):
                     self._shelf.admission.flush()
             self._refuse_all()
+
+    def _work(self) -> None:
+        if self._replay:
+            if not self._replay():
+                return
+            self._notify()
+        self._settled = True
+        while (batch := self._take()) is not None:
+            self._step(batch)
+            self._stepping = False
+            if self._refusal is not None:
+                self._notify()
+        self._keep_for_the_next_start()
 
     def _fail(self, code: str, detail: str) -> None:
         self.progress.failure = (code, detail)
@@ -294,7 +308,7 @@ class Runner:
             while to < len(batch) and (more := batch[to].rows) is not None and n + len(more) <= most:
                 rows.append((batch[to].frame.t_us, more))
                 n, to = n + len(more), to + 1
-            self._publish(self.intake.take_rows(rows))
+            self._publish(self.intake.answers_to_rows(rows))
             took_s = time.monotonic() - started
             self._events_per_s = n / max(1e-6, took_s)
             self._learn(n, took_s)
@@ -372,7 +386,7 @@ class Runner:
             self.pace.worked(units, seconds)
 
     def _handle(self, frame: Frame) -> None:
-        self._publish(self.intake.take(frame))
+        self._publish(self.intake.answers(frame))
         if frame.type == wire.END:
             self.progress.digests = self.intake.engine.digests()
             if self._shelf.admission:
@@ -380,8 +394,8 @@ class Runner:
             self.progress.finished = True
             self._notify()
 
-    def _publish(self, results: list[Result]) -> None:
-        for result in results:
+    def _publish(self, parts: Iterable[list[Result]]) -> None:
+        for result in chain.from_iterable(parts):
             if not self._until_there_is_room(partial(self._feeds[result.output].publish, result)):
                 raise _Stopped
 

@@ -33,6 +33,8 @@ from service.streams.runner import Runner, Shelf
 from service.streams.snapshots import Snapshot, Snapshots
 
 _log = structlog.get_logger("streams")
+_STOP_S = 2.0
+"""How long a stream's thread is waited for."""
 GONE = ".gone-"
 """Before the name of a folder that is being removed."""
 
@@ -249,17 +251,34 @@ class Stream:
         """The reader that is waited for has read on."""
         self._runner.poke()
 
-    def delete_files(self) -> None:
-        """Remove what is on disk: at once, so that no start finds a part of it."""
-        gone = self._folder.with_name(f"{GONE}{self.id}")
+    def disown_files(self) -> None:
+        """Put what is on disk where no start finds it, at once."""
         with contextlib.suppress(OSError):
-            self._folder.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+            self._folder.rename(self._gone)
+
+    def delete_files(self) -> None:
+        """Remove what is on disk."""
+        shutil.rmtree(self._gone, ignore_errors=True)
+
+    @property
+    def _gone(self) -> Path:
+        return self._folder.with_name(f"{GONE}{self.id}")
 
     def close(self) -> None:
-        """Stop the thread and let go of files; what is on disk stays."""
+        """Stop the thread and let go of files; what is on disk stays.
+
+        A thread that is amid a long piece of work is not waited for: it ends, and lets go, at its next look.
+        """
+        if self._runner.stop(_STOP_S):
+            self._let_go()
+            return
+        _log.warning("a stream is told to stop, and is amid a long piece of work", id=self.id)
+        threading.Thread(target=self._let_go_later, name="stream-end", daemon=True).start()
+
+    def _let_go_later(self) -> None:
         self._runner.stop()
         self._let_go()
+        _log.info("a stream that was told to stop has stopped", id=self.id)
 
     def _let_go(self) -> None:
         for feed in self.feeds.values():
