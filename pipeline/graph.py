@@ -27,6 +27,8 @@ class Graph:
         spec: what to build.
         sensor: the source's pixel grid; the spec's where None.
         stopwatch: a clock in seconds, where each stage's time shall be summed in ``seconds``.
+        take: told before each stage how much memory all so far will hold, bytes; it may raise what says that there is
+            no room.
 
     Raises:
         SpecError: it cannot be built, with the path of what is wrong.
@@ -34,9 +36,11 @@ class Graph:
 
     def __init__(
         self, spec: PipelineSpec, sensor: Sensor | None = None,
-        stopwatch: Callable[[], float] | None = None,
+        stopwatch: Callable[[], float] | None = None, take: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
         self.spec = spec
+        self.holds_bytes = 0
+        """About how much memory its stages hold."""
         self.seconds: dict[str, float] = {}
         self._stopwatch = stopwatch or (lambda: 0.0)
         self.sensor = _agree(spec.sensor, sensor)
@@ -50,7 +54,7 @@ class Graph:
         self._reads = reads
         self._answers = _answers(spec, configs, reads)
         self._order = _ordered(spec, reads, [stage for stage, _ in self._answers.values()])
-        self._stages = self._build(configs)
+        self._stages = self._build(configs, take or (lambda _: None))
         for name in spec.outputs or tuple(self._answers):
             if name == TRIGGERS:
                 self.outputs[name] = Port("triggers", self.sensor.width, self.sensor.height)
@@ -122,7 +126,7 @@ class Graph:
                 flowing.setdefault((name, packet.port), []).append(packet)
         return [(name, packet) for name, read in self._answers.items() for packet in flowing.get(read, [])]
 
-    def _build(self, configs: dict[str, StageConfig]) -> dict[str, Stage]:
+    def _build(self, configs: dict[str, StageConfig], take: Callable[[int], None]) -> dict[str, Stage]:
         source = Port("events", self.sensor.width, self.sensor.height)
         built: dict[str, Stage] = {}
         read = {self._reads[name] for name in self._order} | set(self._answers.values())
@@ -130,8 +134,11 @@ class Graph:
             above, port = self._reads[name]
             upstream = source if above == SOURCE else built[above].ports[port]
             wanted = frozenset(port for stage, port in read if stage == name)
+            context = Context(upstream, wanted)
             try:
-                built[name] = configs[name].build(Context(upstream, wanted))
+                self.holds_bytes += configs[name].holds_bytes(context)
+                take(self.holds_bytes)
+                built[name] = configs[name].build(context)
             except Misfit as problem:
                 raise SpecError(f"{_path(self.spec, name)}.{problem.key}", str(problem)) from problem
         return built

@@ -158,6 +158,14 @@ class StageConfig(BaseModel, ABC):
         None, description="stage or stage.port to read, or `source`; default: the stage before"
     )
 
+    def holds_bytes(self, context: Context) -> int:
+        """About how much memory its stage will hold, at least what grows with the sensor or with its settings.
+
+        Asked before it is built, so that nothing is allocated that there is no room for.
+        """
+        del context
+        return 0
+
     @abstractmethod
     def build(self, context: Context) -> Stage:
         """A fresh stage.

@@ -96,7 +96,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     service.settings.scratch_dir.mkdir()
     service.uploads.open()
     await service.jobs.open()
-    service.streams.open()
+    await service.streams.open()
     await service.publishers.open()
     service.not_ready.pop("store", None)
     works = (_warm(service), watch(service), service.under_way.watch())

@@ -143,6 +143,10 @@ class Settings(BaseSettings):
     )  # fmt: skip
     max_streams: int = Field(default=64, ge=1, description="streams kept at a time")
     max_frame_bytes: int = Field(default=4 * MIB, ge=1024, le=64 * MIB, description="largest frame, bytes")
+    streams_memory_bytes: int | None = Field(
+        default=None, ge=MIB,
+        description="what the pipelines of all streams may hold; default: half of what the process may use, bytes",
+    )  # fmt: skip
     window_bytes: int = Field(
         default=16 * MIB, ge=MIB, description="frames of a stream that wait in memory, bytes"
     )

@@ -17,6 +17,10 @@ class BackgroundActivity(StageConfig):
     kind: Literal["background_activity"] = "background_activity"
     window_us: int = Field(default=5000, ge=0, le=10_000_000, description="how far back support may lie, us")
 
+    def holds_bytes(self, context: Context) -> int:
+        """See :class:`pipeline.stage.StageConfig`."""
+        return 8 * (context.upstream.width + 2) * (context.upstream.height + 2)
+
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         return _BackgroundActivityStage(self, context)

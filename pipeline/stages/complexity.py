@@ -35,6 +35,11 @@ class Complexity(StageConfig):
     bin_us: int = Field(default=1000, ge=1, le=10_000_000, description="width of a bin")
     window_bins: int = Field(default=100, ge=2, le=100_000, description="bins of a window")
 
+    def holds_bytes(self, context: Context) -> int:
+        """See :class:`pipeline.stage.StageConfig`."""
+        tiles = -(-context.upstream.width // self.tile) * -(-context.upstream.height // self.tile)
+        return 2 * tiles * self.window_bins
+
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         across, down = -(-context.upstream.width // self.tile), -(-context.upstream.height // self.tile)

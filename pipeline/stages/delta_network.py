@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
@@ -36,6 +37,13 @@ class DeltaNetworkStage(StageConfig):
     representation: Literal["histogram", "voxel_grid"] = "histogram"
     window_steps: int = Field(default=1, ge=1, le=4096, description="steps that the input is about")
     every_steps: int = Field(default=1, ge=1, le=1_000_000, description="steps from one decision to the next")
+
+    def holds_bytes(self, context: Context) -> int:
+        """See :class:`pipeline.stage.StageConfig`."""
+        card = self._network().card
+        inputs = math.prod(card.input)
+        layers = sum(math.prod(layer.shape) for layer in card.layers)
+        return (8 * self.window_steps + 13) * inputs + 24 * layers
 
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""

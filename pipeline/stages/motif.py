@@ -17,7 +17,7 @@ from pipeline.models.motif_bank import MotifBank
 from pipeline.packets import AFTER_GAP, WARM_UP, Kind, Packet
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 from pipeline.stages.address_motif import AddressMotifStage
-from pipeline.stages.detecting import At, AtEvents, Decider, EvidenceThreshold, Threshold
+from pipeline.stages.detecting import At, AtEvents, Decider, EvidenceThreshold, Threshold, motif_bytes
 from pipeline.stages.teaching import Pupil, Teaching
 
 
@@ -41,6 +41,10 @@ class Motif(StageConfig):
     learn: Teaching | None = Field(
         default=None, description="how it learns from labels that come with the stream"
     )
+
+    def holds_bytes(self, context: Context) -> int:
+        """See :class:`pipeline.stage.StageConfig`."""
+        return motif_bytes(context.upstream.width, context.upstream.height)
 
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""

@@ -12,7 +12,7 @@ from kernels import history, motifs, targets
 from pipeline.models import energy_bank
 from pipeline.packets import AFTER_GAP, WARM_UP, Kind, Packet, no_events
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
-from pipeline.stages.detecting import At, AtEvents
+from pipeline.stages.detecting import At, AtEvents, motif_bytes
 
 _BIN_US = 1000
 
@@ -35,6 +35,10 @@ class MotionEnergy(StageConfig):
     period_px: float = Field(default=8.0, ge=2, le=64, description="of the filters' wave")
     floor: float = Field(default=50.0, gt=0, description="energy below which nothing is told")
     at: At = AtEvents(every=1)
+
+    def holds_bytes(self, context: Context) -> int:
+        """See :class:`pipeline.stage.StageConfig`."""
+        return motif_bytes(context.upstream.width, context.upstream.height)
 
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""

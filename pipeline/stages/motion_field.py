@@ -36,6 +36,12 @@ class MotionField(StageConfig):
     window_us: int = Field(default=10_000, ge=1, le=10_000_000, description="time that one field covers, us")
     min_rows: int = Field(default=8, ge=1, description="tiles with less evidence stay silent")
 
+    def holds_bytes(self, context: Context) -> int:
+        """See :class:`pipeline.stage.StageConfig`."""
+        grid = context.upstream
+        tiles = -(-grid.height // self.tile) * -(-grid.width // self.tile)
+        return tiles * (8 * len(grid.labels) + 36)
+
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         labels = context.upstream.labels

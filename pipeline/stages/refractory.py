@@ -17,6 +17,10 @@ class Refractory(StageConfig):
     kind: Literal["refractory"] = "refractory"
     period_us: int = Field(default=1000, ge=0, le=10_000_000, description="refractory period, us")
 
+    def holds_bytes(self, context: Context) -> int:
+        """See :class:`pipeline.stage.StageConfig`."""
+        return 8 * context.upstream.width * context.upstream.height
+
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         return _RefractoryStage(self, context)

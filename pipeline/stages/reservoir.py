@@ -40,6 +40,11 @@ class Reservoir(StageConfig):
     astrocyte: bool = Field(default=False, description="whether excitation learns")
     gain: float = Field(default=4.0, gt=0, le=1000, description="of the input")
 
+    def holds_bytes(self, context: Context) -> int:
+        """See :class:`pipeline.stage.StageConfig`."""
+        inputs = context.upstream.width * context.upstream.height * 2
+        return 4 * inputs * self.neurons + 48 * self.neurons**2 + 5 * inputs
+
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         check_steps("step_us", self.step_us)

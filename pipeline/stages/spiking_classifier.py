@@ -70,6 +70,11 @@ class SpikingClassifier(StageConfig):
         description="layer whose spikes port `spikes` sends; default: the first that sends spikes",
     )
 
+    def holds_bytes(self, context: Context) -> int:
+        """See :class:`pipeline.stage.StageConfig`."""
+        card = self._network().card
+        return 16 * sum(math.prod(layer.shape) for layer in card.layers) + 5 * math.prod(card.input)
+
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         network = self._network()

@@ -37,10 +37,15 @@ async def list_pipelines() -> dict[str, Any]:
 @router.post("/validate", responses=responses(400, 422))
 async def validate_pipeline(
     pipeline: Document,
+    service: Service,
     sensor: Annotated[Sensor | None, Body(embed=True, examples=[{"width": 64, "height": 48}])] = None,
 ) -> dict[str, Any]:
     """Whether a pipeline can be used, and what it would answer; else what is wrong with it and where."""
-    graph = await asyncio.to_thread(lambda: Graph(validate(pipeline), sensor))
+    hold = service.streams.hold()
+    try:
+        graph = await asyncio.to_thread(lambda: Graph(validate(pipeline), sensor, take=hold.take))
+    finally:
+        hold.release()
     return {
         "fingerprint": graph.fingerprint,
         "outputs": [

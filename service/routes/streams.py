@@ -15,6 +15,7 @@ from service.problems import Problem, made, of_spec, responses
 from service.routes.state import Service
 from service.streams import Stream, StreamRequest
 from service.streams.fetching import SourceFailed
+from service.streams.memory import NoRoom
 from service.streams.opening import open_stream
 from service.streams.registry import TooManyStreams
 from service.streams.snapshots import Snapshot
@@ -54,7 +55,7 @@ async def create_stream(
 def _as_problem(error: BaseException) -> BaseException:
     if isinstance(error, SpecError):
         return of_spec(error)
-    if isinstance(error, TooManyStreams):
+    if isinstance(error, TooManyStreams | NoRoom):
         return Problem(503, str(error), headers={"Retry-After": "10"})
     if isinstance(error, NotAllowed | SourceFailed):
         return Problem(422, str(error), [("source.address", str(error))])

@@ -30,19 +30,27 @@ async def open_stream(
         SourceFailed: its source cannot be opened.
         CheckpointError: the snapshot does not fit.
         TooManyStreams: there are as many as there may be.
+        NoRoom: its pipeline would take more memory than is left.
     """
     fetcher = None
     try:
         if request.source is not None:
             fetcher = Fetcher(request, settings)
             request = await _with_sensor(request, fetcher, settings)
+        request = request.resolved(settings)
         await streams.make_room()
+        graph, hold = await streams.build(request)
         known = streams.with_key(key) if key is not None else None
         if known is not None:  # the same came twice at a time
+            hold.release()
             if fetcher is not None:
                 await fetcher.close()
             return known
-        stream = streams.create(request, snapshot, key)
+        try:
+            stream = streams.create(request, graph, hold, snapshot, key)
+        except BaseException:
+            hold.release()
+            raise
     except BaseException:
         if fetcher is not None:
             await fetcher.close()

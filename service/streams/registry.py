@@ -13,11 +13,14 @@ import structlog
 from pipeline import wire
 from pipeline.checkpoint import CheckpointError
 from pipeline.errors import UserError
+from pipeline.graph import Graph
+from service import box
 from service.settings import Settings
 from service.streams import snapshots
 from service.streams.fetching import Fetcher
 from service.streams.gate import Admitted
 from service.streams.lifecycle import OVER, State
+from service.streams.memory import Hold, Memory, NoRoom
 from service.streams.request import StreamRequest, read_request
 from service.streams.snapshots import Snapshot, Snapshots
 from service.streams.stream import GONE, Stream
@@ -41,10 +44,13 @@ class Streams:
         self._watch: asyncio.Task[None] | None = None
         self._key = b""
         self._later: set[Path] = set()
+        self._memory = Memory(
+            settings.streams_memory_bytes or (settings.memory_bytes or box.memory_bytes()) // 2
+        )
         self.not_restored: dict[str, str] = {}
         """Streams on disk that could not be gone on with, and why."""
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Go on with the streams that a crash or restart left, and start watching."""
         folder = self._settings.streams_dir
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +59,7 @@ class Streams:
             if path.name.startswith(GONE):
                 shutil.rmtree(path, ignore_errors=True)
             else:
-                self._restore(path)
+                await self._restore(path)
         self._watch = asyncio.create_task(self._watch_forever())
 
     async def close(self) -> None:
@@ -74,18 +80,47 @@ class Streams:
         """The stream that was made with this idempotency key, where it still is."""
         return self._streams.get(self._keys.get(key, ""))
 
+    def hold(self) -> Hold:
+        """A part of the memory for pipelines, of nothing yet."""
+        return self._memory.hold()
+
+    async def build(self, request: StreamRequest) -> tuple[Graph, Hold]:
+        """The pipeline of a request, built beside the event loop, and what it holds of the memory.
+
+        Raises:
+            SpecError: it cannot be used.
+            NoRoom: it would take more memory than is left.
+        """
+        hold = self._memory.hold()
+
+        def build() -> Graph:
+            return Graph(request.spec(), request.sensor, time.perf_counter, hold.take)
+
+        try:
+            return await asyncio.to_thread(build), hold
+        except MemoryError as problem:
+            hold.release()
+            raise NoRoom(
+                "its pipeline takes more memory than the system has: take a smaller sensor"
+            ) from problem
+        except BaseException:
+            hold.release()
+            raise
+
     def create(
-        self, request: StreamRequest, snapshot: Snapshot | None = None, key: str | None = None
-    ) -> Stream:
+        self, request: StreamRequest, graph: Graph, hold: Hold, snapshot: Snapshot | None = None,
+        key: str | None = None,
+    ) -> Stream:  # fmt: skip
         """A new stream, which goes on from a snapshot where there is one.
 
         Args:
-            request: what it shall be.
+            request: what it shall be, with what it left to the service.
+            graph: of its pipeline; see :meth:`build`.
+            hold: of the memory that this takes.
             snapshot: where it goes on from.
             key: its idempotency key: it names the stream for as long as that is kept.
 
         Raises:
-            SpecError: its pipeline cannot be used.
             CheckpointError: the snapshot does not fit.
             TooManyStreams: there are as many as there may be.
         """
@@ -95,9 +130,7 @@ class Streams:
         folder = self._settings.streams_dir / id_
         stream = None
         try:
-            stream = Stream(
-                id_, request.resolved(self._settings), self._settings, folder, self._key, snapshot
-            )
+            stream = Stream(id_, request, self._settings, folder, self._key, graph, hold, snapshot)
             if snapshot:  # so that a restart finds what came from elsewhere
                 stream.keep_first(snapshot)
             if key is not None:
@@ -184,7 +217,8 @@ class Streams:
         return [stream.id for stream in self._streams.values()
                 if stream.state not in OVER and model in stream.model_names]  # fmt: skip
 
-    def _restore(self, folder: Path) -> None:
+    async def _restore(self, folder: Path) -> None:
+        hold = None
         try:
             request, created_s = read_request(folder)
             if request.policy != "lossless":
@@ -193,8 +227,13 @@ class Streams:
             for part in (*folder.glob(".*.part"), *folder.glob(".asked-*")):
                 part.unlink(missing_ok=True)
             snapshot = Snapshots(folder, self._key).newest()
-            stream = Stream(folder.name, request, self._settings, folder, self._key, snapshot, created_s)
+            graph, hold = await self.build(request)
+            stream = Stream(
+                folder.name, request, self._settings, folder, self._key, graph, hold, snapshot, created_s
+            )
         except (UserError, CheckpointError, OSError, ValueError, KeyError) as problem:
+            if hold is not None:
+                hold.release()
             if self.not_restored.get(folder.name) == str(problem):
                 return
             self.not_restored[folder.name] = str(problem)
@@ -215,7 +254,7 @@ class Streams:
         while True:
             await asyncio.sleep(min(0.5, self._settings.keep_ended_s))
             for folder in list(self._later):
-                self._restore(folder)
+                await self._restore(folder)
             for stream in list(self._streams.values()):
                 try:
                     await self._look_after(stream, time.monotonic())

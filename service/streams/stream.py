@@ -26,6 +26,7 @@ from service.streams.feed import Feed
 from service.streams.gate import Admitted, Gate, Refused
 from service.streams.lifecycle import OVER, Lifecycle, State
 from service.streams.log import FrameLog
+from service.streams.memory import Hold
 from service.streams.pace import Pace
 from service.streams.recording import Recorder
 from service.streams.request import StreamRequest, write_request
@@ -54,22 +55,23 @@ class Stream:
         request: what was asked for, with its pipeline in full.
         settings: of the service.
         folder: its own, made where it is not.
+        graph: of its pipeline, freshly built.
+        hold: of the memory that the graph takes.
         key: to sign snapshots with.
         snapshot: where it goes on from; None for the beginning.
         created_s: when it was made, s since 1970; now where None.
 
     Raises:
-        SpecError: the pipeline cannot be used.
         CheckpointError: the snapshot is of another pipeline, or of models that have changed.
     """
 
     def __init__(
-        self, id_: str, request: StreamRequest, settings: Settings, folder: Path, key: bytes,
-        snapshot: Snapshot | None = None, created_s: float | None = None,
+        self, id_: str, request: StreamRequest, settings: Settings, folder: Path, key: bytes, graph: Graph,
+        hold: Hold, snapshot: Snapshot | None = None, created_s: float | None = None,
     ) -> None:  # fmt: skip
         self.id, self.request, self.created_s = id_, request, created_s or time.time()
         self._settings, self._folder, self._loop = settings, folder, asyncio.get_running_loop()
-        self._graph = Graph(request.spec(), request.sensor, stopwatch=time.perf_counter)
+        self._graph, self._hold = graph, hold
         if snapshot and snapshot.card["fingerprint"] != self._graph.fingerprint:
             raise CheckpointError("its pipeline, its sensor or one of its models is another than it was")
         folder.mkdir(parents=True, exist_ok=True)
@@ -281,6 +283,7 @@ class Stream:
         _log.info("a stream that was told to stop has stopped", id=self.id)
 
     def _let_go(self) -> None:
+        self._hold.release()
         for feed in self.feeds.values():
             feed.close()
         if self._shelf.recorder:
