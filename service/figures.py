@@ -28,17 +28,19 @@ def look(service: ServiceState) -> Iterable[Family]:
     }  # fmt: skip
     yield "gauge", "jobs", "Jobs by state", {k: float(n) for k, n in service.jobs.last_counts.items()}
     yield from _outward(service)
-    disk = shutil.disk_usage(service.settings.data_dir)
-    yield (
-        "gauge",
-        "disk_bytes",
-        "The disk that holds the data",
-        {"free": float(disk.free), "total": float(disk.total)},
-    )
+    yield "gauge", "disk_bytes", "The disk that holds the data", _disk(service)
     with _PROCESS.oneshot():
         memory, descriptors = _PROCESS.memory_info().rss, _PROCESS.num_fds()
     yield "gauge", "process_memory_bytes", "Resident memory of the service", {"": float(memory)}
     yield "gauge", "process_open_files", "File descriptors of the service", {"": float(descriptors)}
+
+
+def _disk(service: ServiceState) -> dict[str, float]:
+    try:
+        disk = shutil.disk_usage(service.settings.data_dir)
+    except OSError:  # the folder is gone; /readyz says so
+        return {"free": 0.0, "total": 0.0}
+    return {"free": float(disk.free), "total": float(disk.total)}
 
 
 def _outward(service: ServiceState) -> Iterable[Family]:

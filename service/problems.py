@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from pipeline.errors import UserError
 from pipeline.spec import SpecError
 
+_log = structlog.get_logger("service")
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_LATER = {"Retry-After": "10"}
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -58,6 +64,34 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UserError, _answer)
     app.add_exception_handler(RequestValidationError, _answer)
     app.add_exception_handler(HTTPException, _answer)
+    for kind in (OSError, SQLAlchemyError, MemoryError):
+        app.add_exception_handler(kind, _answer_fault)
+    app.add_exception_handler(Exception, _answer_fault)
+
+
+async def _answer_fault(request: Request, error: Exception) -> JSONResponse:
+    """What the system does not let the service do: which of it, and that it may be tried again."""
+    if (problem := of_system(error)) is None:
+        return Problem(500, f"a fault of the service: {type(error).__name__}; see its log").response()
+    _log.error("the system refused", path=request.url.path[:200], problem=str(error).splitlines()[0][:300])
+    return problem.response()
+
+
+def of_system(error: BaseException) -> Problem | None:
+    """The problem that a fault of disk or memory stands for; None for any other."""
+    words = str(error)
+    if isinstance(error, MemoryError):
+        return Problem(503, "there is not enough memory for it now", headers=_LATER)
+    if (isinstance(error, OSError) and error.errno in FULL) or "disk is full" in words:
+        return Problem(507, "the disk is full: make room in the data folder", headers=_LATER)
+    if isinstance(error, OSError):
+        return Problem(
+            503, f"the data folder cannot be used: {error.strerror or 'see the log'}", headers=_LATER
+        )
+    if isinstance(error, SQLAlchemyError):
+        why = "it is read-only" if "readonly" in words else "see the log"
+        return Problem(503, f"a database in the data folder cannot be used: {why}", headers=_LATER)
+    return None
 
 
 async def _answer(_: Request, error: Exception) -> JSONResponse:

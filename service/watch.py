@@ -24,11 +24,21 @@ async def watch(service: ServiceState) -> None:
     while True:
         try:
             _tell(service, await _look(service))
+            await asyncio.to_thread(_make_folders, service)
             service.uploads.forget_old()
             await service.jobs.count()
         except Exception:  # what cannot be looked at now may be looked at later
             _log.exception("the service could not be looked after")
         await asyncio.sleep(_EVERY_S)
+
+
+def _make_folders(service: ServiceState) -> None:
+    """What somebody removed from the data folder is made again: what was in it is lost, and work can go on."""
+    settings = service.settings
+    for folder in (settings.streams_dir, settings.jobs_dir, settings.uploads_dir, settings.scratch_dir):
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            _log.error("a folder was gone from the data folder, and is made again", folder=str(folder))
 
 
 def _tell(service: ServiceState, seen: dict[str, str | None]) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kernels import delta, synapses
 from kernels._lanes import padded
@@ -21,7 +21,7 @@ from kernels.delta import Layer, MaxPool, PoolState, State
 from kernels.synapses import Connection, Spikes
 from pipeline.models import bundle
 from pipeline.models.bundle import Card, Tensors
-from pipeline.models.spiking import Encoding, Pair, Side, grid
+from pipeline.models.spiking import Encoding, Pair, Side, check_encoding, grid
 
 _MAX_NEURONS = 2**24
 
@@ -63,6 +63,11 @@ class DeltaCard(Card):
         default=127, ge=1, le=32767, description="whole number of a channel's largest weight"
     )
     calibration: dict[str, Any] = Field(default_factory=dict, description="what the steps were chosen on")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_encoding(self.encoding, self.input, repeated=True)
+        return self
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import re
 import shutil
@@ -20,10 +21,10 @@ from pydantic import ValidationError
 from pipeline.models import bundle, delta, nir_export, nir_graph, onnx_graph, spiking
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError, Tensors
-from pipeline.models.delta import DeltaCard, DeltaNetwork
+from pipeline.models.delta import DeltaCard, DeltaNetwork, DeltaRun
 from pipeline.models.motif_bank import MotifBank
 from pipeline.models.profiles import Reading
-from pipeline.models.spiking import Encoding, SpikingNetwork
+from pipeline.models.spiking import Encoding, Run, SpikingNetwork, sparse
 
 ZOO = Path(__file__).parent / "zoo"
 VERSIONS, VERSION_DIGITS = "versions", 12
@@ -220,11 +221,33 @@ def install(
         else:
             folder = source if source.is_dir() else _unpacked(source, Path(scratch))
         bank = read(folder)
+        _try_out(bank)
         name = bank.card.name
         if name in zoo():
             raise ModelError(f"{name}: the zoo has a model of this name; give yours another")
         _put(folder, name, bank.digest[:VERSION_DIGITS])
     return bank
+
+
+def _try_out(model: Model) -> None:
+    """Run a network for two steps on nothing and on something: what fits a card may fail at work all the same.
+
+    Raises:
+        ModelError: it does.
+    """
+    try:
+        if isinstance(model, SpikingNetwork):
+            inputs = math.prod(model.card.input)
+            steps = np.zeros((2, inputs), np.float32)
+            steps[1] = 1
+            Run(model).advance(sparse(steps))
+        elif isinstance(model, DeltaNetwork):
+            run = DeltaRun(model)
+            run.step(np.zeros(math.prod(model.card.input), np.float32))
+            run.step(np.ones(math.prod(model.card.input), np.float32))
+    except (ArithmeticError, IndexError, ValueError, KeyError) as problem:
+        why = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise ModelError(f"{model.card.name}: cannot be run: {why}") from problem
 
 
 def _put(folder: Path, name: str, version: str) -> None:

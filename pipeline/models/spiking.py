@@ -103,6 +103,35 @@ class SpikingCard(Card):
         description="temperature, and what the confidence is worth, on held-out recordings",
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_encoding(self.encoding, self.input)
+        return self
+
+
+def check_encoding(how: Encoding | None, given: Side, repeated: bool = False) -> None:
+    """Whether what an encoding makes is what a network reads.
+
+    Args:
+        how: the encoding.
+        given: (channels, height, width) of the input.
+        repeated: whether there may be the channels of several steps.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if how is None:
+        return
+    channels, height, width = given
+    makes = how.polarities * how.height * how.width
+    whole = channels * height * width
+    grid = (height, width) in {(how.height, how.width), (1, 1)}
+    if not grid or whole % makes or (whole != makes and not repeated):
+        raise ValueError(
+            f"encoding makes {how.polarities} x {how.height} x {how.width} (channels, rows, columns), the network "
+            f"reads {channels} x {height} x {width}"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class SpikingNetwork:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import secrets
 import shutil
@@ -13,11 +12,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from service.jobs import child, work
+from service.ages import Ages
+from service.jobs import child, lost, work
 from service.jobs.store import CANCELLED, DATABASE, DONE, FAILED, OVER, QUEUED, RUNNING, Job, JobStore
 from service.problems import Problem
 from service.settings import Settings
@@ -63,6 +62,7 @@ class Jobs:
         self._workers: list[asyncio.Task[None]] = []
         self.last_counts: dict[str, int] = {}
         self.store = JobStore(settings.data_dir / DATABASE)
+        self._ages = Ages()
 
     async def open(self) -> None:
         """Open the queue and start working; what a crash left half done is done again.
@@ -75,11 +75,25 @@ class Jobs:
         known = {job.id for job in await self.store.page(None, 2**31)}
         for folder in self._settings.jobs_dir.iterdir():
             if folder.name not in known:
-                shutil.rmtree(folder, ignore_errors=True)
+                await self._take_back(folder)
             for part in folder.glob(".*.part"):
                 shutil.rmtree(part, ignore_errors=True)
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._settings.parallel_jobs)]
         self._workers.append(asyncio.create_task(self._tidy_forever()))
+
+    async def _take_back(self, folder: Path) -> None:
+        """A folder that the database does not know: a body that never came whole goes, a job comes back.
+
+        What the folder tells is all that is left of it where the database was lost.
+        """
+        job = await asyncio.to_thread(lost.job_of, folder)
+        if job is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        await self.store.add(job)
+        _log.warning(
+            "a job that the database did not know is taken back from its folder", id=job.id, state=job.state
+        )
 
     async def close(self) -> None:
         """Stop working; jobs under way wait, and run again after the next start."""
@@ -143,6 +157,8 @@ class Jobs:
     async def cancel(self, id_: str) -> None:
         """End a job that waits or runs."""
         await self.store.finish(id_, CANCELLED)
+        self._ages.begin(id_)
+        await asyncio.to_thread(lost.mark_over, self.folder(id_), CANCELLED, None)
         if live := self._live.get(id_):
             live.cancelled = True
             _kill(live)
@@ -161,6 +177,7 @@ class Jobs:
         """Run a job that failed or was cancelled once more; None where it is neither."""
         job = await self.store.wait_again(id_, frozenset({FAILED, CANCELLED}), count_attempt=True)
         if job is not None:
+            (self.folder(id_) / lost.OVER).unlink(missing_ok=True)
             self._more.release()
         return job
 
@@ -173,12 +190,22 @@ class Jobs:
         """Jobs whose time is over go."""
         while True:
             with suppress(Exception):
-                for id_ in await self.store.outdated(
-                    self._settings.keep_jobs_s, self._settings.keep_jobs_bytes
-                ):
+                for id_ in await self._outdated():
                     await self.remove(id_)
                     _log.info("job forgotten: too old, or too much is kept", id=id_)
             await asyncio.sleep(min(30.0, self._settings.keep_jobs_s))
+
+    async def _outdated(self) -> list[str]:
+        """Names of jobs that are over and whose time is over, too, or that are too many; the oldest first."""
+        finished = await self.store.finished()
+        self._ages.keep(id_ for id_, _, _ in finished)
+        by_age = sorted((self._ages.age_s(id_, at_s), id_, size) for id_, at_s, size in finished)
+        kept, names = 0, list[str]()
+        for age_s, id_, size in by_age:
+            kept += size
+            if age_s > self._settings.keep_jobs_s or kept > self._settings.keep_jobs_bytes:
+                names.append(id_)
+        return names[::-1]
 
     async def _work(self) -> None:
         while True:
@@ -202,6 +229,7 @@ class Jobs:
                 _log.exception("job failed for a fault of the service", id=job.id)
                 await self._fail(job, f"a fault of the service: {type(problem).__name__}")
             live.tell()
+            self._ages.begin(job.id)
             if self._live.get(job.id) is live:
                 del self._live[job.id]
 
@@ -218,7 +246,10 @@ class Jobs:
 
     async def _run(self, job: Job, live: Live) -> None:
         folder = self.folder(job.id)
-        upload = next(folder.glob("upload*"))
+        upload = next(folder.glob("upload*"), None)
+        if upload is None:
+            await self._fail(job, "its upload is gone from the data folder: send it again")
+            return
         request = work.write_request(folder, upload, job.name, self.answers(job.id), job.options)
         settings = self._settings
         live.process = process = await asyncio.create_subprocess_exec(
@@ -242,13 +273,14 @@ class Jobs:
         if _not_the_same(await self.store.get(job.id), job):
             return  # cancelled meanwhile
         if status == 0:
-            artifacts = await asyncio.to_thread(_artifacts, self.answers(job.id))
+            artifacts = await asyncio.to_thread(lost.artifacts, self.answers(job.id))
             size = upload.stat().st_size + sum(one["bytes"] for one in artifacts)
             await self.store.finish(job.id, DONE, None, artifacts, size, job.attempts)
         else:
             # People know their file by the name that they gave it.
             reason = _reason(status, said.replace(upload.name, job.name))
             await self.store.finish(job.id, FAILED, reason, size=upload.stat().st_size, attempt=job.attempts)
+            await asyncio.to_thread(lost.mark_over, folder, FAILED, reason)
         _log.info("job over", id=job.id, status=status)
 
     async def _follow(self, live: Live, process: asyncio.subprocess.Process) -> str:
@@ -269,16 +301,6 @@ class Jobs:
 def _not_the_same(now: Job | None, job: Job) -> bool:
     """Whether a job was cancelled, or is at another attempt by now."""
     return now is None or now.state != RUNNING or now.attempts != job.attempts
-
-
-def _artifacts(folder: Path) -> list[dict[str, Any]]:
-    """What a job made, with sums by which one can tell that it came through whole."""
-    found: list[dict[str, Any]] = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        with path.open("rb") as file:
-            sum_ = hashlib.file_digest(file, "sha256").hexdigest()
-        found.append({"name": path.name, "bytes": path.stat().st_size, "sha256": sum_})
-    return found
 
 
 async def _last_line(stream: asyncio.StreamReader) -> str:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.event import listen
 
 from pipeline.errors import UserError
+from service.databases import set_aside, set_aside_if_damaged
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 OVER = frozenset({DONE, FAILED, CANCELLED})
@@ -38,6 +39,7 @@ _JOBS = sa.Table(
     sa.Column("artifacts", sa.JSON, nullable=False, server_default="[]"),
     sa.Column("bytes", sa.Integer, nullable=False, server_default="0"),
     sa.Column("idempotency_key", sa.String, unique=True),
+    sa.Column("asked", sa.String),
 )  # fmt: skip
 _STEPS: tuple[tuple[str, ...], ...] = (
     (),  # 0.1: the tables as they were before versions were counted
@@ -48,6 +50,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE jobs ADD COLUMN artifacts JSON NOT NULL DEFAULT '[]'",
         "ALTER TABLE jobs ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
     ),
+    ("ALTER TABLE jobs ADD COLUMN asked VARCHAR",),
 )
 """What leads from each version of the database to the next."""
 SCHEMA = len(_STEPS)
@@ -73,6 +76,7 @@ class Job:
         history: what became of earlier attempts, as {attempt, error, finished_s}.
         artifacts: {name, bytes, sha256} of what it made.
         bytes: of all its files.
+        asked: SHA-256 of what was asked for; None where that was not written down.
     """
 
     id: str
@@ -89,6 +93,7 @@ class Job:
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     artifacts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     bytes: int = 0
+    asked: str | None = None
 
 
 def check_version(path: Path) -> int:
@@ -112,6 +117,7 @@ class JobStore:
     """The jobs, on disk; every call runs in one thread of its own."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
         listen(self._engine, "connect", _configure)
         self._thread = ThreadPoolExecutor(1, "jobs-store")
@@ -119,9 +125,15 @@ class JobStore:
     async def open(self, most_attempts: int) -> None:
         """Make or update the tables; jobs that were running when the service died wait once more, but not for ever.
 
+        A database that is damaged is set aside.
+
         Raises:
             NewerData: a newer Polychrony wrote them.
         """
+        set_aside_if_damaged(self._path)
+        if self._path.exists() and not await self._do(_has_columns):
+            self._engine.dispose()
+            set_aside(self._path)
 
         def work(db: sa.Connection) -> None:
             _migrate(db)
@@ -257,17 +269,12 @@ class JobStore:
 
         return await self._do(work)
 
-    async def outdated(self, keep_s: float, keep_bytes: int) -> list[str]:
-        """Names of jobs that are over and whose time is over, too, or that are too many; the oldest first."""
+    async def finished(self) -> list[tuple[str, float, int]]:
+        """(name, when it ended, bytes) of the jobs that are over."""
 
-        def work(db: sa.Connection) -> list[str]:
+        def work(db: sa.Connection) -> list[tuple[str, float, int]]:
             query = sa.select(_JOBS.c.id, _JOBS.c.finished_s, _JOBS.c.bytes).where(_JOBS.c.state.in_(OVER))
-            kept, names = 0, list[str]()
-            for id_, finished_s, size in db.execute(query.order_by(_JOBS.c.finished_s.desc())):
-                kept += size
-                if finished_s < time.time() - keep_s or kept > keep_bytes:
-                    names.append(id_)
-            return names[::-1]
+            return [(id_, finished_s or 0.0, size) for id_, finished_s, size in db.execute(query)]
 
         return await self._do(work)
 
@@ -318,6 +325,14 @@ def _migrate(db: sa.Connection) -> None:
             for statement in step:
                 db.execute(sa.text(statement))
     db.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
+
+
+def _has_columns(db: sa.Connection) -> bool:
+    """Whether the table, where there is one, can be brought up to date: its first columns are there."""
+    if not sa.inspect(db).has_table("jobs"):
+        return True
+    there = {str(column["name"]) for column in sa.inspect(db).get_columns("jobs")}
+    return {"id", "created_s", "finished_s", "state", "name", "options", "error", "attempts"} <= there
 
 
 def _configure(connection: Any, _: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +27,14 @@ class Upload:
         path: where its bytes are.
         size: how many.
         fields: the other fields.
+        sum: SHA-256 of its bytes.
     """
 
     name: str = ""
     path: Path | None = None
     size: int = 0
     fields: dict[str, str] = field(default_factory=dict[str, str])
+    sum: Any = field(default_factory=hashlib.sha256)
 
 
 async def receive(
@@ -129,7 +132,9 @@ class _Taker:
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._field == "file" and self._file:
-            self.upload.size += self._file.write(data[start:end])
+            part = memoryview(data)[start:end]
+            self.upload.size += self._file.write(part)
+            self.upload.sum.update(part)
             return
         self._text += data[start:end]
         if len(self._text) > _FIELD_BYTES:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,8 @@ import sqlalchemy as sa
 from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.ages import steady_s
+from service.databases import set_aside_if_damaged
 from service.publishing.message import Message
 
 _R = TypeVar("_R")
@@ -74,10 +75,13 @@ class Outbox:
         self._receivers: set[str] = set()
 
     async def open(self, receivers: set[str]) -> None:
-        """Make the tables; what waits for receivers that are no more is forgotten."""
+        """Make the tables; what waits for receivers that are no more is forgotten, a damaged file is set aside."""
+        set_aside_if_damaged(self._path)
 
         def work(db: sa.Connection) -> None:
             _META.create_all(db)
+            late = _MESSAGES.c.created_s > steady_s()  # by a clock that was set back since
+            db.execute(_MESSAGES.update().where(late).values(created_s=steady_s()))
             for table in (_MESSAGES, _CURSORS):
                 db.execute(table.delete().where(table.c.receiver.not_in(receivers)))
             self._receivers = receivers
@@ -100,7 +104,7 @@ class Outbox:
         """Take messages in, and how far their outputs were read; how many older ones had to go for them."""
 
         def work(db: sa.Connection) -> int:
-            now = time.time()
+            now = steady_s()
             for one in messages:
                 values = {"receiver": receiver, "created_s": now, **vars(one)}
                 db.execute(_MESSAGES.insert().values(**values))
@@ -118,7 +122,7 @@ class Outbox:
         """Drop messages that have waited too long; how many, of which there may be more."""
 
         def work(db: sa.Connection) -> int:
-            too_old = _MESSAGES.c.created_s < time.time() - keep_s
+            too_old = _MESSAGES.c.created_s < steady_s() - keep_s
             query = sa.select(_MESSAGES.c.number).where(_MESSAGES.c.receiver == receiver, too_old)
             return self._delete(db, list(db.execute(query.limit(_AT_ONCE)).scalars()))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
@@ -20,7 +22,7 @@ from pydantic_core import PydanticSerializationError
 
 from pipeline.sources import HEAD_BYTES, SourceError, check_head
 from pipeline.sources.options import problems
-from service.jobs import Job, upload
+from service.jobs import Job, upload, work
 from service.jobs.request import JobOptions
 from service.jobs.store import DONE, OVER
 from service.problems import Problem, made, responses
@@ -66,41 +68,78 @@ async def create_job(
     request: Request,
     response: Response,
     service: Service,
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> dict[str, Any]:
-    """Analyze an upload: answers 202, then follow `Location` or its `events`."""
+    """Analyze an upload: answers 202, then follow `Location` or its `events`.
+
+    The same `Idempotency-Key` answers with the same job; with another body it is refused.
+    """
     service.demand_ready()
     jobs = service.jobs
-    if idempotency_key is not None and (known := await jobs.store.with_key(idempotency_key)):
-        await _pass_over(request, service.settings.max_upload_bytes)
-        response.headers["Location"] = f"/v1/jobs/{known.id}"
-        return await _describe(service, known)
-    await jobs.demand_room()
+    known = None if idempotency_key is None else await jobs.store.with_key(idempotency_key)
+    if known is None:
+        await jobs.demand_room()
     id_, folder = jobs.new_folder()
-    waited: Upload | None = None
+    job = None
     try:
-        if request.headers.get("content-type", "").partition(";")[0] == "application/json":
-            waited, name, fields = _from_upload(service, await _json(request), folder)
-        else:
-            with service.uploads.passing(request.headers.get("content-length", "")) as came:
-                taken = await upload.receive(
-                    request.stream(), request.headers.get("content-type", ""), folder,
-                    service.settings.max_upload_bytes, came,
-                )  # fmt: skip
-            name, fields = taken.name, dict[str, Any](taken.fields)
-        priority = _priority(fields)
-        options = _options(fields)
-        _demand_readable(folder, name, options)
-        job = await jobs.submit(Job(id_, name, options, idempotency_key, priority))
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if job.id != id_:  # the same key came twice at a time
-        shutil.rmtree(folder, ignore_errors=True)
-    if waited is not None:  # only now: a kill before leaves the upload where it was
-        service.uploads.remove(waited.id)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return await _describe(service, job)
+        body = await _body(request, service, folder, known is None)
+        if known is None:
+            priority = _priority(body.fields)
+            options = _options(body.fields)
+            _demand_readable(folder, body.name, options)
+            asked = body.asked if idempotency_key else None
+            mine = Job(id_, body.name, options, idempotency_key, priority, asked=asked)
+            work.write_request(folder, next(folder.glob("upload*")), body.name, jobs.answers(id_), options)
+            known = job = await jobs.submit(mine)
+    finally:
+        if job is None or job.id != id_:  # refused, or the same key came before
+            shutil.rmtree(folder, ignore_errors=True)
+    if idempotency_key is not None and known.asked not in {None, body.asked}:
+        raise Problem(422, "Idempotency-Key: a job with this key was made from another body")
+    if body.waited is not None and known.id == id_:  # only now: a kill before leaves the upload where it was
+        service.uploads.remove(body.waited.id)
+    response.headers["Location"] = f"/v1/jobs/{known.id}"
+    return await _describe(service, known)
+
+
+@dataclass
+class _Body:
+    """What a job is made from.
+
+    Attributes:
+        name: of the file.
+        fields: the others.
+        asked: SHA-256 over all of it.
+        waited: the upload that it names, where it names one.
+    """
+
+    name: str
+    fields: dict[str, Any]
+    asked: str
+    waited: Upload | None = None
+
+
+async def _body(request: Request, service: Service, folder: FilePath, is_new: bool) -> _Body:
+    """Take in a body; of a job that is known already an upload need not be there any more."""
+    if request.headers.get("content-type", "").partition(";")[0] == "application/json":
+        document = await _json(request)
+        asked = _sum(document)
+        if not is_new:
+            return _Body("", {}, asked)
+        waited, name, fields = _from_upload(service, document, folder)
+        return _Body(name, fields, asked, waited)
+    with service.uploads.passing(request.headers.get("content-length", "")) as came:
+        taken = await upload.receive(
+            request.stream(), request.headers.get("content-type", ""), folder,
+            service.settings.max_upload_bytes, came,
+        )  # fmt: skip
+    return _Body(
+        taken.name, dict[str, Any](taken.fields), _sum([taken.name, taken.fields, taken.sum.hexdigest()])
+    )
+
+
+def _sum(document: Any) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _demand_readable(folder: FilePath, name: str, options: dict[str, Any]) -> None:
@@ -117,15 +156,6 @@ def _demand_readable(folder: FilePath, name: str, options: dict[str, Any]) -> No
         check_head(head, name, options.get("format"))
     except SourceError as problem:
         raise Problem(415, str(problem), [("file", "no input that is read")]) from problem
-
-
-async def _pass_over(request: Request, most: int) -> None:
-    """The same job once more: let its body be sent, and keep nothing of it."""
-    seen = 0
-    async for chunk in request.stream():
-        seen += len(chunk)
-        if seen > most:
-            raise Problem(413, f"larger than {most} bytes", headers={"Connection": "close"})
 
 
 async def _json(request: Request) -> Any:

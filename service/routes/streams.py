@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
@@ -35,7 +36,9 @@ async def create_stream(
 ) -> dict[str, Any]:  # fmt: skip
     """Open a stream: send its events to `ingest_url`, read its answers from `results_url`."""
     service.demand_ready()
+    asked = hashlib.sha256(request.model_dump_json(exclude_unset=True).encode()).hexdigest()
     if idempotency_key is not None and (known := service.streams.with_key(idempotency_key)):
+        _demand_same(service, idempotency_key, asked)
         response.headers["Location"] = f"/v1/streams/{known.id}"
         return known.describe()
     used = request.snapshot
@@ -43,13 +46,27 @@ async def create_stream(
     if snapshot is not None:
         request = _from_snapshot(request, snapshot)
     try:
-        stream = await open_stream(service.streams, service.settings, request, idempotency_key, snapshot)
+        stream = await open_stream(
+            service.streams, service.settings, request, idempotency_key, snapshot, asked
+        )
     except BaseException as error:
         raise _as_problem(error) from error
+    if idempotency_key is not None:
+        _demand_same(service, idempotency_key, asked)  # another may have come at the same time
     if used is not None:
         service.uploads.remove(used)
     response.headers["Location"] = f"/v1/streams/{stream.id}"
     return stream.describe()
+
+
+def _demand_same(service: Service, key: str, asked: str) -> None:
+    """Refuse a key that came with another body before.
+
+    Raises:
+        Problem: it did.
+    """
+    if service.streams.asked_with(key) not in {None, asked}:
+        raise Problem(422, "Idempotency-Key: a stream with this key was made from another body")
 
 
 def _as_problem(error: BaseException) -> BaseException:
@@ -141,7 +158,7 @@ async def get_snapshot(stream_id: StreamId, service: Service) -> Response:
 async def get_recording(stream_id: StreamId, service: Service) -> FileResponse:
     """All frames of a stream with `record`, as they came: `polychrony replay` and `analyze` read it."""
     path = find(service, stream_id).recording
-    if path is None:
+    if path is None or not path.is_file():
         raise Problem(404, "the stream is not recorded: ask for it with `record` when it is opened")
     return FileResponse(path, media_type="application/octet-stream", filename=f"{stream_id}.pchy")
 

@@ -13,7 +13,7 @@ from service.streams.stream import Stream
 
 async def open_stream(
     streams: Streams, settings: Settings, request: StreamRequest, key: str | None = None,
-    snapshot: Snapshot | None = None,
+    snapshot: Snapshot | None = None, asked: str | None = None,
 ) -> Stream:  # fmt: skip
     """Open a stream, or find the one that has its idempotency key.
 
@@ -23,6 +23,7 @@ async def open_stream(
         request: what it shall be.
         key: names it for as long as it is kept.
         snapshot: where it goes on from.
+        asked: SHA-256 of what was asked for with the key.
 
     Raises:
         SpecError: its pipeline cannot be used.
@@ -47,7 +48,7 @@ async def open_stream(
                 await fetcher.close()
             return known
         try:
-            stream = streams.create(request, graph, hold, snapshot, key)
+            stream = streams.create(request, graph, hold, snapshot, key, asked)
         except BaseException:
             hold.release()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import shutil
 import time
@@ -39,7 +40,8 @@ class Streams:
         self._settings = settings
         self._streams: dict[str, Stream] = {}
         self._fetchers: dict[str, Fetcher] = {}
-        self._keys: dict[str, str] = {}
+        self._keys: dict[str, tuple[str, str | None]] = {}
+        """By idempotency key: the stream, and the SHA-256 of what was asked for."""
         self._over_since: dict[str, float] = {}
         self._watch: asyncio.Task[None] | None = None
         self._key = b""
@@ -78,7 +80,11 @@ class Streams:
 
     def with_key(self, key: str) -> Stream | None:
         """The stream that was made with this idempotency key, where it still is."""
-        return self._streams.get(self._keys.get(key, ""))
+        return self._streams.get(self._keys.get(key, ("", None))[0])
+
+    def asked_with(self, key: str) -> str | None:
+        """The SHA-256 of what was asked for with this idempotency key; None where nobody wrote it down."""
+        return self._keys.get(key, ("", None))[1]
 
     def hold(self) -> Hold:
         """A part of the memory for pipelines, of nothing yet."""
@@ -109,7 +115,7 @@ class Streams:
 
     def create(
         self, request: StreamRequest, graph: Graph, hold: Hold, snapshot: Snapshot | None = None,
-        key: str | None = None,
+        key: str | None = None, asked: str | None = None,
     ) -> Stream:  # fmt: skip
         """A new stream, which goes on from a snapshot where there is one.
 
@@ -119,6 +125,7 @@ class Streams:
             hold: of the memory that this takes.
             snapshot: where it goes on from.
             key: its idempotency key: it names the stream for as long as that is kept.
+            asked: SHA-256 of what was asked for with that key.
 
         Raises:
             CheckpointError: the snapshot does not fit.
@@ -134,7 +141,7 @@ class Streams:
             if snapshot:  # so that a restart finds what came from elsewhere
                 stream.keep_first(snapshot)
             if key is not None:
-                (folder / "key").write_text(key)
+                (folder / "key").write_text(json.dumps({"key": key, "asked": asked}))
         except BaseException:
             if stream is not None:
                 stream.close()
@@ -142,19 +149,19 @@ class Streams:
             raise
         self._streams[id_] = stream
         if key is not None:
-            self._keys[key] = id_
+            self._keys[key] = id_, asked
         stream.start(restore=False)
         _log.info("stream created", id=id_, policy=stream.request.policy)
         return stream
 
     def keys(self) -> dict[str, str]:
         """Idempotency keys, and the stream that each made."""
-        return dict(self._keys)
+        return {key: id_ for key, (id_, _) in self._keys.items()}
 
     def forget_key(self, key: str) -> None:
         """Let another stream have this idempotency key."""
-        if (id_ := self._keys.pop(key, None)) is not None:
-            (self._settings.streams_dir / id_ / "key").unlink(missing_ok=True)
+        if (known := self._keys.pop(key, None)) is not None:
+            (self._settings.streams_dir / known[0] / "key").unlink(missing_ok=True)
 
     def read_snapshot(self, source: Path | bytes) -> Snapshot:
         """A snapshot that this service wrote.
@@ -188,7 +195,7 @@ class Streams:
         """Remove a stream and what it kept; whether there was one."""
         stream = self._streams.pop(id_, None)
         self._over_since.pop(id_, None)
-        self._keys = {key: name for key, name in self._keys.items() if name != id_}
+        self._keys = {key: one for key, one in self._keys.items() if one[0] != id_}
         if stream is None:
             return False
         stream.disown_files()  # first: a stream that is deleted must not come back, whatever happens now
@@ -245,7 +252,8 @@ class Streams:
         self.not_restored.pop(folder.name, None)
         self._later.discard(folder)
         if (folder / "key").is_file():
-            self._keys[(folder / "key").read_text()] = folder.name
+            key, asked = _read_key(folder / "key")
+            self._keys[key] = folder.name, asked
         stream.start(restore=True)
         if request.source is not None:
             self.fetch(stream, Fetcher(request, self._settings))
@@ -279,6 +287,16 @@ class Streams:
         if now - stream.last_seen_s > stream.request.idle_timeout_s and stream.state not in OVER:
             end_by_itself(stream)
             _log.info("stream ended: no sender", id=stream.id)
+
+
+def _read_key(path: Path) -> tuple[str, str | None]:
+    """(An idempotency key, the SHA-256 of what was asked for with it)."""
+    text = path.read_text()
+    try:
+        held = json.loads(text)
+        return str(held["key"]), held["asked"]
+    except (ValueError, KeyError, TypeError):  # as it was written before sums were kept
+        return text, None
 
 
 def end_by_itself(stream: Stream) -> None:

@@ -244,8 +244,6 @@ class Runner:
         self._settled = False
         if shelf.log and not self._until_there_is_room(partial(shelf.log.append, raw)):
             return
-        if shelf.recorder and not self._until_there_is_room(partial(shelf.recorder.append, raw)):
-            return
         size = sum(len(one.raw) for one in batch)
         progress.received = batch[-1].frame.number
         progress.received_bytes += size
@@ -253,6 +251,8 @@ class Runner:
             progress.durable = progress.received  # never before: what is durable was received
         self._since_snapshot += size
         self._notify()
+        if shelf.recorder and not self._until_there_is_room(partial(shelf.recorder.append, raw)):
+            return
         at = 0
         while at < len(batch):
             if not self._hold():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import shutil
 import threading
 import time
@@ -34,6 +35,7 @@ from service.streams.runner import Runner, Shelf
 from service.streams.snapshots import Snapshot, Snapshots
 
 _log = structlog.get_logger("streams")
+_LOOK_S = 0.5
 _STOP_S = 2.0
 """How long a stream's thread is waited for."""
 GONE = ".gone-"
@@ -237,12 +239,24 @@ class Stream:
         await self.restored.wait()
         path = self._folder / f".asked-{time.monotonic_ns()}.zip"
         try:
-            await asyncio.wrap_future(
-                self._runner.between_frames(lambda: self._snapshots.write_to(path, self._take()))
-            )
+            work = self._runner.between_frames(lambda: self._snapshots.write_to(path, self._take()))
+            await self._while_it_goes_on(asyncio.wrap_future(work))
             return await asyncio.to_thread(path.read_bytes)
         finally:
             path.unlink(missing_ok=True)
+
+    async def _while_it_goes_on(self, work: asyncio.Future[object]) -> None:
+        """Wait for what the thread does between two frames.
+
+        Raises:
+            OSError: the stream is held up, such as by a full disk, and comes to no such place.
+        """
+        while not work.done():
+            if self.trouble is not None:
+                work.cancel()
+                raise OSError(errno.ENOSPC, self.trouble)
+            await asyncio.wait({work}, timeout=_LOOK_S)
+        await work
 
     def wait_for_reader(self, waiter: Waiter | None) -> None:
         """Hold the sender back for this reader, or for none."""

@@ -20,10 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from pipeline.sources import HEAD_BYTES, SourceError, check_head
+from service.ages import Ages
 from service.problems import Problem
 from service.settings import Settings
 
+_log = structlog.get_logger("uploads")
 _MOST = 1000
 _LOOK_EVERY = 16 * 2**20
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -69,6 +73,7 @@ class Uploads:
     def __init__(self, settings: Settings) -> None:
         self._settings, self._folder = settings, settings.uploads_dir
         self._uploads: dict[str, Upload] = {}
+        self._ages = Ages()
         self._passing: dict[int, int] = {}
         """Bytes that are still to come of each body that is taken in by one request."""
 
@@ -172,6 +177,7 @@ class Uploads:
                         raise Problem(413, f"more bytes than Upload-Length says: {upload.length}")
                     await _whole(asyncio.to_thread(_write, file, chunk, offset))
                     before, offset = offset, offset + len(chunk)
+                    self._ages.begin(upload.id)
                     if before < enough <= offset:
                         self._demand_readable(upload)
             finally:
@@ -200,13 +206,21 @@ class Uploads:
 
     def expires_s(self, upload: Upload) -> float:
         """When it is forgotten where nobody goes on with it, s since 1970."""
-        return upload.path.stat().st_mtime + self._settings.keep_uploads_s
+        return time.time() + self._settings.keep_uploads_s - self._age_s(upload)
+
+    def _age_s(self, upload: Upload) -> float:
+        return self._ages.age_s(upload.id, upload.path.stat().st_mtime)
 
     def forget_old(self) -> None:
         """Remove what nobody went on with."""
         for upload in list(self._uploads.values()):
-            if not upload.lock.locked() and time.time() > self.expires_s(upload):
+            try:
+                if not upload.lock.locked() and self._age_s(upload) > self._settings.keep_uploads_s:
+                    self.remove(upload.id)
+            except FileNotFoundError:  # somebody removed its bytes
+                _log.warning("an upload is gone from the data folder", id=upload.id)
                 self.remove(upload.id)
+        self._ages.keep(self._uploads)
 
     def _remove_files(self, id_: str) -> None:
         for suffix in (".json", ".bin"):

@@ -22,6 +22,7 @@ from pipeline.spec import Sensor, preset
 from service.jobs.runner import Jobs
 from service.jobs.store import Job
 from service.settings import Settings
+from service.streams.opening import open_stream
 from service.streams.recording import Recorder
 from service.streams.registry import Streams
 from service.streams.request import StreamRequest
@@ -82,7 +83,7 @@ class Box:
 
     async def start(self):
         self.streams = Streams(Settings(data_dir=self.data))
-        self.streams.open()
+        await self.streams.open()
         return self.streams
 
     async def stop(self):
@@ -98,6 +99,10 @@ class Box:
 def box(tmp_path):
     (tmp_path / "data").mkdir()
     return Box(tmp_path / "data")
+
+
+async def create(streams, request, snapshot=None, key=None):
+    return await open_stream(streams, streams._settings, request, key, snapshot)
 
 
 async def send(stream, numbers):
@@ -118,7 +123,7 @@ def full(*_, **__):
 
 @in_a_loop
 async def test_a_stop_while_the_log_is_replayed_loses_nothing(box, tmp_path, monkeypatch):
-    stream = (await box.start()).create(asked())
+    stream = await create(await box.start(), asked())
     await send(stream, range(1, 101))
     assert stream.ack()["durable"] == 100
     later = box.killed(tmp_path / "killed")
@@ -145,7 +150,7 @@ async def test_a_stop_while_the_log_is_replayed_loses_nothing(box, tmp_path, mon
 @pytest.mark.parametrize("where", ["recorder", "feed"])
 @in_a_loop
 async def test_a_stop_while_the_disk_is_full_loses_nothing_that_was_acknowledged(box, where):
-    stream = (await box.start()).create(asked(record=True))
+    stream = await create(await box.start(), asked(record=True))
     await send(stream, range(1, 11))
     if where == "recorder":
         stream._shelf.recorder.append = full
@@ -171,7 +176,7 @@ async def test_a_stop_while_the_disk_is_full_loses_nothing_that_was_acknowledged
 
 @in_a_loop
 async def test_a_disk_that_is_full_at_the_start_costs_no_stream(box, monkeypatch):
-    stream = (await box.start()).create(asked(record=True))
+    stream = await create(await box.start(), asked(record=True))
     await send(stream, range(1, 11))
     await box.stop()
     monkeypatch.setattr("service.streams.stream.FrameLog", full)
@@ -188,7 +193,7 @@ async def test_a_disk_that_is_full_at_the_start_costs_no_stream(box, monkeypatch
 @pytest.mark.parametrize("fails", ["snapshot", "segment"])
 @in_a_loop
 async def test_a_snapshot_that_cannot_be_written_costs_nothing(box, tmp_path, monkeypatch, code, fails):
-    stream = (await box.start()).create(asked())
+    stream = await create(await box.start(), asked())
     stream._shelf.snapshot_bytes = 5000
 
     def cannot(*_):
@@ -216,10 +221,10 @@ async def test_a_stream_from_a_snapshot_knows_after_a_kill_that_it_has_not_the_r
     box, tmp_path
 ):
     streams = await box.start()
-    first = streams.create(asked(record=True))
+    first = await create(streams, asked(record=True))
     await send(first, range(1, 11))
     snapshot = streams.read_snapshot(await first.snapshot())
-    second = streams.create(StreamRequest.model_validate(snapshot.card["request"]), snapshot)
+    second = await create(streams, StreamRequest.model_validate(snapshot.card["request"]), snapshot)
     await send(second, range(11, 21))
     rows = next(iter(first.feeds.values())).head.next_row
     with pytest.raises(ReplayError, match="behind frame 10"):
@@ -239,7 +244,7 @@ async def test_a_stream_from_a_snapshot_knows_after_a_kill_that_it_has_not_the_r
 
 @in_a_loop
 async def test_what_a_realtime_stream_shed_is_written_down_while_it_runs(box):
-    stream = (await box.start()).create(asked(policy="realtime", record=True, max_latency_ms=60_000))
+    stream = await create(await box.start(), asked(policy="realtime", record=True, max_latency_ms=60_000))
     await send(stream, range(1, 11))
     for n in range(11, 16):  # an hour old, as they come
         admitted = stream.gate.admit(frame(n))
@@ -274,14 +279,14 @@ def test_a_recording_with_a_hole_says_so_for_ever(tmp_path):
 @in_a_loop
 async def test_streams_that_cannot_be_made_leave_nothing(box, monkeypatch):
     streams = await box.start()
-    first = streams.create(asked())
+    first = await create(streams, asked())
     await send(first, range(1, 3))
     snapshot = streams.read_snapshot(await first.snapshot())
     before = sum(1 for _ in Path("/proc/self/fd").iterdir())
     monkeypatch.setattr(Snapshots, "write", full)
     for _ in range(5):
         with pytest.raises(OSError, match="No space"):
-            streams.create(StreamRequest.model_validate(snapshot.card["request"]), snapshot, "key")
+            await create(streams, StreamRequest.model_validate(snapshot.card["request"]), snapshot, "key")
     monkeypatch.undo()
     assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
     assert [one.id for one in streams.all()] == [first.id]
@@ -291,7 +296,7 @@ async def test_streams_that_cannot_be_made_leave_nothing(box, monkeypatch):
 
 @in_a_loop
 async def test_time_that_a_restart_takes_is_no_idleness(box, tmp_path, monkeypatch):
-    stream = (await box.start()).create(asked(idle_timeout_s=60.0))
+    stream = await create(await box.start(), asked(idle_timeout_s=60.0))
     await send(stream, range(1, 101))
     later = box.killed(tmp_path / "killed")
     await box.stop()
@@ -313,7 +318,7 @@ async def test_time_that_a_restart_takes_is_no_idleness(box, tmp_path, monkeypat
 @in_a_loop
 async def test_a_folder_that_was_half_removed_is_no_stream(box):
     streams = await box.start()
-    stream = streams.create(asked())
+    stream = await create(streams, asked())
     await send(stream, range(1, 3))
     await box.stop()
     stream._folder.rename(stream._folder.with_name(f".gone-{stream.id}"))

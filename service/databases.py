@@ -1,0 +1,46 @@
+"""SQLite files that a power cut or a broken disk damaged: set aside, never in the way and never thrown away."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import structlog
+
+_log = structlog.get_logger("service")
+_BESIDE = ("", "-wal", "-shm", "-journal")
+
+
+def set_aside_if_damaged(path: Path) -> Path | None:
+    """Rename a database that is none, or not whole, with what lies beside it; its new name, or None.
+
+    Raises:
+        sqlite3.OperationalError: it cannot be read for another reason, such as the rights of the file.
+    """
+    if not path.exists():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=5)) as database:
+            found = database.execute("PRAGMA quick_check(1)").fetchall()
+            sound = found == [("ok",)]
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        sound = False
+    return None if sound else set_aside(path)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a database that is of no use; its new name."""
+    n = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{n}")).exists():
+        n += 1
+    for end in _BESIDE:
+        part = path.with_name(path.name + end)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + end))
+    _log.error(
+        "a damaged database is set aside, and a new one is begun", database=str(path), aside=str(aside)
+    )
+    return aside

@@ -1,0 +1,62 @@
+"""What a job's folder tells of it, should the database be lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from service.jobs.store import CANCELLED, DONE, FAILED, QUEUED, Job
+from service.jobs.work import REQUEST
+
+OVER = "over.json"
+
+
+def mark_over(folder: Path, state: str, error: str | None) -> None:
+    """Write down in its folder that a job will not be gone on with; the database is what counts."""
+    with suppress(OSError):
+        (folder / OVER).write_text(json.dumps({"state": state, "error": error}))
+
+
+def job_of(folder: Path) -> Job | None:
+    """The job whose folder this is; None where its body never came whole.
+
+    One that was not over waits again; one that made answers is done.
+    """
+    upload = next(folder.glob("upload*"), None)
+    try:
+        asked = json.loads((folder / REQUEST).read_bytes())
+        name, options, created_s = str(asked["name"]), dict(asked["options"]), upload.stat().st_mtime  # pyright: ignore[reportOptionalMemberAccess]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    job = Job(folder.name, name, options, created_s=created_s)
+    answers = folder / "answers"
+    if answers.is_dir():
+        job.state, job.artifacts, job.finished_s = DONE, artifacts(answers), answers.stat().st_mtime
+    elif (state := _over(folder)) is not None:
+        job.state, job.error = state
+        job.finished_s = (folder / OVER).stat().st_mtime
+    else:
+        job.state = QUEUED
+    job.bytes = sum(path.stat().st_size for path in (*folder.glob("upload*"), *answers.glob("*")))
+    return job
+
+
+def _over(folder: Path) -> tuple[str, str | None] | None:
+    try:
+        said = json.loads((folder / OVER).read_bytes())
+        return (said["state"], said["error"]) if said["state"] in {FAILED, CANCELLED} else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def artifacts(folder: Path) -> list[dict[str, Any]]:
+    """What a job made, with sums by which one can tell that it came through whole."""
+    found: list[dict[str, Any]] = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        with path.open("rb") as file:
+            sum_ = hashlib.file_digest(file, "sha256").hexdigest()
+        found.append({"name": path.name, "bytes": path.stat().st_size, "sha256": sum_})
+    return found
