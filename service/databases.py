@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
+import sqlalchemy as sa
 import structlog
 
 _log = structlog.get_logger("service")
@@ -29,6 +31,21 @@ def set_aside_if_damaged(path: Path) -> Path | None:
     except sqlite3.DatabaseError:
         sound = False
     return None if sound else set_aside(path)
+
+
+def has_columns(meta: sa.MetaData, later: frozenset[str] = frozenset()) -> Callable[[sa.Connection], bool]:
+    """Whether the tables that are there have the columns that they should, but for those that ``later`` names."""
+
+    def look(db: sa.Connection) -> bool:
+        there = sa.inspect(db)
+        return all(
+            {column.name for column in table.columns} - later
+            <= {str(column["name"]) for column in there.get_columns(table.name)}
+            for table in meta.tables.values()
+            if there.has_table(table.name)
+        )
+
+    return look
 
 
 def set_aside(path: Path) -> Path:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.event import listen
 
 from pipeline.errors import UserError
-from service.databases import set_aside, set_aside_if_damaged
+from service.databases import has_columns, set_aside, set_aside_if_damaged
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 OVER = frozenset({DONE, FAILED, CANCELLED})
@@ -53,6 +53,8 @@ _STEPS: tuple[tuple[str, ...], ...] = (
     ("ALTER TABLE jobs ADD COLUMN asked VARCHAR",),
 )
 """What leads from each version of the database to the next."""
+_LATER = frozenset({"started_s", "priority", "history", "artifacts", "bytes", "idempotency_key", "asked"})
+"""Columns that a database of an earlier version may lack."""
 SCHEMA = len(_STEPS)
 DATABASE = "jobs.sqlite"
 
@@ -131,7 +133,7 @@ class JobStore:
             NewerData: a newer Polychrony wrote them.
         """
         set_aside_if_damaged(self._path)
-        if self._path.exists() and not await self._do(_has_columns):
+        if self._path.exists() and not await self._do(has_columns(_META, _LATER)):
             self._engine.dispose()
             set_aside(self._path)
 
@@ -325,14 +327,6 @@ def _migrate(db: sa.Connection) -> None:
             for statement in step:
                 db.execute(sa.text(statement))
     db.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
-
-
-def _has_columns(db: sa.Connection) -> bool:
-    """Whether the table, where there is one, can be brought up to date: its first columns are there."""
-    if not sa.inspect(db).has_table("jobs"):
-        return True
-    there = {str(column["name"]) for column in sa.inspect(db).get_columns("jobs")}
-    return {"id", "created_s", "finished_s", "state", "name", "options", "error", "attempts"} <= there
 
 
 def _configure(connection: Any, _: object) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.ages import steady_s
-from service.databases import set_aside_if_damaged
+from service.databases import has_columns, set_aside, set_aside_if_damaged
 from service.publishing.message import Message
 
 _R = TypeVar("_R")
@@ -77,6 +77,9 @@ class Outbox:
     async def open(self, receivers: set[str]) -> None:
         """Make the tables; what waits for receivers that are no more is forgotten, a damaged file is set aside."""
         set_aside_if_damaged(self._path)
+        if not await self._do(has_columns(_META)):
+            self._engine.dispose()
+            set_aside(self._path)
 
         def work(db: sa.Connection) -> None:
             _META.create_all(db)
