@@ -16,6 +16,7 @@ from service import figures, problems, tracing
 from service.guard import Guard
 from service.jobs import Jobs
 from service.limiter import PerMinute
+from service.manners import Manners
 from service.publishing.publisher import Publishers
 from service.routes import (
     health,
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         Guard, settings=settings, tokens=tokens, sessions=service.sessions, failures=service.failures,
         under_way=service.under_way,
     )  # fmt: skip
+    app.add_middleware(Manners)
     tracing.install(app, settings)
     return app
 

@@ -8,7 +8,54 @@ from typing import Any
 
 import structlog
 
+from service.repeats import WINDOW_S, Repeats
 from service.settings import Settings
+
+_WARNING = frozenset({"warning", "error", "critical", "exception"})
+_CAUSE = ("event", "status", "method", "code", "part", "receiver")
+_REFUSED = 400
+repeats = Repeats()
+"""Of this process."""
+
+
+def _once_in_a_while(logger: Any, method: str, line: Any) -> Any:
+    """Say a warning or a refusal a few times, and then how often it came again."""
+    refused = method == "info" and int(line.get("status") or 0) >= _REFUSED
+    if "repeated" in line or not (method in _WARNING or refused):
+        return line
+    cause = (method, *(str(line.get(name)) for name in _CAUSE))
+
+    def sum_up(n: int) -> None:
+        said = {name: line[name] for name in _CAUSE[1:] if name in line}
+        structlog.get_logger().log(_LEVELS[method], line["event"], repeated=n, in_s=WINDOW_S, **said)
+
+    if not repeats.says(cause, sum_up):
+        raise structlog.DropEvent
+    return line
+
+
+_LEVELS = {"info": 20, "warning": 30, "error": 40, "exception": 40, "critical": 50}
+
+
+class _Seldom(logging.Filter):
+    """The same for lines of the libraries."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is said."""
+        if getattr(record, "repeated", False):
+            return True
+
+        def sum_up(n: int) -> None:
+            logging.getLogger(record.name).log(
+                record.levelno,
+                "%s (%d more in %g s)",
+                str(record.msg)[:200],
+                n,
+                WINDOW_S,
+                extra={"repeated": True},
+            )
+
+        return repeats.says((record.name, record.levelno, str(record.msg)[:200]), sum_up)
 
 
 def configure(settings: Settings, level: int | None = None) -> None:
@@ -29,7 +76,7 @@ def configure(settings: Settings, level: int | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]  # fmt: skip
     structlog.configure(
-        processors=[*shared[1:], structlog.processors.format_exc_info, renderer],
+        processors=[_once_in_a_while, *shared[1:], structlog.processors.format_exc_info, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
@@ -43,6 +90,7 @@ def configure(settings: Settings, level: int | None = None) -> None:
     logging.getLogger("uvicorn.error").addFilter(
         lambda record: "without completing handshake" not in record.getMessage()
     )
+    handler.addFilter(_Seldom())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.WARNING))

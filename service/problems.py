@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from pipeline.errors import UserError
 from pipeline.spec import SpecError
+from service.manners import methods_of
 
 _log = structlog.get_logger("service")
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -94,8 +95,12 @@ def of_system(error: BaseException) -> Problem | None:
     return None
 
 
-async def _answer(_: Request, error: Exception) -> JSONResponse:
-    return as_problem(error).response()
+async def _answer(request: Request, error: Exception) -> JSONResponse:
+    problem = as_problem(error)
+    if problem.status == 405:
+        allowed = methods_of(request.app.router.routes, request.scope)
+        problem.headers = {**(problem.headers or {}), "Allow": ", ".join(sorted(allowed))}
+    return problem.response()
 
 
 def as_problem(error: Exception) -> Problem:

@@ -289,6 +289,18 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         if small:
             self.read_paused = paused
 
+    def keepalive_timeout(self) -> None:
+        """A ping was not answered: one that lies behind bytes that nobody reads says nothing yet."""
+        if self.transport.get_write_buffer_size() == 0 or self._is_over():
+            super().keepalive_timeout()
+            self.loop.call_later(_LAST_WORDS_S, self._abort)
+            return
+        left_s = self.settings.slow_subscriber_s - (self.loop.time() - self.ping_sent_at)
+        if left_s > 0:
+            self.pong_timer = self.loop.call_later(left_s, self.keepalive_timeout)
+        else:
+            self._fail(1008, "does not read")
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
         if self._message_timer is not None:
@@ -338,12 +350,15 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     def _too_slow(self) -> None:
         self._message_timer = None
-        if self.close_sent or self.transport.is_closing():
-            return
-        self.conn.fail(1008, "a message must come in time")
+        if not self.close_sent and not self.transport.is_closing():
+            self._fail(1008, "a message must come in time")
+
+    def _fail(self, code: int, why: str) -> None:
+        """Close for a reason of the connection's own."""
+        self.conn.fail(code, why)
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008})
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code})
         self.transport.close()
         self.loop.call_later(_LAST_WORDS_S, self._abort)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from service.logs import repeats
 from service.tokens import TokenError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ async def watch(service: ServiceState) -> None:
             await asyncio.to_thread(_make_folders, service)
             service.uploads.forget_old()
             await service.jobs.count()
+            repeats.flush()
         except Exception:  # what cannot be looked at now may be looked at later
             _log.exception("the service could not be looked after")
         await asyncio.sleep(_EVERY_S)
@@ -36,8 +38,8 @@ def _make_folders(service: ServiceState) -> None:
     """What somebody removed from the data folder is made again: what was in it is lost, and work can go on."""
     settings = service.settings
     for folder in (settings.streams_dir, settings.jobs_dir, settings.uploads_dir, settings.scratch_dir):
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
+        if settings.data_dir.is_dir() and not folder.is_dir():
+            folder.mkdir(exist_ok=True)
             _log.error("a folder was gone from the data folder, and is made again", folder=str(folder))
 
 

@@ -1,0 +1,144 @@
+"""What HTTP and whoever reads the log expect: HEAD, Allow, 304, a mute reader's close code, no flood of one line."""
+
+import json
+import re
+import resource
+import socket
+
+import httpx
+import pytest
+
+from service.repeats import SAID, WINDOW_S, Repeats
+from tests.integration.service_process import ServiceProcess
+from tests.integration.test_secrets import until
+from tests.reliability.tools import EVERYTHING, RawSocket, create, frame, random_events, stats
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    service = ServiceProcess(tmp_path_factory.mktemp("manners") / "data", slow_subscriber_s=3, ping_s=1)
+    yield service
+    service.stop()
+
+
+def gets(service):
+    document = httpx.get(f"{service.url}/v1/openapi.json", timeout=60).json()
+    return sorted(path for path, item in document["paths"].items() if "get" in item)
+
+
+def test_head_answers_as_get_does_without_a_body(service):
+    made = {"stream_id": create(service), "name": "motif8", "job_id": "0" * 16, "upload_id": "0" * 32}
+    with httpx.Client(base_url=service.url, timeout=60) as http:
+        for template in gets(service):
+            path = re.sub(r"{(\w+)}", lambda found: made.get(found[1], "x"), template)
+            got, head = http.get(path), http.head(path)
+            assert head.status_code == got.status_code, path
+            assert head.content == b"", path
+            for name in ("content-type", "etag", "content-length"):
+                if name != "content-length" or "no-store" not in got.headers.get("cache-control", ""):
+                    assert (name in head.headers) == (name in got.headers), (path, name)
+
+
+def test_allow_names_every_method(service):
+    with httpx.Client(base_url=service.url, timeout=60) as http:
+        for path, allowed in (
+            ("/v1/streams", "GET, HEAD, POST"), ("/v1/pipelines/mine", "DELETE, GET, HEAD, PUT"),
+            (f"/v1/uploads/{'0' * 32}", "DELETE, HEAD, PATCH"), ("/healthz", "GET, HEAD"),
+        ):  # fmt: skip
+            refused = http.request("TRACE", path)
+            assert refused.status_code == 405, path
+            assert refused.headers["allow"] == allowed
+
+
+def test_what_is_known_is_not_sent_again(service):
+    with httpx.Client(base_url=service.url, timeout=60) as http:
+        page = http.get("/")
+        tag = page.headers["etag"]
+        for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+            again = http.get("/", headers={"If-None-Match": known})
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == tag
+            assert "content-length" not in again.headers
+        assert http.get("/", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_a_reader_that_does_not_read_is_closed_with_1008(service):
+    id_ = create(service, EVERYTHING)
+    reader = RawSocket(service.port, f"/v1/streams/{id_}/results?from=start", receive_buffer=4096)
+    reader.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sender = RawSocket(service.port, f"/v1/streams/{id_}/ingest")
+    sender.until(1)
+    for n in range(1, 30):
+        sender.send(2, frame(n, random_events(50_000, n, n * 50_000)))
+    assert until(
+        lambda: stats(service, id_)["cut_subscribers"] == 1 or stats(service, id_)["subscribers"] == 0
+    )
+    assert reader.close_code() == 1008
+
+
+def test_figures_are_told_without_the_data_folder(tmp_path):
+    service = ServiceProcess(tmp_path / "data")
+    try:
+        (tmp_path / "data").rename(tmp_path / "elsewhere")
+        assert httpx.get(f"{service.url}/metrics", timeout=60).status_code == 200
+        assert until(lambda: httpx.get(f"{service.url}/readyz", timeout=60).status_code == 503)
+        (tmp_path / "elsewhere").rename(tmp_path / "data")
+        assert until(lambda: httpx.get(f"{service.url}/readyz", timeout=60).status_code == 200)
+    finally:
+        service.stop()
+
+
+def test_lines_of_one_cause_are_summed():
+    now, said = [0.0], []
+    repeats = Repeats(lambda: now[0])
+    assert [repeats.says("a", said.append) for _ in range(SAID + 95)] == [True] * SAID + [False] * 95
+    assert repeats.says("b", said.append)
+    now[0] += WINDOW_S
+    repeats.flush()
+    assert said == [95]
+    assert repeats.says("a", said.append)
+    for i in range(5000):
+        repeats.says(i, said.append)
+    assert len(repeats._seen) <= 1001
+
+
+def test_refusals_over_and_over_are_a_few_lines_and_a_sum(tmp_path):
+    service = ServiceProcess(tmp_path / "data", token="correct-horse-battery", failures_per_minute=10_000)
+    try:
+        with httpx.Client(base_url=service.url, timeout=60) as http:
+            for _ in range(300):
+                assert http.post("/v1/streams", headers={"Authorization": "Bearer no"}).status_code == 401
+            assert until(lambda: '"repeated"' in service.log.read_text())
+    finally:
+        service.stop()
+    lines = [json.loads(line) for line in service.log.read_text().splitlines() if '"status": 401' in line]
+    sums = [one["repeated"] for one in lines if "repeated" in one]
+    assert len(lines) < 100
+    assert sum(sums) + len(lines) - len(sums) == 300
+
+
+def test_idle_connections_take_no_descriptor_that_work_needs(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    try:
+        service = ServiceProcess(tmp_path / "data")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    idle = []
+    try:
+        # As a box without a higher hard limit: the service raises its soft one by itself.
+        resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (1024, 1024))
+        id_ = create(service, EVERYTHING)
+        sender = RawSocket(service.port, f"/v1/streams/{id_}/ingest")
+        sender.until(1)
+        idle = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(1100)]
+        for n in range(1, 20):
+            sender.send(2, frame(n, random_events(1000, n, n * 1000)))
+        assert until(lambda: json.loads(sender.until(1) or "{}").get("durable") == 19)
+    finally:
+        for one in idle:
+            one.close()
+        service.stop()
+    text = service.log.read_text()
+    assert "out of system resource" not in text
+    assert len(text.splitlines()) < 200
