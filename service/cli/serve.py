@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ from service.server import Server, address, listen, server
 from service.settings import Settings
 from service.streams.snapshots import key_of
 
+_SWITCH_S = 0.0005
+"""How long a thread may keep Python to itself: the loop waits for streams' threads no longer than that."""
 _LEAVE_S = 1.0
 """What is left then waits for others, such as a resolver."""
 _FORCED_S = 5.0
@@ -59,6 +62,7 @@ def _run(settings: Settings) -> int:
         # uvicorn drains on these, then raises them again for whoever listened before: being told to end
         # and ending is a success.
         signal.signal(ending, _noted)
+    sys.setswitchinterval(_SWITCH_S)
     if settings.cores is not None:
         use_cores(settings.cores)
     with asyncio.Runner(loop_factory=Loop) as runner:

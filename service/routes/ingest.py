@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -40,7 +38,7 @@ class _Connection:
     def __init__(self, socket: WebSocket, stream: Stream) -> None:
         self._socket, self._stream = socket, stream
         self._unacknowledged = 0
-        self._dirty = asyncio.Event()
+        self._again = False
         self._urgent = asyncio.Event()
 
     async def run(self) -> None:
@@ -84,10 +82,12 @@ class _Connection:
                 raise Refused(BAD_FRAME, "bad_frame", "a frame is a binary message")
             self._check_alive()
             admitted = stream.gate.admit(data)
-            if admitted is not None:
-                stream.push(admitted)
+            if admitted is None:  # what came before is told once more: its sender may not have heard it
+                self._again = True
+                stream.announce()
+                continue
+            stream.push(admitted)  # and the stream's thread says when it has it
             self._unacknowledged += 1
-            self._dirty.set()
             if self._unacknowledged >= _ACK_EVERY:
                 self._urgent.set()
 
@@ -113,19 +113,18 @@ class _Connection:
                 return
             ack = stream.ack()
             now = ack["received"], ack["durable"], ack["limit"]
-            if (self._dirty.is_set() or now != said) and stream.gate.accepted:
-                said = now
-                self._dirty.clear()
+            if (self._again or now != said) and stream.gate.accepted:
+                said, self._again = now, False
                 self._urgent.clear()
                 self._unacknowledged = 0
-                await sockets.send_json(self._socket, ack)
+                await sockets.send_text_now(self._socket, ack)
                 if (
                     stream.gate.accepted > ack["received"]
                 ):  # more is on its way: one word for several frames will do
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._urgent.wait(), _ACK_PAUSE_S)
                 continue
-            await _first(changed.wait(), self._dirty.wait())
+            await changed.wait()
 
     def _check_alive(self) -> None:
         stream = self._stream
@@ -138,13 +137,3 @@ class _Connection:
         if stream.failure is not None:
             code, detail = stream.failure
             raise Refused(BAD_FRAME if code == "late_event" else FAULT, code, detail)
-
-
-async def _first(*waits: Coroutine[Any, Any, Any]) -> None:
-    """Wait until one of them is over."""
-    tasks = [asyncio.create_task(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()

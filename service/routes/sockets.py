@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -45,14 +46,14 @@ async def close(socket: WebSocket, code: int, error: tuple[str, str] | None = No
         await asyncio.wait_for(socket.close(code), _PATIENCE_S)
 
 
-def framed(data: bytes) -> bytes:
-    """A binary message as the one frame that goes over the wire: the same for every subscriber, so built once."""
-    n = len(data)
+def framed(data: bytes, opcode: int = 2) -> bytes:
+    """A message as the one frame that goes over the wire: the same for every subscriber, so built once."""
+    n, first = len(data), (0x80 | opcode).to_bytes(1, "big")
     if n < 126:
-        return b"\x82" + n.to_bytes(1, "big") + data
+        return first + n.to_bytes(1, "big") + data
     if n < 65_536:
-        return b"\x82\x7e" + n.to_bytes(2, "big") + data
-    return b"\x82\x7f" + n.to_bytes(8, "big") + data
+        return first + b"\x7e" + n.to_bytes(2, "big") + data
+    return first + b"\x7f" + n.to_bytes(8, "big") + data
 
 
 def write_now(socket: WebSocket, frames: bytes) -> bool:
@@ -64,6 +65,13 @@ def write_now(socket: WebSocket, frames: bytes) -> bool:
 async def send_framed(socket: WebSocket, frames: bytes) -> None:
     """Messages that :func:`framed` made, one after the other."""
     await socket.send({"type": "websocket.send", "bytes": frames, "framed": True})
+
+
+async def send_text_now(socket: WebSocket, document: dict[str, Any]) -> None:
+    """A small text message, written at once where the peer keeps up."""
+    frame = framed(json.dumps(document).encode(), opcode=1)
+    if not write_now(socket, frame):
+        await send_framed(socket, frame)
 
 
 async def send_json(socket: WebSocket, document: dict[str, Any]) -> None:
