@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yaml.composer import ComposerError
 
 from pipeline.errors import UserError
+from pipeline.places import own_folder
 from pipeline.stages import KINDS, AnyStage
 
 PRESETS = Path(__file__).parent / "presets"
@@ -79,9 +79,7 @@ def presets() -> list[str]:
 
 def own_pipelines() -> Path:
     """The folder of the user's pipelines; see :mod:`pipeline.library`."""
-    stated = os.environ.get("POLYCHRONY_PIPELINES")
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return Path(stated) if stated else data / "polychrony" / "pipelines"
+    return own_folder("pipelines")
 
 
 def preset(name: str) -> PipelineSpec:

@@ -25,6 +25,7 @@ from pipeline.models.delta import DeltaCard, DeltaNetwork, DeltaRun
 from pipeline.models.motif_bank import MotifBank
 from pipeline.models.profiles import Reading
 from pipeline.models.spiking import Encoding, Run, SpikingNetwork, sparse
+from pipeline.places import own_folder
 
 ZOO = Path(__file__).parent / "zoo"
 VERSIONS, VERSION_DIGITS = "versions", 12
@@ -39,10 +40,8 @@ _KINDS: dict[str, type[MotifBank] | type[AddressBank] | type[SpikingNetwork] | t
 
 
 def own() -> Path:
-    """The folder of the user's models: ``POLYCHRONY_MODELS``, by default ``~/.local/share/polychrony/models``."""
-    stated = os.environ.get("POLYCHRONY_MODELS")
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return Path(stated) if stated else data / "polychrony" / "models"
+    """The folder of the user's models; see :func:`pipeline.places.own_folder`."""
+    return own_folder("models")
 
 
 def zoo() -> list[str]:

@@ -6,6 +6,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,8 @@ from service.cli.console import note
 VERBS = (
     "analyze", "convert", "info", "stream", "digest", "replay", "serve", "config", "doctor", "demo", "bench",
 )  # fmt: skip
+_OF_A_SERVICE = frozenset({"serve", "demo", "config", "doctor", "token"})
+"""Verbs that read all settings themselves."""
 GROUPS = ("train", "models", "token")
 """Verbs with verbs of their own."""
 
@@ -47,6 +50,14 @@ def _root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
+    if context.invoked_subcommand not in _OF_A_SERVICE and Path(_config_file()).is_file():
+        from service.cli.configuration import name_data_dir  # noqa: PLC0415 - most have no such file
+
+        name_data_dir()
+
+
+def _config_file() -> str:
+    return os.environ.get("POLYCHRONY_CONFIG") or "polychrony.toml"
 
 
 def main(arguments: list[str] | None = None) -> None:

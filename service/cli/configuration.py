@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import tomllib
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from pipeline.errors import UserError
+from pipeline.places import take_over
 from service.cli.console import err, note
 from service.settings import Settings, config_file
 from service.tokens import admin_token
@@ -49,3 +52,16 @@ def with_token(settings: Settings) -> Settings:
     else:
         note(f"polychrony: the token is in {settings.data_dir / 'token'}")
     return settings.model_copy(update={"token": token})
+
+
+def name_data_dir() -> None:
+    """Have models and pipelines where the service has them, also where a file of settings names its data folder."""
+    with suppress(UserError):  # said by the verbs that need settings
+        os.environ.setdefault("POLYCHRONY_DATA_DIR", str(read_settings().data_dir))
+
+
+def take_over_what_users_keep(data_dir: Path) -> None:
+    """Have models and pipelines in the data folder; those of an earlier version are moved, and that is said."""
+    for kept in ("models", "pipelines"):
+        if (old := take_over(kept, data_dir)) is not None:
+            note(f"polychrony: your {kept} were moved from {old} to {data_dir / kept}")

@@ -18,7 +18,7 @@ from polychrony_client import Client, Refused, Unreachable
 from pipeline import packets, samples
 from pipeline.errors import UserError
 from pipeline.sources import open_source
-from service.cli.configuration import read_settings, with_token
+from service.cli.configuration import read_settings, take_over_what_users_keep, with_token
 from service.cli.console import note, out, progress, say_when_compiling, table
 from service.data_lock import locked
 from service.server import address, listen, server
@@ -37,6 +37,7 @@ def demo(
     """
     settings = with_token(read_settings())
     with locked(settings.data_dir):
+        take_over_what_users_keep(settings.data_dir)
         return _run(settings, once)
 
 

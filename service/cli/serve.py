@@ -14,7 +14,7 @@ import cv2
 import typer
 
 from service import descriptors
-from service.cli.configuration import read_settings, with_token
+from service.cli.configuration import read_settings, take_over_what_users_keep, with_token
 from service.cli.console import note
 from service.data_lock import locked
 from service.databases import set_aside_if_damaged
@@ -49,6 +49,7 @@ def serve(
     )
     descriptors.raise_limit()
     with locked(settings.data_dir):
+        take_over_what_users_keep(settings.data_dir)
         set_aside_if_damaged(settings.data_dir / DATABASE)
         check_version(settings.data_dir / DATABASE)
         key_of(settings.data_dir)

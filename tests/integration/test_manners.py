@@ -8,6 +8,8 @@ import socket
 import httpx
 import pytest
 
+from pipeline import library
+from pipeline.spec import validate
 from service.repeats import SAID, WINDOW_S, Repeats
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_secrets import until
@@ -142,3 +144,27 @@ def test_idle_connections_take_no_descriptor_that_work_needs(tmp_path):
     text = service.log.read_text()
     assert "out of system resource" not in text
     assert len(text.splitlines()) < 200
+
+
+def test_models_and_pipelines_move_into_the_data_folder_once(tmp_path, monkeypatch):
+    for name in ("POLYCHRONY_MODELS", "POLYCHRONY_PIPELINES"):
+        monkeypatch.delenv(name)
+    old = tmp_path / "home" / "polychrony"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    kept = {"stages": [{"id": "quiet", "kind": "refractory", "period_us": 500}]}
+    monkeypatch.setenv("POLYCHRONY_DATA_DIR", str(tmp_path / "data"))
+    (old / "pipelines").mkdir(parents=True)
+    library.put("mine", validate(kept))
+    assert (old / "pipelines" / "mine").is_dir(), "until a service moves them they are used where they are"
+    service = ServiceProcess(tmp_path / "data")
+    try:
+        assert httpx.get(f"{service.url}/v1/pipelines/mine", timeout=60).status_code == 200
+        assert (tmp_path / "data" / "pipelines" / "mine").is_dir()
+        assert not (old / "pipelines").exists()
+        service.stop()
+        service.start()
+        assert httpx.get(f"{service.url}/v1/pipelines/mine", timeout=60).status_code == 200
+    finally:
+        service.stop()
+    assert library.names() == ["mine"]
+    assert service.log.read_text().count("your pipelines were moved from") == 1
