@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json", generate_unique_id_function=problems.operation_id,
         description="Event-camera streams and videos in; motion motifs and fields out. "
         "Live streams go over WebSocket: see docs/protocol.md.",
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
     )  # fmt: skip
     app.state.service = service
     for module in (
@@ -84,7 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         Guard, settings=settings, tokens=tokens, sessions=service.sessions, failures=service.failures,
         under_way=service.under_way,
     )  # fmt: skip
-    app.add_middleware(Manners)
+    app.add_middleware(Manners, prefix=settings.root_path)
     tracing.install(app, settings)
     return app
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,13 +14,29 @@ _OWN_HEAD = re.compile(r"/v1/uploads/[^/]+$")
 
 
 class Manners:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Args:
+        app: the application.
+        prefix: below which a proxy shows it; a path is taken with it and without.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: str = "") -> None:
+        self._app, self._prefix = app, prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
+        if self._prefix and scope["type"] in {"http", "websocket"}:
+            if (
+                scope["path"] == self._prefix and scope["type"] == "http"
+            ):  # links of the page lie below a slash
+                await Response(status_code=308, headers={"Location": f"{self._prefix}/"})(
+                    scope, receive, send
+                )
+                return
+            if scope["path"].startswith(f"{self._prefix}/"):
+                scope = {**scope, "path": scope["path"].removeprefix(self._prefix)}
+            send = self._below_prefix(send)
         if scope["type"] != "http" or scope["method"] not in {"GET", "HEAD"}:
             await self._app(scope, receive, send)
             return
@@ -32,6 +49,22 @@ class Manners:
         except BaseExceptionGroup as several:  # raised inside of a task of the answer's
             if several.split(_Enough)[1] is not None:
                 raise
+
+    def _below_prefix(self, send: Send) -> Send:
+        """Addresses of what was made, as the client sees them."""
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    (
+                        name,
+                        self._prefix.encode() + value if name == b"location" and value[:1] == b"/" else value,
+                    )
+                    for name, value in message.get("headers", [])
+                ]
+            await send(message)
+
+        return answer
 
 
 class _Enough(Exception):

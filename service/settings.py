@@ -106,6 +106,10 @@ class Settings(BaseSettings):
         default=None, description="certificate chain (PEM): serve https and wss"
     )
     tls_keyfile: Path | None = Field(default=None, description="its private key (PEM)")
+    root_path: str = Field(
+        default="", pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="prefix below which a proxy shows the service, such as /dvs, whether it strips it or not",
+    )  # fmt: skip
     trusted_proxies: tuple[str, ...] = Field(
         default=(), description="addresses whose X-Forwarded-For and -Proto headers are believed; a list"
     )

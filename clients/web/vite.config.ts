@@ -1,10 +1,11 @@
 import { defineConfig } from "vite";
 
-// The service shows what is built at / and serves the rest below /static/.
+// The service shows what is built at its root, which may be below a prefix, and serves the rest below static/.
 export default defineConfig(({ command }) => ({
-  base: command === "build" ? "/static/" : "/",
+  base: command === "build" ? "./" : "/",
   build: {
     outDir: "../../service/web",
+    assetsDir: "static/assets",
     emptyOutDir: true,
     target: "es2022",
     assetsInlineLimit: 0, // the content policy knows no data: scripts

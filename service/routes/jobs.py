@@ -336,15 +336,14 @@ async def _find(service: Service, job_id: str) -> Job:
 
 async def _describe(service: Service, job: Job) -> dict[str, Any]:
     live = service.jobs.live(job.id) if job.state not in OVER else None
+    below = f"{service.settings.root_path}/v1/jobs/{job.id}/artifacts"
     return {
         "id": job.id, "state": job.state, "name": job.name, "error": job.error,
         "created_s": job.created_s, "finished_s": job.finished_s, "attempts": job.attempts,
         "done": live.fraction if live else float(job.state == DONE),
         "eta_s": live.eta_s if live else None, "priority": job.priority, "history": job.history,
         "events": live.events if live else None, "rows": live.rows if live else None,
-        "artifacts": [
-            {**one, "url": f"/v1/jobs/{job.id}/artifacts/{one['name']}"} for one in _artifacts(job)
-        ],
+        "artifacts": [{**one, "url": f"{below}/{one['name']}"} for one in _artifacts(job)],
     }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ class _Assets(StaticFiles):
         return answer
 
 
-static = _Assets(directory=FOLDER, check_dir=False)
+static = _Assets(directory=FOLDER / "static", check_dir=False)
 
 
 @router.get("/")

@@ -340,7 +340,8 @@ class Stream:
             "policy": self.request.policy, "created_s": self.created_s,
             "sensor": {"width": self._graph.sensor.width, "height": self._graph.sensor.height},
             "outputs": list(self.feeds), "epoch_ns": self.request.epoch_ns,
-            "ingest_url": f"/v1/streams/{self.id}/ingest", "results_url": f"/v1/streams/{self.id}/results",
+            "ingest_url": f"{self._settings.root_path}/v1/streams/{self.id}/ingest",
+            "results_url": f"{self._settings.root_path}/v1/streams/{self.id}/results",
             "source": self.fetching() if self.fetching else None,
         }  # fmt: skip
 

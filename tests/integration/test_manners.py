@@ -7,6 +7,7 @@ import socket
 
 import httpx
 import pytest
+from polychrony_client import Client
 
 from pipeline import library
 from pipeline.spec import validate
@@ -168,3 +169,30 @@ def test_models_and_pipelines_move_into_the_data_folder_once(tmp_path, monkeypat
         service.stop()
     assert library.names() == ["mine"]
     assert service.log.read_text().count("your pipelines were moved from") == 1
+
+
+def test_a_service_below_a_prefix_answers_with_it_and_without(tmp_path):
+    service = ServiceProcess(tmp_path / "data", root_path="/lab/dvs", token="correct-horse-battery")
+    try:
+        for base in (
+            service.url,
+            f"{service.url}/lab/dvs",
+        ):  # a proxy that strips the prefix, and one that does not
+            assert httpx.get(f"{base}/healthz", timeout=60).status_code == 200
+            assert httpx.get(f"{base}/v1/streams", timeout=60).status_code == 401
+            page = httpx.get(f"{base}/", timeout=60)
+            [script] = re.findall(r'src="\./([^"]+)"', page.text)
+            assert httpx.get(f"{base}/{script}", timeout=60).status_code == 200
+            with Client(base, "correct-horse-battery") as client:
+                made = client.request(
+                    "POST", "/v1/streams", json={"pipeline": "denoise", "sensor": {"width": 8, "height": 8}}
+                )
+                assert made.headers["location"] == f"/lab/dvs/v1/streams/{made.json()['id']}"
+                assert made.json()["ingest_url"].startswith("/lab/dvs/v1/streams/")
+                stream = client.stream("denoise", sensor=(8, 8))
+                stream.send([1, 2], [1, 2], [1, 2], [1, 0])
+                assert stream.end()["rows"]
+        assert httpx.get(f"{service.url}/lab/dvs", timeout=60).headers["location"] == "/lab/dvs/"
+        assert httpx.get(f"{service.url}/lab/dvs2/healthz", timeout=60).status_code in {401, 404}
+    finally:
+        service.stop()

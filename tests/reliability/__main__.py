@@ -94,12 +94,18 @@ def main():
         known["minutes"] = round((time.monotonic() - started) / 60, 1)
         kept.write_text(json.dumps(known, indent=1))
     if asked.write:
-        PAGE.write_text(page(known, scale))
+        PAGE.write_text(page(known, scale) + rest_of_page())
     return any(found["result"] == "FAIL" for found in known.values() if isinstance(found, dict))
 
 
 def _length(check):
     return LONGEST.index(check.number) if check.number in LONGEST else len(LONGEST)
+
+
+def rest_of_page():
+    """What the attack wrote there (:mod:`tests.reliability.attack`)."""
+    _, mark, rest = PAGE.read_text().partition("## Attacks")
+    return f"\n{mark}{rest}" if mark else ""
 
 
 def page(known, scale):

@@ -3,7 +3,9 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Client, Refused } from "../../typescript/src/index.ts";
 
-export const client = new Client(location.origin);
+/** Where the service is: the folder of the page, which a proxy may show below a prefix. */
+export const base = new URL(".", location.href).href.replace(/\/$/, "");
+export const client = new Client(base);
 
 export interface Sensor { width: number; height: number }
 export interface StreamCard {

@@ -1,7 +1,7 @@
 /** One job: its progress as it goes, then its figures, its video, its plots and its files. */
 
 import { useEffect, useState } from "preact/hooks";
-import { type Artifact, bytes, client, count, duration, inWords, type Job, short, when } from "../service.ts";
+import { base, type Artifact, bytes, client, count, duration, inWords, type Job, short, when } from "../service.ts";
 import { Figures, Notice, Progress, State } from "../ui.tsx";
 import { JobActions } from "./list.tsx";
 
@@ -28,7 +28,7 @@ export function JobPage({ id }: { id: string }) {
         if (!over) setProblem(inWords(caught));
         return;
       }
-      changes = new EventSource(`/v1/jobs/${id}/events`);
+      changes = new EventSource(`${base}/v1/jobs/${id}/events`);
       changes.addEventListener("job", ({ data }) => {
         const now = JSON.parse(data) as Job;
         setJob(now);

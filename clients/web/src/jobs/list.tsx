@@ -1,7 +1,7 @@
 /** Jobs: what was uploaded, how far it is, what came of it. */
 
 import { useState } from "preact/hooks";
-import { bytes, client, duration, inWords, type Job, useAsked, when } from "../service.ts";
+import { base, bytes, client, duration, inWords, type Job, useAsked, when } from "../service.ts";
 import { Empty, Notice, Progress, State } from "../ui.tsx";
 
 const AT_WORK = new Set(["queued", "running"]);
@@ -16,7 +16,7 @@ export function JobsPage() {
       {value !== null && jobs.length === 0 && (
         <Empty title="No file was analyzed yet">
           <p><a class="button main" href="#/start">Analyze a file</a></p>
-          <p class="dim">Or <code>curl -F file=@video.mp4 {location.origin}/v1/jobs</code></p>
+          <p class="dim">Or <code>curl -F file=@video.mp4 {base}/v1/jobs</code></p>
         </Empty>
       )}
       <ul class="jobs">

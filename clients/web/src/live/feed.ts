@@ -1,5 +1,6 @@
 /** What the page knows of one stream's results: filled by the worker's batches, drawn by the view. */
 
+import { base } from "../service.ts";
 import type { Decision, Output, Result, Rows } from "../../../typescript/src/index.ts";
 import { History } from "./history.ts";
 import type { Said, Taken } from "./worker.ts";
@@ -42,7 +43,7 @@ export class Feed {
     this.#told = told;
     this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent<Said>) => this.#hear(data);
-    this.#worker.postMessage({ url: location.origin, id });
+    this.#worker.postMessage({ url: base, id });
   }
 
   close(): void {

@@ -1,7 +1,7 @@
 /** Models: those that come along, and those that were imported. */
 
 import { useState } from "preact/hooks";
-import { client, count, inWords, type Model, useAsked } from "../service.ts";
+import { base, client, count, inWords, type Model, useAsked } from "../service.ts";
 import { Notice } from "../ui.tsx";
 
 export function ModelsPage() {
@@ -11,7 +11,7 @@ export function ModelsPage() {
     if (!file) return;
     const form = new FormData();
     form.append("file", file);
-    const answer = await fetch("/v1/models", { method: "POST", body: form });
+    const answer = await fetch(`${base}/v1/models`, { method: "POST", body: form });
     const document = await answer.json().catch(() => null);
     setSaid(answer.ok ? ["good", `${document.name} is here.`] : ["bad", document?.detail ?? answer.statusText]);
     again();

@@ -1,7 +1,7 @@
 /** One model: what it looks for, how good it is, what it costs, how it was made. */
 
 import { useState } from "preact/hooks";
-import { inWords, type Model, useAsked } from "../service.ts";
+import { base, inWords, type Model, useAsked } from "../service.ts";
 import { Notice } from "../ui.tsx";
 import { forget } from "./list.tsx";
 
@@ -15,11 +15,11 @@ export function ModelPage({ name }: { name: string }) {
       <p><a href="#/models">← Models</a></p>
       <h1>{model.name} <small>{model.version}</small></h1>
       <p>{(model.kind ?? "").replaceAll("_", " ")} of {model.labels?.length ?? 0} classes: {model.labels?.map((label) => label.name).join(", ")}.</p>
-      <p class="row"><a class="button" href={`/v1/models/${name}/export`} download>Download</a>
+      <p class="row"><a class="button" href={`${base}/v1/models/${name}/export`} download>Download</a>
         {!model.zoo && <button class="quiet" onClick={remove}>Forget it</button>}</p>
       {said && <Notice kind="bad">{said}</Notice>}
-      <img class="drawing" src={`/v1/models/${name}/drawing?v=${model.digest?.slice(0, 12)}`} alt={`What ${model.name} looks for, and how good it is`} />
-      {model.kind?.endsWith("bank") && <img class="drawing" src={`/v1/models/${name}/drawing?of=curves&v=${model.digest?.slice(0, 12)}`}
+      <img class="drawing" src={`${base}/v1/models/${name}/drawing?v=${model.digest?.slice(0, 12)}`} alt={`What ${model.name} looks for, and how good it is`} />
+      {model.kind?.endsWith("bank") && <img class="drawing" src={`${base}/v1/models/${name}/drawing?of=curves&v=${model.digest?.slice(0, 12)}`}
         alt={`How good ${model.name} is with fewer weights or delays`} onError={(event) => { event.currentTarget.hidden = true; }} />}
       <div class="columns even">
         <Table title="How good it is" of={model.accuracy} />

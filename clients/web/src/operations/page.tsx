@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { Refused } from "../../../typescript/src/index.ts";
-import { bytes, count, inWords, type Receiver, type Standing, useAsked, when } from "../service.ts";
+import { base, bytes, count, inWords, type Receiver, type Standing, useAsked, when } from "../service.ts";
 import { Notice, State } from "../ui.tsx";
 
 const EVERY_MS = 2000;
@@ -23,7 +23,7 @@ export function ServicePage() {
         none={<>None: the setting <code>publish</code> lists MQTT brokers and webhooks.</>}>
         <Receivers of={receivers.value?.publishers ?? []} />
       </Part>
-      <p class="dim">For machines: <a href="/metrics">figures for Prometheus</a>, <a href="/v1/openapi.json">the API</a>.</p>
+      <p class="dim">For machines: <a href={`${base}/metrics`}>figures for Prometheus</a>, <a href={`${base}/v1/openapi.json`}>the API</a>.</p>
     </div>
   );
 }

@@ -1,7 +1,7 @@
 /** Files to the service by tus: what has arrived stays, and goes on after a break, a reload or a restart. */
 
 import { Upload } from "tus-js-client";
-import { client } from "../service.ts";
+import { base, client } from "../service.ts";
 
 const CHUNK_BYTES = 8 * 2 ** 20;
 
@@ -12,7 +12,7 @@ export function send(file: File, progress: (sent: number, total: number) => void
   let upload: Upload;
   const promise = new Promise<string>((resolve, reject) => {
     upload = new Upload(file, {
-      endpoint: `${location.origin}/v1/uploads`, chunkSize: CHUNK_BYTES, retryDelays: [0, 500, 1000, 2000, 4000, 8000, 16_000],
+      endpoint: `${base}/v1/uploads`, chunkSize: CHUNK_BYTES, retryDelays: [0, 500, 1000, 2000, 4000, 8000, 16_000],
       metadata: { filename: file.name }, removeFingerprintOnSuccess: true,
       onProgress: (sent, total) => progress(sent, total ?? file.size),
       onError: (problem) => reject(new Error(explain(problem))),

@@ -1,6 +1,6 @@
 /** The browser's own camera: pictures go to the service, which sees them as an event camera would. */
 
-import { client } from "../service.ts";
+import { base, client } from "../service.ts";
 
 const WIDTH = 320, QUALITY = 0.8, MOST_WAITING = 4 * 2 ** 20;
 
@@ -25,7 +25,7 @@ export async function openWebcam(pipeline: unknown, broken: (why: string) => voi
     const made = await client.request("POST", "/v1/streams", {
       pipeline, policy: "realtime", max_latency_ms: 500, sensor: { width: WIDTH, height }, source: { address: "pictures:" }, idle_timeout_s: 60, // a hidden page sends nothing
     });
-    const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/v1/streams/${made.id}/pictures`, "polychrony.v1");
+    const socket = new WebSocket(`${base.replace(/^http/, "ws")}/v1/streams/${made.id}/pictures`, "polychrony.v1");
     await new Promise<void>((resolve, reject) => {
       socket.onopen = () => resolve();
       socket.onclose = () => reject(new Error("The service did not take the camera's pictures."));
