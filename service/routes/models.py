@@ -15,7 +15,7 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi import Path as UrlPath
 from fastapi.responses import FileResponse
 from pydantic import ValidationError
-from starlette.background import BackgroundTask
+from starlette.types import Receive, Scope, Send
 
 from pipeline.errors import UserError
 from pipeline.models import bundle, registry
@@ -78,9 +78,7 @@ async def export_model(
         shutil.rmtree(folder, ignore_errors=True)
         raise Problem(422, str(problem)) from problem
     kind = "application/zip" if format == "zip" else "application/x-hdf5"
-    return FileResponse(
-        target, media_type=kind, filename=target.name, background=BackgroundTask(shutil.rmtree, folder, True)
-    )
+    return _Passing(target, media_type=kind, filename=target.name)
 
 
 @router.get(
@@ -158,6 +156,17 @@ async def delete_model(name: ModelName, service: Service) -> None:
     if users:
         raise Problem(409, f"in use by {', '.join(users[:5])}{' and others' if len(users) > 5 else ''}")
     await asyncio.to_thread(registry.remove, name)
+
+
+class _Passing(FileResponse):
+    """A file that goes with its folder once it was sent, or was not wanted after all."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            shutil.rmtree(Path(self.path).parent, ignore_errors=True)
 
 
 @lru_cache(maxsize=16)

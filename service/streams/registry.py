@@ -198,10 +198,10 @@ class Streams:
         self._keys = {key: one for key, one in self._keys.items() if one[0] != id_}
         if stream is None:
             return False
+        stream.deleted = True  # before its rows go, or subscribers would read what is no more
         stream.disown_files()  # first: a stream that is deleted must not come back, whatever happens now
         if fetcher := self._fetchers.pop(id_, None):
             await fetcher.close()
-        stream.deleted = True  # before its rows go, or subscribers would read what is no more
         stream.announce()
         await asyncio.to_thread(stream.close)
         await asyncio.to_thread(stream.delete_files)

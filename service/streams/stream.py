@@ -328,7 +328,7 @@ class Stream:
 
     def _say_failure(self) -> None:
         """A stream that fails says why in the log, once."""
-        if self.failure is not None and not self._failure_said:
+        if self.failure is not None and not self._failure_said and not self.deleted:
             self._failure_said = True
             code, detail = self.failure
             _log.error("stream failed", id=self.id, code=code, detail=detail)
