@@ -16,8 +16,7 @@ def masked(text: str) -> str:
     scheme, mark, rest = text.partition("://")
     if not mark:
         return text
-    rest = f"{HIDDEN}@{rest.rpartition('@')[2]}" if "@" in rest else rest
-    return f"{scheme}://{without_query(rest)}"
+    return f"{scheme}://{without_query(rest.rpartition('@')[2])}"
 
 
 def without_query(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 
 from pipeline.errors import UserError
@@ -83,3 +83,10 @@ def _limited(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise ValueError(f"{path.name} is larger than {most} bytes")
     return data
+
+
+def line_of(problem: Exception) -> str:
+    """What went wrong with a file of another framework, on one line."""
+    if isinstance(problem, ValidationError):
+        return str(problem.errors()[0]["msg"]).removeprefix("Value error, ")
+    return (str(problem).splitlines() or [type(problem).__name__])[0][:160]

@@ -15,7 +15,7 @@ import numpy as np
 
 from kernels.neurons import Model
 from pipeline.heaps import heaps_are_sound
-from pipeline.models.bundle import ModelError, MotifLabel, Tensors
+from pipeline.models.bundle import ModelError, MotifLabel, Tensors, line_of
 from pipeline.models.profiles import Reading, Resolved, coefficients, resolve, warnings_of
 from pipeline.models.spiking import (
     INPUT,
@@ -53,14 +53,14 @@ def read(
         with h5py.File(path, "r") as file:
             graph = _Node.of(file["node"], 0)
     except (KeyError, ValueError, TypeError, OSError, RecursionError, AttributeError) as problem:
-        raise ModelError(f"{path.name}: not a NIR graph: {_line(problem)}") from problem
+        raise ModelError(f"{path.name}: not a NIR graph: {line_of(problem)}") from problem
     how = resolve(reading, graph.metadata)
     try:
         return _Import(graph, how).network(path.name, name, encoding)
     except ModelError as problem:
         raise ModelError(f"{path.name}: {problem}") from problem
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as problem:
-        raise ModelError(f"{path.name}: {_line(problem)}") from problem
+        raise ModelError(f"{path.name}: {line_of(problem)}") from problem
 
 
 class _Node:
@@ -102,10 +102,6 @@ def _value(item: Any) -> Any:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _line(problem: Exception) -> str:
-    return (str(problem).splitlines() or [type(problem).__name__])[0][:160]
 
 
 @dataclass

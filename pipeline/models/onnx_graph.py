@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.models.bundle import ModelError, MotifLabel, Tensors
+from pipeline.models.bundle import ModelError, MotifLabel, Tensors, line_of
 from pipeline.models.delta import DeltaCard, DeltaLayerCard
 from pipeline.models.spiking import Encoding, Pair, Side
 from pipeline.optional import later
@@ -60,7 +60,7 @@ def read(
     except ModelError as problem:
         raise ModelError(f"{path.name}: {problem}") from problem
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as problem:
-        raise ModelError(f"{path.name}: {(str(problem).splitlines() or ['malformed'])[0][:160]}") from problem
+        raise ModelError(f"{path.name}: {line_of(problem)}") from problem
 
 
 class _Import:
