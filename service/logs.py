@@ -12,7 +12,11 @@ from service.repeats import WINDOW_S, Repeats
 from service.settings import Settings
 
 _WARNING = frozenset({"warning", "error", "critical", "exception"})
-_CAUSE = ("event", "status", "method", "code", "part", "receiver")
+_CAUSE = (
+    "event", "status", "method", "client", "who", "code", "part", "receiver", "id", "stream", "name", "why",
+    "problem", "detail",
+)  # fmt: skip
+"""Lines that agree in these are of one cause: who was refused, and which stream failed why, is never summed away."""
 _REFUSED = 400
 repeats = Repeats()
 """Of this process."""

@@ -184,6 +184,13 @@ class PatientHttp(HttpToolsProtocol):
         """All of a request is here."""
         self._body_whole, self._silent = True, 0
         super().on_message_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            # It was answered before: from here on it idles, as after any other request.
+            self._header_came()
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_response_complete(self) -> None:
         """Whoever was answered before its body was whole may send the rest, which nobody reads, but not for ever."""

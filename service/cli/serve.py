@@ -17,7 +17,6 @@ from service import descriptors
 from service.cli.configuration import read_settings, take_over_what_users_keep, with_token
 from service.cli.console import note
 from service.data_lock import locked
-from service.databases import set_aside_if_damaged
 from service.jobs.store import DATABASE, check_version
 from service.leaving import leave_within
 from service.names import Loop
@@ -50,7 +49,6 @@ def serve(
     descriptors.raise_limit()
     with locked(settings.data_dir):
         take_over_what_users_keep(settings.data_dir)
-        set_aside_if_damaged(settings.data_dir / DATABASE)
         check_version(settings.data_dir / DATABASE)
         key_of(settings.data_dir)
         return _run(settings)

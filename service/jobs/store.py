@@ -106,8 +106,13 @@ def check_version(path: Path) -> int:
     """
     if not path.exists():
         return 0
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-        (version,) = database.execute("PRAGMA user_version").fetchone()
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:  # damaged: it is set aside when it is opened
+        return 0
     if version > SCHEMA:
         raise NewerData(
             f"{path}: the data are of version {version}, written by a newer Polychrony: this one knows {SCHEMA}"

@@ -27,7 +27,7 @@ class Upload:
         path: where its bytes are.
         size: how many.
         fields: the other fields.
-        sum: SHA-256 of its bytes.
+        sum: SHA-256 of its bytes, where it is wanted.
     """
 
     name: str = ""
@@ -38,8 +38,9 @@ class Upload:
 
 
 async def receive(
-    chunks: AsyncIterator[bytes], content_type: str, folder: Path, max_bytes: int, came: Callable[[int], None]
-) -> Upload:
+    chunks: AsyncIterator[bytes], content_type: str, folder: Path, max_bytes: int, came: Callable[[int], None],
+    summed: bool = False,
+) -> Upload:  # fmt: skip
     """Take in a multipart body whose file becomes ``folder/upload<suffix>``.
 
     Args:
@@ -48,6 +49,7 @@ async def receive(
         folder: where to.
         max_bytes: of the whole body.
         came: told how much has come; raises where that is too much for the disk.
+        summed: whether the file's SHA-256 is wanted.
 
     Raises:
         Problem: it is too large, malformed, or has no file.
@@ -55,7 +57,7 @@ async def receive(
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or b"boundary" not in options:
         raise Problem(415, "the body must be multipart/form-data with a part named file")
-    taker = _Taker(folder)
+    taker = _Taker(folder, summed)
     try:
         parser = MultipartParser(options[b"boundary"], taker.callbacks())
         total = 0
@@ -80,8 +82,8 @@ async def receive(
 class _Taker:
     """What the parser calls."""
 
-    def __init__(self, folder: Path) -> None:
-        self.upload, self.finished = Upload(), False
+    def __init__(self, folder: Path, summed: bool) -> None:
+        self.upload, self.finished, self._summed = Upload(), False, summed
         self._folder = folder
         self._header, self._value, self._headers = b"", b"", dict[bytes, bytes]()
         self._file: IO[bytes] | None = None
@@ -134,7 +136,8 @@ class _Taker:
         if self._field == "file" and self._file:
             part = memoryview(data)[start:end]
             self.upload.size += self._file.write(part)
-            self.upload.sum.update(part)
+            if self._summed:
+                self.upload.sum.update(part)
             return
         self._text += data[start:end]
         if len(self._text) > _FIELD_BYTES:

@@ -82,7 +82,7 @@ async def create_job(
     id_, folder = jobs.new_folder()
     job = None
     try:
-        body = await _body(request, service, folder, known is None)
+        body = await _body(request, service, folder, known is None, idempotency_key is not None)
         if known is None:
             priority = _priority(body.fields)
             options = _options(body.fields)
@@ -119,7 +119,7 @@ class _Body:
     waited: Upload | None = None
 
 
-async def _body(request: Request, service: Service, folder: FilePath, is_new: bool) -> _Body:
+async def _body(request: Request, service: Service, folder: FilePath, is_new: bool, summed: bool) -> _Body:
     """Take in a body; of a job that is known already an upload need not be there any more."""
     if request.headers.get("content-type", "").partition(";")[0] == "application/json":
         document = await _json(request)
@@ -131,7 +131,7 @@ async def _body(request: Request, service: Service, folder: FilePath, is_new: bo
     with service.uploads.passing(request.headers.get("content-length", "")) as came:
         taken = await upload.receive(
             request.stream(), request.headers.get("content-type", ""), folder,
-            service.settings.max_upload_bytes, came,
+            service.settings.max_upload_bytes, came, summed,
         )  # fmt: skip
     return _Body(
         taken.name, dict[str, Any](taken.fields), _sum([taken.name, taken.fields, taken.sum.hexdigest()])

@@ -22,7 +22,7 @@ from pipeline.packets import join
 from pipeline.sources import InputOptions, open_source
 from tests.integration.service_process import ServiceProcess
 from tests.reliability.checks import wait_for
-from tests.reliability.load import _ECHO, _answers
+from tests.reliability.load import ECHO, answers, through_echo, through_ours
 from tests.reliability.tools import COUNTING, RawSocket, create, frame, percentile
 
 PER_FRAME, ROUNDS, FRAMES = 10_000, 5, 200
@@ -119,13 +119,11 @@ def row_times(service, events, sensor, rate, bin_us):
     return took
 
 
-def rates(service, port, messages, sensor):
+def rates(service, port, messages):
     """Events per second, one frame after another without waiting: (through us until durable, through the echo)."""
-    from tests.reliability.load import _through_echo, _through_ours
 
     halves = [(data[: 14 + 32], data[14 + 32 :]) for data in messages]
-    del sensor
-    return _through_ours(service, halves)[0], _through_echo(port, halves)
+    return through_ours(service, halves)[0], through_echo(port, halves)
 
 
 def main():
@@ -141,13 +139,13 @@ def main():
         port = free.getsockname()[1]
     with TemporaryDirectory() as folder:
         service = ServiceProcess(Path(folder) / "data", window_bytes=64 * 2**20, ping_s=3600)
-        echo = subprocess.Popen([sys.executable, "-c", _ECHO, str(port)])
+        echo = subprocess.Popen([sys.executable, "-c", ECHO, str(port)])
         try:
-            wait_for(lambda: _answers(port), what="the echo does not start")
+            wait_for(lambda: answers(port), what="the echo does not start")
             rounds = []
             for _ in range(ROUNDS):
                 theirs, ours = echo_times(port, messages), ack_times(service, messages, sensor)
-                through = rates(service, port, messages, sensor)
+                through = rates(service, port, messages)
                 rounds.append([percentile(theirs, 50), percentile(theirs, 99), percentile(ours, 50), percentile(ours, 99),
                                through[0] / through[1]])  # fmt: skip
             middle = np.median(np.array(rounds), axis=0)

@@ -183,7 +183,7 @@ def soak(scale, folder):
     return f"{seconds} s, {flaps} flaps, {sent:,} events: {slope:+.2f} MB/h, 95 % below {upper:.2f}"
 
 
-_ECHO = """
+ECHO = """
 import sys, uvicorn
 async def app(scope, receive, send):
     if scope["type"] != "websocket":
@@ -210,15 +210,15 @@ def transport(scale, folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    echo = subprocess.Popen([sys.executable, "-c", _ECHO, str(port)])
+    echo = subprocess.Popen([sys.executable, "-c", ECHO, str(port)])
     heads, payload = sliced_crc_heads(10_000, many, 1.0)
     frames = [(head, payload) for head in _wrapped(heads, len(payload))]
     ours, theirs, acks = [], [], []
     try:
-        wait_for(lambda: _answers(port), what="the echo does not start")
+        wait_for(lambda: answers(port), what="the echo does not start")
         for _ in range(rounds):
-            theirs.append(_through_echo(port, frames))
-            rate, _ = _through_ours(service, frames)
+            theirs.append(through_echo(port, frames))
+            rate, _ = through_ours(service, frames)
             ours.append(rate)
             acks += _one_at_a_time(service, frames[:200])
     finally:
@@ -233,7 +233,7 @@ def transport(scale, folder):
     return figure
 
 
-def _answers(port):
+def answers(port):
     with socket.socket() as one:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
@@ -259,7 +259,7 @@ def _bytes(message):
     return sum(map(len, message))
 
 
-def _through_echo(port, messages):
+def through_echo(port, messages):
     """Events per second, each frame sent and received."""
     one = RawSocket(port, "/")
     expected = sum(_bytes(message) - 4 for message in messages)  # what comes back is not masked
@@ -280,7 +280,7 @@ def _through_echo(port, messages):
     return 10_000 * len(messages) / took
 
 
-def _through_ours(service, messages):
+def through_ours(service, messages):
     """(events per second until all are durable and worked off, how long each ack took)."""
     id_ = create(service, COUNTING)
     one = RawSocket(service.port, f"/v1/streams/{id_}/ingest")
