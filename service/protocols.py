@@ -81,7 +81,7 @@ class PatientHttp(HttpToolsProtocol):
     _header_timer: asyncio.TimerHandle | None = None
     _reading_timer: asyncio.TimerHandle | None = None
     _body_whole = _headers_done = True
-    _scheduled = False
+    _scheduled = _early = False
     _piece = _LEAST_PIECE
     _calls = _silent = 0
     deaf = False
@@ -184,8 +184,8 @@ class PatientHttp(HttpToolsProtocol):
         """All of a request is here."""
         self._body_whole, self._silent = True, 0
         super().on_message_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
-            # It was answered before: from here on it idles, as after any other request.
+        early, self._early = self._early, False
+        if early and not self.transport.is_closing():  # from here on it idles, as after any other request
             self._header_came()
             self._unset_keepalive_if_required()
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -196,6 +196,7 @@ class PatientHttp(HttpToolsProtocol):
         """Whoever was answered before its body was whole may send the rest, which nobody reads, but not for ever."""
         super().on_response_complete()
         if not self._body_whole and not self.deaf and not self.transport.is_closing():
+            self._early = True
             self._await_header()
 
     def close_politely(self) -> None:
