@@ -10,24 +10,32 @@ from pathlib import Path
 import sqlalchemy as sa
 import structlog
 
+from pipeline.errors import UserError
+
 _log = structlog.get_logger("service")
 _BESIDE = ("", "-wal", "-shm", "-journal")
+
+
+class DatabaseUnusable(UserError):
+    """A database that the system does not let be read."""
 
 
 def set_aside_if_damaged(path: Path) -> Path | None:
     """Rename a database that is none, or not whole, with what lies beside it; its new name, or None.
 
     Raises:
-        sqlite3.OperationalError: it cannot be read for another reason, such as the rights of the file.
+        DatabaseUnusable: it cannot be read for another reason, such as the rights of the file.
     """
     if not path.exists():
         return None
+    if not path.is_file():
+        return set_aside(path)
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=5)) as database:
             found = database.execute("PRAGMA quick_check(1)").fetchall()
             sound = found == [("ok",)]
-    except sqlite3.OperationalError:
-        raise
+    except sqlite3.OperationalError as problem:
+        raise DatabaseUnusable(f"{path}: cannot be read: {problem}") from problem
     except sqlite3.DatabaseError:
         sound = False
     return None if sound else set_aside(path)

@@ -236,6 +236,11 @@ class Settings(BaseSettings):
             return False
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders in the data folder that a service works in."""
+        return self.streams_dir, self.jobs_dir, self.uploads_dir, self.scratch_dir
+
+    @property
     def streams_dir(self) -> Path:
         """Logs and rows of streams."""
         return self.data_dir / "streams"

@@ -37,7 +37,7 @@ async def watch(service: ServiceState) -> None:
 def _make_folders(service: ServiceState) -> None:
     """What somebody removed from the data folder is made again: what was in it is lost, and work can go on."""
     settings = service.settings
-    for folder in (settings.streams_dir, settings.jobs_dir, settings.uploads_dir, settings.scratch_dir):
+    for folder in settings.folders:
         if settings.data_dir.is_dir() and not folder.is_dir():
             folder.mkdir(exist_ok=True)
             _log.error("a folder was gone from the data folder, and is made again", folder=str(folder))

@@ -39,7 +39,7 @@ def read_settings(**given: Any) -> Settings:
 
 
 class BadSetting(UserError):
-    """A setting that cannot be used."""
+    """A setting, or a data folder that it names, that cannot be used."""
 
 
 def with_token(settings: Settings) -> Settings:

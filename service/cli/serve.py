@@ -14,7 +14,7 @@ import cv2
 import typer
 
 from service import descriptors
-from service.cli.configuration import read_settings, take_over_what_users_keep, with_token
+from service.cli.configuration import BadSetting, read_settings, take_over_what_users_keep, with_token
 from service.cli.console import note
 from service.data_lock import locked
 from service.jobs.store import DATABASE, check_version
@@ -49,6 +49,9 @@ def serve(
     descriptors.raise_limit()
     with locked(settings.data_dir):
         take_over_what_users_keep(settings.data_dir)
+        for folder in settings.folders:
+            if folder.exists() and not folder.is_dir():
+                raise BadSetting(f"{folder}: is no folder: move it away, and the service makes one")
         check_version(settings.data_dir / DATABASE)
         key_of(settings.data_dir)
         return _run(settings)

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.event import listen
 
 from pipeline.errors import UserError
-from service.databases import has_columns, set_aside, set_aside_if_damaged
+from service.databases import DatabaseUnusable, has_columns, set_aside, set_aside_if_damaged
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 OVER = frozenset({DONE, FAILED, CANCELLED})
@@ -104,13 +104,13 @@ def check_version(path: Path) -> int:
     Raises:
         NewerData: a newer Polychrony wrote it.
     """
-    if not path.exists():
+    if not path.is_file():  # what else is there is set aside when it is opened
         return 0
     try:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
             (version,) = database.execute("PRAGMA user_version").fetchone()
-    except sqlite3.OperationalError:
-        raise
+    except sqlite3.OperationalError as problem:
+        raise DatabaseUnusable(f"{path}: cannot be read: {problem}") from problem
     except sqlite3.DatabaseError:  # damaged: it is set aside when it is opened
         return 0
     if version > SCHEMA:

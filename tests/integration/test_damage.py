@@ -253,3 +253,38 @@ def test_a_format_that_is_no_file_format_is_refused_when_it_is_asked_for(service
     refused = submit(service, format="atis")
     assert refused.status_code == 422
     assert "format" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("token", "cannot be read: Is a directory"), ("snapshot.key", "cannot be read: Is a directory"),
+        (".lock", "Is a directory"), ("streams", "is no folder: move it away"), ("uploads", "is no folder: move it away"),
+    ],
+)  # fmt: skip
+def test_what_is_of_the_wrong_kind_is_named_in_one_line(tmp_path, name, says):
+    data = tmp_path / "data"
+    data.mkdir()
+    if name in {"streams", "uploads"}:
+        (data / name).write_text("x")
+    else:
+        (data / name).mkdir()
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", "serve", "--port", "0", "--host", "0.0.0.0", "--data", str(data)],
+        capture_output=True, text=True, timeout=600, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert says in ended.stderr
+    assert str(data / name) in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_folder_in_place_of_a_database_is_set_aside(service):
+    service.stop()
+    for part in service.data.glob("jobs.sqlite*"):
+        part.unlink()
+    (service.data / "jobs.sqlite").mkdir()
+    service.start()
+    assert until(lambda: httpx.get(f"{service.url}/readyz", timeout=300).status_code == 200, 300)
+    assert (service.data / "jobs.sqlite.damaged-1").is_dir()
+    assert submit(service).status_code == 202
