@@ -57,6 +57,11 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile ``function`` into each kernel that calls it: per event, a call with arrays costs reference counts."""
+    return cast(Callable[..., Any], numba.njit(nogil=True, inline="always")(function))
+
+
 def guarded(intrinsic: Callable[..., Any], fits: Callable[..., bool]) -> Callable[..., Any]:
     """An intrinsic that writes to memory without numba knowing: checked where bounds are checked at all.
 

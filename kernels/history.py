@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels._jit import kernel
-from kernels.columns import I64, U64, XY, P, T
+from kernels.columns import I64, U64
 
 MAX_DELAYS = 64
 NO_BIN = -(2**60)
@@ -96,51 +96,3 @@ def start_bin(history: History, now: int) -> None:
     history.bins[OPEN] = now
     if history.bins[START] == NO_BIN:
         history.bins[START] = now
-
-
-@kernel
-def note_events(t: T, x: XY, y: XY, p: P, at: int, ends_us: int, history: History, every: int) -> int:
-    """Remember the events of the open bin, those from ``at`` on and before ``ends_us``.
-
-    Args:
-        t: times [n], never falling.
-        x: columns [n]; so are ``y`` and ``p``.
-        y: see above.
-        p: see above.
-        at: the first of them.
-        ends_us: where the bin ends.
-        history: updated.
-        every: the pixels of every so many events are to be evaluated; none at 0.
-
-    Returns:
-        The first event behind the bin.
-    """
-    bits, stamp, recent = history.bits, history.stamp, history.recent
-    targets, rows, now = history.targets, history.rows, history.bins[OPEN]
-    rx, ry, until_target = history.rx, history.ry, np.int64(-1)
-    if every > 0:
-        until_target = every - history.bins[COUNT] % every
-    i = at
-    while i < t.size and t[i] < ends_us:
-        px, py, pol = np.int64(x[i]), np.int64(y[i]), np.int64(p[i])
-        row, column = py + ry, px + rx
-        age = now - stamp[row, column]
-        if age >= MAX_DELAYS:
-            bits[row, column, 0] = np.uint64(0)
-            bits[row, column, 1] = np.uint64(0)
-        elif age > 0:
-            bits[row, column, 0] <<= np.uint64(age)
-            bits[row, column, 1] <<= np.uint64(age)
-        stamp[row, column] = now
-        bits[row, column, pol] |= np.uint64(1)
-        recent[row, column >> 6] |= np.uint64(1) << np.uint64(column & 63)
-        until_target -= 1
-        if until_target == 0:
-            until_target = every
-            targets[py, px >> 6] |= np.uint64(1) << np.uint64(px & 63)
-            rows[py >> 6] |= np.uint64(1) << np.uint64(py & 63)
-        i += 1
-    if i > at:
-        history.bins[FRESH] = 1
-        history.bins[COUNT] += i - at
-    return i

@@ -49,7 +49,7 @@ Threshold = Annotated[
 
 def motif_bytes(width: int, height: int) -> int:
     """What a detector remembers of each pixel and, for a row of the largest kernels, of its taps."""
-    return 34 * (width + 32) * (height + 32) + 31 * 2 * 64 * 4 * (width + 32)
+    return 38 * (width + 32) * (height + 32) + 31 * 2 * 64 * 4 * (width + 32)
 
 
 class AtEvents(_Option):

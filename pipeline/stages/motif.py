@@ -116,6 +116,7 @@ class _MotifStage(Stage):
 
     def reset(self, packet: Packet) -> None:
         history.forget(self._history)
+        motifs.rebuild(self._lists, self._history)
         self._decider.forget()
         if self._pupil:
             self._pupil.forget_events()
@@ -125,6 +126,7 @@ class _MotifStage(Stage):
         if self._pupil is None or not self._pupil.teach(label, from_us, to_us):
             return False
         self._taps = self._pupil.taps(self._config.keep, self._config.delays)
+        motifs.rebuild(self._lists, self._history)  # only banks that fit are listed
         return True
 
     def set_stride(self, stride: int) -> None:
@@ -139,6 +141,7 @@ class _MotifStage(Stage):
 
     def restore(self, arrays: Arrays) -> None:
         history.load(self._history, arrays)
+        motifs.rebuild(self._lists, self._history)
         self._decider.level[:] = arrays["level"]
         self._after_gap, self._watermark_us = bool(arrays["state"][0]), int(arrays["state"][1])
         if self._pupil:

@@ -86,6 +86,7 @@ class _MotionEnergyStage(Stage):
 
     def reset(self, packet: Packet) -> None:
         history.forget(self._history)
+        motifs.rebuild(self._lists, self._history)
         self._after_gap = True
 
     def set_stride(self, stride: int) -> None:
@@ -99,6 +100,7 @@ class _MotionEnergyStage(Stage):
 
     def restore(self, arrays: Arrays) -> None:
         history.load(self._history, arrays)
+        motifs.rebuild(self._lists, self._history)
         self._after_gap, self._watermark_us = bool(arrays["state"][0]), int(arrays["state"][1])
 
     def _close(self, packet: Packet, until_bin: int) -> list[Packet]:

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import _jit, _sums, motifs
+from kernels import _jit, _sums, _sums16, _windows, motifs, tile_lists
 from kernels.history import NO_BIN, new_history
 from kernels.targets import at_events, at_random, on_grid
 from tests.property.strategies import cuts, recordings
 from tests.reference import motifs as naive
 from tests.reference import sums as naive_sums
+from tests.reference import windows as naive_windows
 
 SIZE = 16, 12
 
@@ -88,6 +89,150 @@ def test_sums_of_rows_equal_the_twin(width, n, base, seed):
     _sum(table, codes, 1, 1 + n, base, ours, width, _sums.shape_of(width))
     naive_sums.sum_rows(table, codes, 1, 1 + n, base, twin, width, width)
     np.testing.assert_array_equal(ours, twin)
+
+
+@_jit.kernel
+def _collect(entries, start, stop, now, dx, dy, window, on, off, counts):
+    return _windows.collect(entries, start, stop, now, dx, dy, window, on, off, counts)
+
+
+SIDES = st.integers(0, 15).map(lambda half: 2 * half + 1)
+
+
+@settings(max_examples=300)
+@given(
+    st.integers(0, 200), st.tuples(SIDES, SIDES, st.integers(1, 64)), st.integers(0, 600),
+    st.integers(-30, 30), st.integers(-30, 30), st.sampled_from([0, 5, 64, 5000]), st.integers(0, 2**32),
+)  # fmt: skip
+def test_filtering_a_tile_equals_the_twin(n, kernel, now, dx, dy, r2, seed):
+    rng = np.random.default_rng(seed)
+    # At most one entry an input and bin, so that there is room for all.
+    inputs = rng.permutation(512 * 128)[: n + 5]
+    entries = np.concatenate([inputs, np.zeros(_windows.SPARE, np.int64)]).astype(np.uint16)
+    room = kernel[0] * kernel[1] * kernel[2] + _windows.SPARE + 3
+    ours, twin = ([np.full(room, 7, np.uint16), np.full(room, 7, np.uint16)] for _ in range(2))
+    window, counts = (*kernel, r2), 2 | 1 << 32
+    got = _collect(entries, 5, 5 + n, now, dx, dy, window, *ours, counts)
+    assert got == naive_windows.collect(entries, 5, 5 + n, now, dx, dy, window, *twin, counts)
+    for a, b, k in zip(ours, twin, (got & 0xFFFFFFFF, got >> 32), strict=True):
+        np.testing.assert_array_equal(a[:k], b[:k])
+
+
+@_jit.kernel
+def _sum_short(table, codes, n, base, zero, safe, acc, at, shape):
+    _sums16.sum_short(table, codes, n, base, zero, safe, acc, at, shape)
+
+
+@given(
+    st.sampled_from(_sums16.WIDTHS), st.integers(0, 60), st.integers(0, 5), st.sampled_from([300, 8000, 32767]),
+    st.integers(0, 2**32),
+)  # fmt: skip
+def test_short_sums_equal_the_twin(width, n, base, largest, seed):
+    rng = np.random.default_rng(seed)
+    table = rng.integers(-largest, largest + 1, (70, width)).astype(np.int16)
+    table[60 + base] = 0
+    safe = _sums16.rows_that_fit(table)
+    if safe < _sums16.TOGETHER:  # too large for sums in 16 bits
+        return
+    codes = np.concatenate([rng.permutation(60)[:n], np.full(4, 9)]).astype(np.uint16)
+    ours = rng.integers(-9, 9, 3 * width).astype(np.int32)
+    twin = ours.copy()
+    _sum_short(table.reshape(-1), codes, n, base, 60, safe, ours, width, (0,) * (width // 32))
+    naive_sums.sum_short(table, codes, n, base, twin, width, width)
+    np.testing.assert_array_equal(ours, twin)
+
+
+@given(st.integers(1, 40), st.sampled_from([32767, 9000, 200, 1]), st.integers(0, 2**32))
+def test_rows_that_fit_never_overflow(rows, largest, seed):
+    rng = np.random.default_rng(seed)
+    table = rng.integers(-largest, largest + 1, (rows, 3)).astype(np.int16)
+    n = _sums16.rows_that_fit(table)
+    worst = np.sort(np.abs(table.astype(int)), axis=0)[::-1][:n].sum(axis=0)
+    assert n % _sums16.TOGETHER == 0
+    assert n == 0 or worst.max() <= 32767
+
+
+@_jit.kernel
+def _decide(on, off, bias, logits, classes, flip):
+    return _sums16.decide(on, off, bias, logits, classes, flip)
+
+
+@given(st.integers(1, 70), st.booleans(), st.sampled_from([1, 3, 2**22]), st.integers(0, 2**32))
+def test_the_winner_is_the_first_of_the_largest(classes, flip, largest, seed):
+    rng = np.random.default_rng(seed)
+    on, off = (rng.integers(-largest, largest + 1, 2 * classes + 16).astype(np.int32) for _ in range(2))
+    bias = np.full(-(-classes // 16) * 16, -(2**30), np.int32)
+    bias[:classes] = rng.integers(-largest, largest + 1, classes)
+    logits = np.zeros(len(bias), np.int32)
+    winner = _decide(on, off, bias, logits, classes, int(flip))
+    expected, first = naive_sums.decide(on, off, bias, classes, flip)
+    assert (logits[:classes].tolist(), winner) == (expected, first)
+
+
+@settings(max_examples=150)
+@given(recordings(max_events=80), st.integers(1, 64), st.sampled_from([1, 40, 1000]), st.data())
+def test_tiles_hold_the_active_inputs_of_the_last_bins(columns, delays, bin_us, data):
+    t, x, y, p = columns
+    tiles = tile_lists.new_tiles(40, 40, delays)
+    places = data.draw(cuts(len(t)))
+    for a, b in itertools.pairwise(places):
+        tiles = tile_lists.reserve(tiles, b - a)
+        _note(
+            t[a:b] // bin_us, x[a:b].astype(np.int64), y[a:b].astype(np.int64), p[a:b].astype(np.int64), tiles
+        )
+        if data.draw(st.booleans()):
+            saved = tile_lists.saved(tiles)
+            tiles = tile_lists.load(tile_lists.new_tiles(40, 40, delays), saved)
+    assert held_by(tiles) == active_inputs(columns, delays, bin_us)
+
+
+@_jit.kernel
+def _note(bins, x, y, p, tiles):
+    entries, meta, seen, used, across, delays = tiles
+    for i in range(bins.size):
+        tile_lists.note(entries, meta, seen, used, across, delays, bins[i], x[i], y[i], p[i])
+
+
+def held_by(tiles):
+    """(tile, bin, code) of the entries, bins from the tile's last event."""
+    out = set()
+    for k, (start, _, head, tail, last) in enumerate(tiles.meta.tolist()):
+        for entry in tiles.entries[start + head : start + tail].tolist():
+            out.add((k, last - (last - (entry >> 9)) % 128, entry & 511))
+        assert len(set(tiles.entries[start + head : start + tail].tolist())) == tail - head
+    return out
+
+
+def active_inputs(columns, delays, bin_us):
+    found, last = set(), {}
+    for t, x, y, p in zip(*columns, strict=True):
+        k = (int(y) >> 4) * 3 + (int(x) >> 4)
+        last[k] = int(t) // bin_us
+        found.add((k, int(t) // bin_us, int(p) << 8 | (int(y) & 15) << 4 | int(x) & 15))
+    return {(k, b, code) for k, b, code in found if last[k] - b < delays}
+
+
+@settings(max_examples=60)
+@given(recordings(max_events=60), banks(), st.booleans(), st.sampled_from([1, 500]), st.data())
+def test_lists_are_rebuilt_from_a_history(columns, bank, flip, bin_us, data):
+    weight, bias = bank
+    made = motifs.taps(weight, bias, flip)
+    cut = data.draw(st.integers(0, len(columns[0])))
+    history, lists = new_history(*SIZE, made.width, made.height), motifs.new_lists(*SIZE, made)
+    whole = motifs.advance(*columns, history, lists, made, bin_us, 2**60, True)
+    history, lists = new_history(*SIZE, made.width, made.height), motifs.new_lists(*SIZE, made)
+    parts = [motifs.advance(*(c[:cut] for c in columns), history, lists, made, bin_us, NO_BIN, True)]
+    lists = motifs.new_lists(*SIZE, made)
+    motifs.rebuild(lists, history)
+    parts.append(motifs.advance(*(c[cut:] for c in columns), history, lists, made, bin_us, 2**60, True))
+    assert rows_of(parts) == rows_of([whole])
+
+
+def test_banks_that_tiles_cannot_hold_are_summed_by_rows():
+    rng = np.random.default_rng(1)
+    for weight in (np.full((2, 2, 2, 3, 3), 30000), rng.integers(-3, 3, (1, 2, 64, 33, 33))):
+        bank = motifs.taps(weight.astype(np.float32), np.zeros(len(weight), np.float32), False)
+        assert not bank.short.usable
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 65, 3, 3), (1, 2, 4, 4, 4), (1, 2, 4, 3, 2)])

@@ -1,0 +1,105 @@
+"""Motif sums over the lists of tiles: for sparse input.
+
+For each voxel that is asked for, the lists of the tiles that its window touches are filtered into two lists of rows
+of the weight table, one a polarity (:mod:`kernels._windows`); the rows are added in 16-bit lanes, and the winner is
+found without a branch per class (:mod:`kernels._sums16`). The work is the number of active inputs of those tiles.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels._jit import kernel, trailing_zeros
+from kernels._sums16 import LANES, decide, sum_short
+from kernels._windows import SIDE_BITS, SPARE, collect
+from kernels.columns import F32, I64, XY
+from kernels.history import OPEN, History
+from kernels.taps import Taps
+from kernels.tile_lists import HEAD, LAST, START, TAIL, Tiles
+
+I32 = NDArray[np.int32]
+U16 = NDArray[np.uint16]
+
+
+class Scratch(NamedTuple):
+    """Room for one voxel; holds no state.
+
+    Attributes:
+        codes_on: uint16, numbers of rows of the table.
+        codes_off: likewise.
+        on: [lanes] int32, sums of ON.
+        off: likewise of OFF.
+        logits: [class] int32.
+    """
+
+    codes_on: U16
+    codes_off: U16
+    on: I32
+    off: I32
+    logits: I32
+
+
+def new_scratch(bank: Taps) -> Scratch:
+    """Room for a voxel of this bank."""
+    short = bank.short
+    most = (short.rows if short.usable else 0) + SPARE
+    lanes = short.passes * 32 * len(short.shape) + LANES
+    return Scratch(
+        np.zeros(most, np.uint16), np.zeros(most, np.uint16), np.zeros(lanes, np.int32), np.zeros(lanes, np.int32),
+        np.zeros(len(short.bias), np.int32),
+    )  # fmt: skip
+
+
+@kernel
+def evaluate(
+    history: History, tiles: Tiles, scratch: Scratch, bank: Taps, n: int,
+    out_bin: I64, out_x: XY, out_y: XY, out_label: XY, out_total: F32, out_evidence: F32,
+) -> int:  # fmt: skip
+    """Evaluate the targets of the open bin in raster order."""
+    targets, rows, now = history.targets, history.rows, history.bins[OPEN]
+    entries, meta, across = tiles.entries, tiles.meta, tiles.across
+    codes_on, codes_off, on, off, logits = scratch
+    table, bias, count, passes, safe, r2, _, shape = bank.short
+    height, width, delays, flip = bank.height, bank.width, bank.delays, bank.contrast_flip
+    classes, lanes = bank.bias.size, 32 * len(shape)
+    window = (width, height, delays, r2)
+    other = 0 if flip else count + 1
+    parts = 1 if flip else 2
+    with_evidence = out_evidence.shape[0] > 0
+    for block in range(rows.size):
+        waiting = rows[block]
+        while waiting != np.uint64(0):
+            row = block * 64 + trailing_zeros(waiting)
+            waiting &= waiting - np.uint64(1)
+            for word in range(targets.shape[1]):
+                bits = targets[row, word]
+                while bits != np.uint64(0):
+                    column = word * 64 + trailing_zeros(bits)
+                    bits &= bits - np.uint64(1)
+                    counts = 0
+                    for tile_y in range(row >> SIDE_BITS, (row + height - 1 >> SIDE_BITS) + 1):
+                        for tile_x in range(column >> SIDE_BITS, (column + width - 1 >> SIDE_BITS) + 1):
+                            k = tile_y * across + tile_x
+                            if now - meta[k, LAST] < delays:
+                                first = meta[k, START]
+                                counts = collect(
+                                    entries, first + meta[k, HEAD], first + meta[k, TAIL], now,
+                                    (tile_x << SIDE_BITS) - column, (tile_y << SIDE_BITS) - row, window,
+                                    codes_on, codes_off, counts,
+                                )  # fmt: skip
+                    n_on, n_off = counts & 0xFFFFFFFF, counts >> 32
+                    for turn in range(passes):
+                        base = turn * parts * (count + 1)
+                        sum_short(table, codes_on, n_on, base + other, count, safe, on, turn * lanes, shape)
+                        sum_short(table, codes_off, n_off, base, count, safe, off, turn * lanes, shape)
+                    winner = decide(on, off, bias, logits, classes, np.int64(flip))
+                    if with_evidence:
+                        for c in range(classes):
+                            out_evidence[n, c] = logits[c]
+                    out_bin[n], out_x[n], out_y[n] = now, column, row
+                    out_label[n], out_total[n] = winner, logits[winner]
+                    n += 1
+    return n
