@@ -66,11 +66,12 @@ def new_lists(width: int, height: int, bank: Taps) -> Lists:
 def evaluate(
     history: History, lists: Lists, bank: Taps, n: int,
     out_bin: I64, out_x: XY, out_y: XY, out_label: XY, out_total: F32, out_evidence: F32,
-) -> int:  # fmt: skip
-    """Evaluate the targets of the open bin in raster order."""
+) -> tuple[int, int]:  # fmt: skip
+    """Evaluate the targets of the open bin in raster order; (rows answered, active inputs added up)."""
     targets, rows = history.targets, history.rows
     now = history.bins[OPEN]
     _smear(targets, rows, bank.width, lists.smear)
+    added = 0
     listed = 0  # padded rows below this one have their list
     for block in range(rows.size):
         waiting = rows[block]
@@ -88,7 +89,7 @@ def evaluate(
                     bits &= bits - np.uint64(1)
                     chunk += 1
                     if chunk == _CHUNK:
-                        _sum(lists, bank, row, chunk)
+                        added += _sum(lists, bank, row, chunk)
                         n = _answer(
                             lists,
                             bank,
@@ -104,11 +105,11 @@ def evaluate(
                             out_evidence,
                         )
                         chunk = 0
-            _sum(lists, bank, row, chunk)
+            added += _sum(lists, bank, row, chunk)
             n = _answer(
                 lists, bank, now, row, chunk, n, out_bin, out_x, out_y, out_label, out_total, out_evidence
             )
-    return n
+    return n, added
 
 
 @kernel
@@ -180,13 +181,14 @@ def _list_row(history: History, lists: Lists, bank: Taps, row: int, now: int) ->
 
 
 @kernel
-def _sum(lists: Lists, bank: Taps, row: int, chunk: int) -> None:
-    """Add up the tables' rows of some pixels of one row, polarity by polarity, in ``lists.sums``."""
+def _sum(lists: Lists, bank: Taps, row: int, chunk: int) -> int:
+    """Add up the tables' rows of some pixels of one row, polarity by polarity, in ``lists.sums``; how many."""
     sums = lists.sums
     half = sums.size // (2 * _CHUNK)
     lane = half // bank.passes
     other = 0 if bank.contrast_flip else bank.rows // 2
     sums[: chunk * 2 * half] = 0
+    added = 0
     for dy in range(bank.height):
         slot = (row + dy) % bank.height
         for v in range(chunk):
@@ -196,11 +198,13 @@ def _sum(lists: Lists, bank: Taps, row: int, chunk: int) -> None:
             for p in range(2):
                 begin, end = np.int64(lists.starts[slot, p, first]), np.int64(lists.starts[slot, p, stop])
                 if begin < end:
+                    added += end - begin
                     for turn in range(bank.passes):
                         sum_rows(
                             bank.table, lists.codes, begin, end, base + turn * bank.rows + p * other,
                             sums, (v * 2 + p) * half + turn * lane, bank.shape,
                         )  # fmt: skip
+    return added
 
 
 @kernel

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kernels._jit import kernel, trailing_zeros
 from kernels._sums16 import LANES, decide, sum_short
 from kernels._windows import SIDE_BITS, SPARE, collect
-from kernels.columns import F32, I64, XY
+from kernels.columns import F32, I64, XY, P
 from kernels.history import OPEN, History
 from kernels.taps import Taps
 from kernels.tile_lists import HEAD, LAST, START, TAIL, Tiles
@@ -25,9 +25,10 @@ U16 = NDArray[np.uint16]
 
 
 class Scratch(NamedTuple):
-    """Room for one voxel; holds no state.
+    """Room for one voxel; holds no state that answers depend on.
 
     Attributes:
+        dense: [1] bool, whether the last bin was one for :mod:`kernels.row_lists`.
         codes_on: uint16, numbers of rows of the table.
         codes_off: likewise.
         on: [lanes] int32, sums of ON.
@@ -35,6 +36,7 @@ class Scratch(NamedTuple):
         logits: [class] int32.
     """
 
+    dense: P
     codes_on: U16
     codes_off: U16
     on: I32
@@ -48,6 +50,7 @@ def new_scratch(bank: Taps) -> Scratch:
     most = (short.rows if short.usable else 0) + SPARE
     lanes = short.passes * 32 * len(short.shape) + LANES
     return Scratch(
+        np.zeros(1, np.bool_),
         np.zeros(most, np.uint16), np.zeros(most, np.uint16), np.zeros(lanes, np.int32), np.zeros(lanes, np.int32),
         np.zeros(len(short.bias), np.int32),
     )  # fmt: skip
@@ -57,11 +60,11 @@ def new_scratch(bank: Taps) -> Scratch:
 def evaluate(
     history: History, tiles: Tiles, scratch: Scratch, bank: Taps, n: int,
     out_bin: I64, out_x: XY, out_y: XY, out_label: XY, out_total: F32, out_evidence: F32,
-) -> int:  # fmt: skip
-    """Evaluate the targets of the open bin in raster order."""
+) -> tuple[int, int]:  # fmt: skip
+    """Evaluate the targets of the open bin in raster order; (rows answered, active inputs added up)."""
     targets, rows, now = history.targets, history.rows, history.bins[OPEN]
     entries, meta, across = tiles.entries, tiles.meta, tiles.across
-    codes_on, codes_off, on, off, logits = scratch
+    _, codes_on, codes_off, on, off, logits = scratch
     table, bias, count, passes, safe, r2, _, shape = bank.short
     height, width, delays, flip = bank.height, bank.width, bank.delays, bank.contrast_flip
     classes, lanes = bank.bias.size, 32 * len(shape)
@@ -69,6 +72,7 @@ def evaluate(
     other = 0 if flip else count + 1
     parts = 1 if flip else 2
     with_evidence = out_evidence.shape[0] > 0
+    added = 0
     for block in range(rows.size):
         waiting = rows[block]
         while waiting != np.uint64(0):
@@ -91,6 +95,7 @@ def evaluate(
                                     codes_on, codes_off, counts,
                                 )  # fmt: skip
                     n_on, n_off = counts & 0xFFFFFFFF, counts >> 32
+                    added += n_on + n_off
                     for turn in range(passes):
                         base = turn * parts * (count + 1)
                         sum_short(table, codes_on, n_on, base + other, count, safe, on, turn * lanes, shape)
@@ -102,4 +107,4 @@ def evaluate(
                     out_bin[n], out_x[n], out_y[n] = now, column, row
                     out_label[n], out_total[n] = winner, logits[winner]
                     n += 1
-    return n
+    return n, added

@@ -25,11 +25,12 @@ def banks(draw, classes=(1, 3, 9, 40, 80)):
     return weight.astype(np.float32), rng.integers(-50, 50, shape[0]).astype(np.float32)
 
 
-def advance_in_cuts(columns, places, bank, bin_us, where):
+def advance_in_cuts(columns, places, bank, bin_us, where, dense=False):
     history, lists = new_history(*SIZE, bank.width, bank.height), motifs.new_lists(*SIZE, bank)
     found = []
     for a, b in itertools.pairwise(places):
         part = [np.ascontiguousarray(c[a:b]) for c in columns]
+        lists.scratch.dense[0] = dense  # of the first bin that closes; later ones decide for themselves
         found.append(motifs.advance(*part, history, lists, bank, bin_us, NO_BIN, True, where))
     nothing = [c[:0] for c in columns]
     found.append(motifs.advance(*nothing, history, lists, bank, bin_us, 2**60, True, where))
@@ -54,7 +55,8 @@ def test_detector_equals_its_twin_however_it_is_cut(columns, bank, flip, bin_us,
     kind, *numbers = where
     ours = {"events": at_events, "grid": on_grid, "random": at_random}[kind](*numbers)
     places = data.draw(cuts(len(columns[0])))
-    found = advance_in_cuts(columns, places, motifs.taps(weight, bias, flip), bin_us, ours)
+    dense = data.draw(st.booleans())
+    found = advance_in_cuts(columns, places, motifs.taps(weight, bias, flip), bin_us, ours, dense)
     expected = naive.detect(*columns, weight, bias, bin_us, *SIZE, flip, where)
     assert rows_of(found) == [(k, y, x, c, s.tolist(), s[c]) for k, y, x, c, s in expected]
 
@@ -226,6 +228,23 @@ def test_lists_are_rebuilt_from_a_history(columns, bank, flip, bin_us, data):
     motifs.rebuild(lists, history)
     parts.append(motifs.advance(*(c[cut:] for c in columns), history, lists, made, bin_us, 2**60, True))
     assert rows_of(parts) == rows_of([whole])
+
+
+def test_dense_bins_are_summed_by_rows_with_the_same_answers():
+    rng = np.random.default_rng(3)
+    t = np.sort(rng.integers(0, 12_000, 30_000))
+    x, y = (rng.integers(0, n, len(t)).astype(np.uint16) for n in (64, 48))
+    columns = (t, x, y, rng.random(len(t)) < 0.5)
+    bank = motifs.taps(
+        rng.integers(-90, 90, (36, 2, 8, 13, 13)).astype(np.float32), np.zeros(36, np.float32), True
+    )
+    found = []
+    for short in (bank.short, bank.short._replace(usable=False)):
+        history, lists = new_history(64, 48, 13, 13), motifs.new_lists(64, 48, bank)
+        made = bank._replace(short=short)
+        found.append(motifs.advance(*columns, history, lists, made, 1000, 2**60, True))
+        assert lists.scratch.dense[0]
+    assert rows_of(found[:1]) == rows_of(found[1:])
 
 
 def test_banks_that_tiles_cannot_hold_are_summed_by_rows():
