@@ -198,7 +198,7 @@ def _sum(lists: Lists, bank: Taps, row: int, chunk: int) -> int:
             for p in range(2):
                 begin, end = np.int64(lists.starts[slot, p, first]), np.int64(lists.starts[slot, p, stop])
                 if begin < end:
-                    added += end - begin
+                    added += int(end - begin)
                     for turn in range(bank.passes):
                         sum_rows(
                             bank.table, lists.codes, begin, end, base + turn * bank.rows + p * other,

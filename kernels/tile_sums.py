@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._jit import kernel, trailing_zeros
+from kernels._jit import inlined, kernel, trailing_zeros
 from kernels._sums16 import LANES, decide, sum_short
 from kernels._windows import SIDE_BITS, SPARE, collect
 from kernels.columns import F32, I64, XY, P
@@ -56,6 +56,51 @@ def new_scratch(bank: Taps) -> Scratch:
     )  # fmt: skip
 
 
+@inlined
+def sums_at(
+    row: int, column: int, now: int, entries: U16, meta: I64, across: int, scratch: Scratch, bank: Taps
+) -> tuple[int, int]:
+    """Sum the window whose padded corner is (column, row); (the winner, active inputs added up).
+
+    The sums of all classes are in ``scratch.logits`` then.
+    """
+    short, height, width, delays = bank.short, bank.height, bank.width, bank.delays
+    counts = 0
+    for tile_y in range(row >> SIDE_BITS, (row + height - 1 >> SIDE_BITS) + 1):
+        for tile_x in range(column >> SIDE_BITS, (column + width - 1 >> SIDE_BITS) + 1):
+            k = tile_y * across + tile_x
+            if now - meta[k, LAST] < delays:
+                first = meta[k, START]
+                counts = collect(
+                    entries, first + meta[k, HEAD], first + meta[k, TAIL], now,
+                    (tile_x << SIDE_BITS) - column, (tile_y << SIDE_BITS) - row, (width, height, delays, short.r2),
+                    scratch.codes_on, scratch.codes_off, counts,
+                )  # fmt: skip
+    n_on, n_off = counts & 0xFFFFFFFF, counts >> 32
+    lanes, parts = 32 * len(short.shape), 1 if bank.contrast_flip else 2
+    other = 0 if bank.contrast_flip else short.rows + 1
+    for turn in range(short.passes):
+        base, at = turn * parts * (short.rows + 1), turn * lanes
+        sum_short(
+            short.table,
+            scratch.codes_on,
+            n_on,
+            base + other,
+            short.rows,
+            short.safe,
+            scratch.on,
+            at,
+            short.shape,
+        )
+        sum_short(
+            short.table, scratch.codes_off, n_off, base, short.rows, short.safe, scratch.off, at, short.shape
+        )
+    winner = decide(
+        scratch.on, scratch.off, short.bias, scratch.logits, bank.bias.size, np.int64(bank.contrast_flip)
+    )
+    return winner, n_on + n_off
+
+
 @kernel
 def evaluate(
     history: History, tiles: Tiles, scratch: Scratch, bank: Taps, n: int,
@@ -63,16 +108,8 @@ def evaluate(
 ) -> tuple[int, int]:  # fmt: skip
     """Evaluate the targets of the open bin in raster order; (rows answered, active inputs added up)."""
     targets, rows, now = history.targets, history.rows, history.bins[OPEN]
-    entries, meta, across = tiles.entries, tiles.meta, tiles.across
-    _, codes_on, codes_off, on, off, logits = scratch
-    table, bias, count, passes, safe, r2, _, shape = bank.short
-    height, width, delays, flip = bank.height, bank.width, bank.delays, bank.contrast_flip
-    classes, lanes = bank.bias.size, 32 * len(shape)
-    window = (width, height, delays, r2)
-    other = 0 if flip else count + 1
-    parts = 1 if flip else 2
-    with_evidence = out_evidence.shape[0] > 0
-    added = 0
+    entries, meta, across, logits = tiles.entries, tiles.meta, tiles.across, scratch.logits
+    with_evidence, added = out_evidence.shape[0] > 0, 0
     for block in range(rows.size):
         waiting = rows[block]
         while waiting != np.uint64(0):
@@ -83,26 +120,10 @@ def evaluate(
                 while bits != np.uint64(0):
                     column = word * 64 + trailing_zeros(bits)
                     bits &= bits - np.uint64(1)
-                    counts = 0
-                    for tile_y in range(row >> SIDE_BITS, (row + height - 1 >> SIDE_BITS) + 1):
-                        for tile_x in range(column >> SIDE_BITS, (column + width - 1 >> SIDE_BITS) + 1):
-                            k = tile_y * across + tile_x
-                            if now - meta[k, LAST] < delays:
-                                first = meta[k, START]
-                                counts = collect(
-                                    entries, first + meta[k, HEAD], first + meta[k, TAIL], now,
-                                    (tile_x << SIDE_BITS) - column, (tile_y << SIDE_BITS) - row, window,
-                                    codes_on, codes_off, counts,
-                                )  # fmt: skip
-                    n_on, n_off = counts & 0xFFFFFFFF, counts >> 32
-                    added += n_on + n_off
-                    for turn in range(passes):
-                        base = turn * parts * (count + 1)
-                        sum_short(table, codes_on, n_on, base + other, count, safe, on, turn * lanes, shape)
-                        sum_short(table, codes_off, n_off, base, count, safe, off, turn * lanes, shape)
-                    winner = decide(on, off, bias, logits, classes, np.int64(flip))
+                    winner, inputs = sums_at(row, column, now, entries, meta, across, scratch, bank)
+                    added += inputs
                     if with_evidence:
-                        for c in range(classes):
+                        for c in range(bank.bias.size):
                             out_evidence[n, c] = logits[c]
                     out_bin[n], out_x[n], out_y[n] = now, column, row
                     out_label[n], out_total[n] = winner, logits[winner]
