@@ -35,7 +35,11 @@ def versions(name: str) -> tuple[list[int], int]:
     """
     folder = _folder(name)
     found = sorted(int(path.stem) for path in folder.glob("*.yaml") if path.stem.isdigit())
-    return found, int((folder / "active").read_text())
+    try:
+        active = int((folder / "active").read_text())
+    except (OSError, ValueError):  # what a power cut left of it: the newest is what was active, most likely
+        active = found[-1] if found else 0
+    return found, active
 
 
 def get(name: str, version: int | None = None) -> PipelineSpec:
@@ -49,7 +53,13 @@ def get(name: str, version: int | None = None) -> PipelineSpec:
         raise SpecError(
             "version", f"{name} has no version {version}: allowed are {', '.join(map(str, known))}"
         )
-    return parse((_folder(name) / f"{version or active}.yaml").read_text())
+    path = _folder(name) / f"{version or active}.yaml"
+    try:
+        return parse(path.read_text())
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SpecError(
+            "version", f"version {version or active} of {name} cannot be read: {problem}"
+        ) from problem
 
 
 def put(name: str, spec: PipelineSpec) -> int:
@@ -66,7 +76,7 @@ def put(name: str, spec: PipelineSpec) -> int:
     known = versions(name)[0] if name in names() else []
     document = _plain(spec.model_dump(mode="json", exclude_none=True))
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    if known and (folder / f"{known[-1]}.yaml").read_text() == text:
+    if known and (folder / f"{known[-1]}.yaml").read_bytes() == text.encode():
         activate(name, known[-1])  # the same once more
         return known[-1]
     if len(known) >= _MOST_VERSIONS:
@@ -107,7 +117,10 @@ def _folder(name: str) -> Path:
 
 def _write(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text)
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # a name that a power cut leaves without its content would be in the way
     part.replace(path)
 
 

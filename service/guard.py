@@ -39,6 +39,7 @@ TOKEN_PROTOCOL = "polychrony.token."  # noqa: S105 - the name of a subprotocol
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _UPLOADS = re.compile(r"/v1/(jobs|models|uploads(/[0-9a-f]{32})?)$")
 _UPLOADED = frozenset({"multipart/form-data", "application/offset+octet-stream"})
+_MOST_DIGITS = 18
 _CORS = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE, HEAD",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Tus-Resumable, Upload-Length, "
@@ -189,7 +190,8 @@ class Guard:
         upload = kind in _UPLOADED and _UPLOADS.match(scope["path"])
         limit = None if upload else self._settings.max_body_bytes
         stated = request.headers.get("content-length", "")
-        if limit is not None and stated.isascii() and stated.isdigit() and int(stated) > limit:
+        digits = stated.lstrip("0") if stated.isascii() and stated.isdigit() else ""
+        if limit is not None and (len(digits) > _MOST_DIGITS or int(digits or "0") > limit):
             raise Problem(413, f"larger than {limit} bytes")
         settings, seen, over, waited_s = self._settings, 0, False, 0.0
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from service.masking import masked_within
 from service.repeats import WINDOW_S, Repeats
 from service.settings import Settings
 
@@ -45,7 +46,9 @@ class _Seldom(logging.Filter):
     """The same for lines of the libraries."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is said."""
+        """Whether it is said; without what addresses in it should not show."""
+        template = str(record.msg)[:200]
+        record.msg, record.args = masked_within(record.getMessage()), ()
         if getattr(record, "repeated", False):
             return True
 
@@ -53,13 +56,13 @@ class _Seldom(logging.Filter):
             logging.getLogger(record.name).log(
                 record.levelno,
                 "%s (%d more in %g s)",
-                str(record.msg)[:200],
+                masked_within(template),
                 n,
                 WINDOW_S,
                 extra={"repeated": True},
             )
 
-        return repeats.says((record.name, record.levelno, str(record.msg)[:200]), sum_up)
+        return repeats.says((record.name, record.levelno, template), sum_up)
 
 
 def configure(settings: Settings, level: int | None = None) -> None:

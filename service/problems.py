@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +11,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic_core import PydanticSerializationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
@@ -21,6 +23,14 @@ _log = structlog.get_logger("service")
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LATER = {"Retry-After": "10"}
 MEDIA_TYPE = "application/problem+json"
+
+
+class _Printable(JSONResponse):
+    """JSON of what a client sent, too, which may hold halves of characters."""
+
+    def render(self, content: Any) -> bytes:
+        """See Starlette."""
+        return json.dumps(content, separators=(",", ":")).encode()
 
 
 class Problem(Exception):
@@ -50,7 +60,7 @@ class Problem(Exception):
         }
         if self.errors:
             document["errors"] = [{"path": path, "problem": problem} for path, problem in self.errors]
-        return JSONResponse(document, self.status, self.headers, MEDIA_TYPE)
+        return _Printable(document, self.status, self.headers, MEDIA_TYPE)
 
 
 def of_spec(error: SpecError) -> Problem:
@@ -65,6 +75,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UserError, _answer)
     app.add_exception_handler(RequestValidationError, _answer)
     app.add_exception_handler(HTTPException, _answer)
+    app.add_exception_handler(PydanticSerializationError, _answer_halves)
     for kind in (OSError, SQLAlchemyError, MemoryError):
         app.add_exception_handler(kind, _answer_fault)
     app.add_exception_handler(Exception, _answer_fault)
@@ -74,8 +85,18 @@ async def _answer_fault(request: Request, error: Exception) -> JSONResponse:
     """What the system does not let the service do: which of it, and that it may be tried again."""
     if (problem := of_system(error)) is None:
         return Problem(500, f"a fault of the service: {type(error).__name__}; see its log").response()
-    _log.error("the system refused", path=request.url.path[:200], problem=str(error).splitlines()[0][:300])
+    said = {"problem": str(error).splitlines()[0][:300]}
+    if isinstance(error, OSError):  # its file may have a name of its own each time, and is no other cause
+        said = {"problem": error.strerror or type(error).__name__, "file": str(error.filename)[:300]}
+    _log.error("the system refused", path=request.url.path[:200], **said)
     return problem.response()
+
+
+async def _answer_halves(request: Request, error: Exception) -> JSONResponse:
+    """JSON can name half of a character, which no text can hold: nothing was made from it."""
+    if "surrogates not allowed" not in str(error):
+        return await _answer_fault(request, error)
+    return Problem(422, "a text holds half of a character (a lone surrogate, \\ud800 to \\udfff)").response()
 
 
 def of_system(error: BaseException) -> Problem | None:

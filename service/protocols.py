@@ -15,6 +15,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
 from service import descriptors
 from service.settings import Settings
@@ -25,6 +26,8 @@ _TOO_MANY = (
 )
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _BAD = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+_WHY = b"a WebSocket begins with GET, HTTP/1.1 and no body"
+_NO_UPGRADE = _BAD + b"Content-Length: " + str(len(_WHY)).encode() + b"\r\n\r\n" + _WHY
 _MOST_HEAD = 65_536
 """Bytes of a request's header; also of what may come between two bytes of a body, such as extensions of a chunk."""
 _LEAST_PIECE, _MOST_PIECE, _MANY_CALLS = 4096, 32_768, 64
@@ -142,10 +145,27 @@ class PatientHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
-        """From here on another protocol counts."""
+        """From here on another protocol counts; it would leave without an answer what it does not read."""
         self._header_came()
         self._unparsed.clear()
+        if (refusal := self._no_handshake()) is not None:
+            self._refuse(refusal)
+            return
         super().handle_websocket_upgrade()
+        self.transport.resume_reading()  # what came in pieces may have paused it
+
+    def _no_handshake(self) -> bytes | None:
+        """The answer to an upgrade that ``websockets`` does not read; None where it does."""
+        headers, longest = self.headers, MAX_LINE_LENGTH - len("\r\n")
+        line = len(self.scope["method"]) + len(self.url) + len("  HTTP/1.1")
+        lines = [line, *(len(name) + len(value) + len(": ") for name, value in headers)]
+        if len(headers) > MAX_NUM_HEADERS or max(lines) > longest:
+            return _TOO_LARGE
+        body = {value.strip(b"0 ") for name, value in headers if name == b"content-length"} - {b""}
+        chunked = any(name == b"transfer-encoding" for name, _ in headers)
+        if self.scope["method"] != "GET" or self.scope["http_version"] != "1.1" or body or chunked:
+            return _NO_UPGRADE
+        return None
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be read is answered so that the answer arrives."""
@@ -207,8 +227,12 @@ class PatientHttp(HttpToolsProtocol):
         self.deaf = True
         self._unparsed.clear()
         self.transport.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        try:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        except OSError:  # the peer has gone without waiting
+            self.transport.abort()
+            return
         self.loop.call_later(_LAST_WORDS_S, self.transport.abort)
 
     def pause_writing(self) -> None:
@@ -280,6 +304,9 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         """Count the time of a message from its first byte, anew for each."""
         whole = self._messages
         super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self._refuse_handshake()
+            return
         if self._message_timer is not None and (self._messages != whole or not self._amid_a_message()):
             self._message_timer.cancel()
             self._message_timer = None
@@ -287,6 +314,19 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
             self._message_timer = self.loop.call_later(self.settings.message_timeout_s, self._too_slow)
 
     _messages = 0
+
+    def _refuse_handshake(self) -> None:
+        """What should be a handshake cannot be read: uvicorn would wait for ever."""
+        self.close_sent = self.handshake_complete = True
+        if not self.transport.is_closing():
+            self.transport.write(_NO_UPGRADE)
+            self.transport.close()
+
+    def handle_ping(self) -> None:
+        """Answer, unless the peer does not read: pongs must not pile up, and it is the last one that counts."""
+        pong = b"".join(self.conn.data_to_send())
+        if self.writable.is_set():
+            self.transport.write(pong)
 
     def send_receive_event_to_app(self) -> None:
         """A message is whole. uvicorn stops reading after each; a few small ones may wait, which is cheaper."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import UserError
+from service.reading import read_file
 from service.writing import sync_folder, write_all
 
 
@@ -42,10 +43,15 @@ def read(path: Path, least: int) -> bytes:
         BadSecret: there is none of this length.
     """
     try:
-        found = path.read_bytes()
+        found = read_file(path)
     except OSError as problem:
         raise BadSecret(f"{path}: the secret in it cannot be read: {problem.strerror}") from problem
     check_length(path, len(found), least)
+    if len(set(found)) == 1:  # what a power cut leaves of a file whose length was written first
+        raise BadSecret(
+            f"{path}: holds one byte over and over, which is no secret: restore the file, or remove it to have a new "
+            "one made"
+        )
     return found
 
 

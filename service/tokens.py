@@ -22,6 +22,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.errors import UserError
 from service import secret_files
+from service.reading import read_file
 
 LEAST = 16
 """Characters that an admin token has at least."""
@@ -129,6 +130,12 @@ class Tokens:
         try:
             about = self._path.stat()
         except FileNotFoundError:
+            if self._path.is_symlink():
+                raise TokenError(
+                    f"{self._path}: points to a file that is not there, so nobody gets in"
+                ) from None
+            # Where tokens were once made their lock is left; that the file went is no reason to let everybody in.
+            self._demanded = self._demanded or self._path.with_suffix(".lock").exists()
             self._known, self._seen = [], (-1, -1, -1)
             return self._known
         except OSError as problem:
@@ -186,7 +193,7 @@ class Tokens:
 
     def _read(self) -> list[Token]:
         try:
-            return _FILE.validate_json(self._path.read_bytes())
+            return _FILE.validate_json(read_file(self._path))
         except OSError as problem:
             raise TokenError(f"{self._path}: cannot be read: {problem.strerror}") from problem
         except ValidationError as problem:

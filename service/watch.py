@@ -15,6 +15,7 @@ from service.tokens import TokenError
 
 if TYPE_CHECKING:
     from service.routes.state import ServiceState
+    from service.settings import Settings
 
 _log = structlog.get_logger("service")
 _EVERY_S = 1.0
@@ -38,7 +39,7 @@ def _make_folders(service: ServiceState) -> None:
     """What somebody removed from the data folder is made again: what was in it is lost, and work can go on."""
     settings = service.settings
     for folder in settings.folders:
-        if settings.data_dir.is_dir() and not folder.is_dir():
+        if settings.data_dir.is_dir() and not os.path.lexists(folder):
             folder.mkdir(exist_ok=True)
             _log.error("a folder was gone from the data folder, and is made again", folder=str(folder))
 
@@ -59,8 +60,14 @@ async def _look(service: ServiceState) -> dict[str, str | None]:
     return {
         "disk": disk or (troubles[0] if troubles else None),
         "jobs": None if service.jobs.alive else "a worker has ended",
+        "folders": await asyncio.to_thread(_folder_trouble, service.settings),
         "tokens": _token_trouble(service),
     }
+
+
+def _folder_trouble(settings: Settings) -> str | None:
+    wrong = [folder.name for folder in settings.folders if os.path.lexists(folder) and not folder.is_dir()]
+    return f"{', '.join(wrong)}: should be a folder of the data folder, and is none" if wrong else None
 
 
 def _token_trouble(service: ServiceState) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from service.jobs.store import CANCELLED, DONE, FAILED, QUEUED, Job
 from service.jobs.work import REQUEST
+from service.reading import read_file
 
 OVER = "over.json"
 
@@ -27,11 +28,13 @@ def job_of(folder: Path) -> Job | None:
     """
     upload = next(folder.glob("upload*"), None)
     try:
-        asked = json.loads((folder / REQUEST).read_bytes())
+        asked = json.loads(read_file(folder / REQUEST))
         name, options, created_s = str(asked["name"]), dict(asked["options"]), upload.stat().st_mtime  # pyright: ignore[reportOptionalMemberAccess]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    job = Job(folder.name, name, options, created_s=created_s)
+    key, sum_ = asked.get("idempotency_key"), asked.get("asked")
+    job = Job(folder.name, name, options, key if isinstance(key, str) else None, created_s=created_s)
+    job.asked = sum_ if isinstance(sum_, str) else None
     answers = folder / "answers"
     if answers.is_dir():
         job.state, job.artifacts, job.finished_s = DONE, artifacts(answers), answers.stat().st_mtime
@@ -46,7 +49,7 @@ def job_of(folder: Path) -> Job | None:
 
 def _over(folder: Path) -> tuple[str, str | None] | None:
     try:
-        said = json.loads((folder / OVER).read_bytes())
+        said = json.loads(read_file(folder / OVER))
         return (said["state"], said["error"]) if said["state"] in {FAILED, CANCELLED} else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -56,6 +59,8 @@ def artifacts(folder: Path) -> list[dict[str, Any]]:
     """What a job made, with sums by which one can tell that it came through whole."""
     found: list[dict[str, Any]] = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if not path.is_file():
+            continue
         with path.open("rb") as file:
             sum_ = hashlib.file_digest(file, "sha256").hexdigest()
         found.append({"name": path.name, "bytes": path.stat().st_size, "sha256": sum_})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import shutil
 import signal
@@ -24,6 +25,8 @@ from service.settings import Settings
 _log = structlog.get_logger("jobs")
 _LINE_BYTES = 2**20
 _TOO_SOON_S = 0.5
+_ID = re.compile(r"[0-9a-f]{16}")
+_ASIDE = "damaged-"
 
 
 @dataclass
@@ -75,7 +78,12 @@ class Jobs:
         known = {job.id for job in await self.store.page(None, 2**31)}
         for folder in self._settings.jobs_dir.iterdir():
             if folder.name not in known:
-                await self._take_back(folder)
+                try:
+                    await self._take_back(folder)
+                except Exception as problem:  # what is wrong with one folder is no reason not to start
+                    _log.error(
+                        "a job's folder cannot be read, and is left", name=folder.name, problem=str(problem)
+                    )
             for part in folder.glob(".*.part"):
                 shutil.rmtree(part, ignore_errors=True)
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._settings.parallel_jobs)]
@@ -86,9 +94,17 @@ class Jobs:
 
         What the folder tells is all that is left of it where the database was lost.
         """
+        if not _ID.fullmatch(folder.name) or not folder.is_dir():
+            if not folder.name.startswith(_ASIDE):
+                _log.warning("something that is no job lies in the folder of jobs", name=folder.name)
+            return
         job = await asyncio.to_thread(lost.job_of, folder)
-        if job is None:
+        if job is None and not (folder / work.REQUEST).exists() and not self.answers(folder.name).exists():
             shutil.rmtree(folder, ignore_errors=True)
+            return
+        if job is None:
+            aside = folder.rename(folder.with_name(_ASIDE + folder.name))
+            _log.error("a job whose request is damaged is set aside", id=folder.name, aside=str(aside))
             return
         await self.store.add(job)
         _log.warning(
@@ -250,7 +266,9 @@ class Jobs:
         if upload is None:
             await self._fail(job, "its upload is gone from the data folder: send it again")
             return
-        request = work.write_request(folder, upload, job.name, self.answers(job.id), job.options)
+        request = work.write_request(
+            folder, upload, job.name, self.answers(job.id), job.options, job.idempotency_key, job.asked
+        )
         settings = self._settings
         live.process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "service.jobs.child",

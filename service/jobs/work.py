@@ -17,8 +17,11 @@ REQUEST = "request.json"
 _TOLD_S = 0.1
 
 
-def write_request(folder: Path, upload: Path, name: str, answers: Path, options: dict[str, Any]) -> Path:
-    """Write down what a child shall do; its path.
+def write_request(
+    folder: Path, upload: Path, name: str, answers: Path, options: dict[str, Any], key: str | None = None,
+    asked: str | None = None,
+) -> Path:  # fmt: skip
+    """Write down what a child shall do, and what brings the job back should the database be lost; its path.
 
     Args:
         folder: of the job.
@@ -26,10 +29,21 @@ def write_request(folder: Path, upload: Path, name: str, answers: Path, options:
         name: what the user calls it.
         answers: the folder that appears.
         options: of :class:`JobOptions`, with the pipeline as a document.
+        key: the job's idempotency key.
+        asked: SHA-256 of what was asked for with it.
     """
     path = folder / REQUEST
     path.write_text(
-        json.dumps({"upload": str(upload), "name": name, "answers": str(answers), "options": options})
+        json.dumps(
+            {
+                "upload": str(upload),
+                "name": name,
+                "answers": str(answers),
+                "options": options,
+                "idempotency_key": key,
+                "asked": asked,
+            }
+        )
     )
     return path
 

@@ -18,6 +18,8 @@ from service.streams.lifecycle import State
 router = APIRouter()
 _ACK_EVERY = 64
 _ACK_PAUSE_S = 0.002
+_MOST_WAITING = 65_536
+"""Frames of a stream that wait at once; what is sent beyond waits in the sender's socket."""
 
 
 @router.websocket("/v1/streams/{stream_id}/ingest")
@@ -87,9 +89,17 @@ class _Connection:
                 stream.announce()
                 continue
             stream.push(admitted)  # and the stream's thread says when it has it
+            await self._room()
             self._unacknowledged += 1
             if self._unacknowledged >= _ACK_EVERY:
                 self._urgent.set()
+
+    async def _room(self) -> None:
+        """Wait while very many frames wait: the window counts their bytes, and small ones cost more than that."""
+        while self._stream.waiting_frames > _MOST_WAITING:
+            changed = self._stream.changed
+            self._check_alive()
+            await changed.wait()
 
     async def _ready(self) -> None:
         stream = self._stream

@@ -89,7 +89,15 @@ async def create_job(
             _demand_readable(folder, body.name, options)
             asked = body.asked if idempotency_key else None
             mine = Job(id_, body.name, options, idempotency_key, priority, asked=asked)
-            work.write_request(folder, next(folder.glob("upload*")), body.name, jobs.answers(id_), options)
+            work.write_request(
+                folder,
+                next(folder.glob("upload*")),
+                body.name,
+                jobs.answers(id_),
+                options,
+                idempotency_key,
+                asked,
+            )
             known = job = await jobs.submit(mine)
     finally:
         if job is None or job.id != id_:  # refused, or the same key came before

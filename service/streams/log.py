@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from pipeline import wire
 from pipeline.wire import BadFrame, Frame
+from service.reading import check_regular
 from service.writing import sync_folder, write_all
 
 _MOST_TRIED = 2**30
@@ -45,7 +46,10 @@ class FrameLog:
 
     def append(self, frames: list[bytes]) -> None:
         """Write frames; OSError where the disk does not take them, and then none of them is kept."""
-        before = os.fstat(self._file).st_size
+        about = os.fstat(self._file)
+        before = about.st_size
+        if about.st_nlink == 0:
+            raise OSError(errno.ENOENT, "its log was removed from the data folder")
         try:
             write_all(self._file, frames)
             if self._fsync:
@@ -81,7 +85,12 @@ class FrameLog:
         Raises:
             OSError: what is damaged lies in the middle: whole frames follow it. Nothing is removed.
         """
-        segments = [path for _, path in self._segments()]
+        found = self._segments()
+        if found and found[0][0] != self._after + 1:
+            raise OSError(
+                errno.EIO, f"its log begins at frame {found[0][0]}, and no snapshot holds what came before"
+            )
+        segments = [path for _, path in found]
         for i, path in enumerate(segments):
             whole = yield from _frames(path)
             if whole == path.stat().st_size:
@@ -110,17 +119,32 @@ class FrameLog:
             os.close(file)
 
     def _path(self, first: int) -> Path:
-        return self._folder / f"frames-{first:020d}.log"
+        return self._folder / _name(first)
 
     @staticmethod
     def _open(path: Path) -> int:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o600)
+        try:
+            check_regular(file, path)
+        except OSError:
+            os.close(file)
+            raise
+        return file
+
+    @classmethod
+    def is_whole(cls, folder: Path) -> bool:
+        """Whether a log begins with the first frame, so that a stream can be rebuilt from it alone."""
+        return (folder / _name(1)).is_file()
 
     def _segments(self, since: int | None = None) -> list[tuple[int, Path]]:
         """Those that begin behind a frame; behind the snapshot's where None."""
         found = [(match, path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
         after = self._after if since is None else since
         return sorted((int(match[1]), path) for match, path in found if int(match[1]) > after)
+
+
+def _name(first: int) -> str:
+    return f"frames-{first:020d}.log"
 
 
 def _frames(path: Path) -> Generator[tuple[Frame, int], None, int]:

@@ -16,17 +16,22 @@ from pipeline.checkpoint import CheckpointError
 from pipeline.errors import UserError
 from pipeline.graph import Graph
 from service import box
+from service.reading import read_file
 from service.settings import Settings
 from service.streams import snapshots
 from service.streams.fetching import Fetcher
 from service.streams.gate import Admitted
 from service.streams.lifecycle import OVER, State
+from service.streams.log import FrameLog
 from service.streams.memory import Hold, Memory, NoRoom
 from service.streams.request import StreamRequest, read_request
 from service.streams.snapshots import Snapshot, Snapshots
 from service.streams.stream import GONE, Stream
 
 _log = structlog.get_logger("streams")
+
+
+_KNOWN = (UserError, CheckpointError, OSError)
 
 
 class TooManyStreams(Exception):
@@ -233,27 +238,29 @@ class Streams:
                 return
             for part in (*folder.glob(".*.part"), *folder.glob(".asked-*")):
                 part.unlink(missing_ok=True)
-            snapshot = Snapshots(folder, self._key).newest()
+            snapshot = _where_it_goes_on(folder, self._key)
             graph, hold = await self.build(request)
             stream = Stream(
                 folder.name, request, self._settings, folder, self._key, graph, hold, snapshot, created_s
             )
-        except (UserError, CheckpointError, OSError, ValueError, KeyError) as problem:
+        except (
+            Exception
+        ) as problem:  # whatever is wrong with one stream's files is wrong with that stream alone
             if hold is not None:
                 hold.release()
-            if self.not_restored.get(folder.name) == str(problem):
+            why = str(problem) if isinstance(problem, _KNOWN) else f"{type(problem).__name__}: {problem}"
+            if self.not_restored.get(folder.name) == why:
                 return
-            self.not_restored[folder.name] = str(problem)
+            self.not_restored[folder.name] = why
             if isinstance(problem, OSError):  # a full disk may have room again
                 self._later.add(folder)
-            _log.error("stream not restored", id=folder.name, problem=str(problem))
+            _log.error("stream not restored", id=folder.name, problem=why)
             return
         self._streams[folder.name] = stream
         self.not_restored.pop(folder.name, None)
         self._later.discard(folder)
-        if (folder / "key").is_file():
-            key, asked = _read_key(folder / "key")
-            self._keys[key] = folder.name, asked
+        if (held := _read_key(folder)) is not None:
+            self._keys[held[0]] = folder.name, held[1]
         stream.start(restore=True)
         if request.source is not None:
             self.fetch(stream, Fetcher(request, self._settings))
@@ -289,12 +296,35 @@ class Streams:
             _log.info("stream ended: no sender", id=stream.id)
 
 
-def _read_key(path: Path) -> tuple[str, str | None]:
-    """(An idempotency key, the SHA-256 of what was asked for with it)."""
-    text = path.read_text()
+def _where_it_goes_on(folder: Path, key: bytes) -> Snapshot | None:
+    """The newest snapshot of a stream that is whole; None where its log holds all there is.
+
+    Raises:
+        CheckpointError: every snapshot is damaged, and the log begins behind one.
+    """
     try:
+        return Snapshots(folder, key).newest()
+    except CheckpointError as problem:
+        if not FrameLog.is_whole(folder):
+            raise
+        _log.error("no snapshot of a stream is whole: it is rebuilt from its log, which is", id=folder.name,
+                   problem=str(problem))  # fmt: skip
+        return None
+
+
+def _read_key(folder: Path) -> tuple[str, str | None] | None:
+    """(The idempotency key of a stream, the SHA-256 of what was asked for with it); None where it has none."""
+    path = folder / "key"
+    if not path.exists():
+        return None
+    text = ""
+    try:
+        text = read_file(path).decode()
         held = json.loads(text)
         return str(held["key"]), held["asked"]
+    except (OSError, UnicodeDecodeError) as problem:
+        _log.error("the idempotency key of a stream cannot be read", id=folder.name, problem=str(problem))
+        return None
     except (ValueError, KeyError, TypeError):  # as it was written before sums were kept
         return text, None
 

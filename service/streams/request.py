@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.models import registry
 from pipeline.spec import PipelineSpec, Sensor, SpecError, preset, validate
+from service.reading import read_file
 from service.settings import Settings
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -126,5 +127,5 @@ def write_request(folder: Path, request: StreamRequest, created_s: float, fsync:
 
 def read_request(folder: Path) -> tuple[StreamRequest, float]:
     """What the stream in ``folder`` was made from, and when."""
-    document = json.loads((folder / "request.json").read_bytes())
+    document = json.loads(read_file(folder / "request.json"))
     return StreamRequest.model_validate(document["request"]), float(document["created_s"])

@@ -75,7 +75,7 @@ class Snapshots:
 
     def _all(self) -> list[tuple[int, Path]]:
         matches = [(match, path) for path in self._folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-        return sorted((int(match[1]), path) for match, path in matches)
+        return sorted((int(match[1]), path) for match, path in matches if path.is_file())
 
 
 def read(source: Path | bytes, key: bytes) -> Snapshot:

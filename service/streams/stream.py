@@ -167,6 +167,11 @@ class Stream:
         return self._grown
 
     @property
+    def waiting_frames(self) -> int:
+        """Frames that came and are not worked on yet."""
+        return self._runner.waiting
+
+    @property
     def limit(self) -> int:
         """The position up to which the client may send; it only grows."""
         received = self._runner.progress.received_bytes
@@ -353,7 +358,7 @@ class Stream:
         return {
             "state": self.state, "events": engine.events, "frames": intake.frames,
             "watermark_us": self._watermark_us(), "lag_us": progress.lag_us,
-            "waiting_frames": self._runner.waiting, "rates": self._runner.rates.look(engine.events),
+            "waiting_frames": self.waiting_frames, "rates": self._runner.rates.look(engine.events),
             "rows": dict(engine.rows), "digests": progress.digests if progress.finished else {},
             "dropped": {**engine.dropped, "shed": intake.shed_events},
             "repaired": {

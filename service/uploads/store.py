@@ -25,10 +25,12 @@ import structlog
 from pipeline.sources import HEAD_BYTES, SourceError, check_head
 from service.ages import Ages
 from service.problems import Problem
+from service.reading import read_file
 from service.settings import Settings
 
 _log = structlog.get_logger("uploads")
 _MOST = 1000
+_ASIDE = ".damaged"
 _LOOK_EVERY = 16 * 2**20
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -83,17 +85,28 @@ class Uploads:
         for card in self._folder.glob("*.json"):
             path = card.with_suffix(".bin")
             try:
-                document = json.loads(card.read_bytes())
+                document = json.loads(read_file(card))
                 if not _ID.fullmatch(card.stem) or not path.is_file():
                     raise ValueError(card.stem)
                 self._uploads[card.stem] = Upload(
                     card.stem, path, int(document["length"]), document["metadata"]
                 )
-            except (OSError, ValueError, KeyError, TypeError):
-                self._remove_files(card.stem)
+            except (OSError, ValueError, KeyError, TypeError) as problem:
+                _log.error("an upload cannot be gone on with", id=card.stem, problem=str(problem))
         for path in self._folder.iterdir():
-            if path.stem not in self._uploads:
-                path.unlink(missing_ok=True)
+            if path.stem not in self._uploads and not path.name.endswith(_ASIDE):
+                self._leave_or_remove(path)
+
+    def _leave_or_remove(self, path: Path) -> None:
+        """What is left of an upload that is none: what was only begun goes, bytes that were taken in are kept."""
+        begun = path.name.endswith(".part") or (path.suffix == ".bin" and path.stat().st_size == 0)
+        if not path.is_file():
+            _log.warning("something that is no upload lies in the folder of uploads", name=path.name)
+        elif begun:
+            path.unlink(missing_ok=True)
+        else:
+            path.rename(path.with_name(path.name + _ASIDE))
+            _log.error("a damaged upload is set aside", name=path.name + _ASIDE)
 
     def create(self, length: int, metadata: dict[str, str]) -> Upload:
         """Make room for an upload.

@@ -258,7 +258,7 @@ def test_a_format_that_is_no_file_format_is_refused_when_it_is_asked_for(service
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("token", "cannot be read: Is a directory"), ("snapshot.key", "cannot be read: Is a directory"),
+        ("token", "no regular file"), ("snapshot.key", "no regular file"),
         (".lock", "Is a directory"), ("streams", "is no folder: move it away"), ("uploads", "is no folder: move it away"),
     ],
 )  # fmt: skip

@@ -143,6 +143,10 @@ def test_revoking_the_last_token_opens_nothing(tmp_path):
         service.stop()
         (service.data / "tokens.json").unlink()
         service.start()
+        assert ask(service, "GET", "/v1/streams").status_code == 401, "a file that is lost opens nothing"
+        service.stop()
+        (service.data / "tokens.lock").unlink()
+        service.start()
         assert ask(service, "GET", "/v1/streams").status_code == 200, "as at the first start"
         tokens.create("again", Scope.STREAM)
         assert ask(service, "GET", "/v1/streams").status_code == 401

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import _jit, _sums, _sums16, _windows, motifs, tile_lists
+from kernels import _jit, _sums, _sums16, _windows, motifs, tile_evidence, tile_lists
 from kernels.history import NO_BIN, new_history
 from kernels.targets import at_events, at_random, on_grid
 from tests.property.strategies import cuts, recordings
@@ -245,6 +245,38 @@ def test_dense_bins_are_summed_by_rows_with_the_same_answers():
         found.append(motifs.advance(*columns, history, lists, made, 1000, 2**60, True))
         assert lists.scratch.dense[0]
     assert rows_of(found[:1]) == rows_of(found[1:])
+
+
+@settings(max_examples=80)
+@given(
+    recordings(max_events=60),
+    banks(),
+    st.booleans(),
+    st.sampled_from([1, 125, 2000]),
+    st.integers(1, 3),
+    st.data(),
+)
+def test_sums_of_a_tile_equal_the_twin_however_it_is_cut(columns, bank, flip, bin_us, every, data):
+    weight, bias = bank
+    made = motifs.taps(weight, bias, flip)
+    scale = tile_evidence.new_scale(*SIZE, made, bin_us, every, 5)
+    t, last = columns[0], int(columns[0][-1]) if len(columns[0]) else 0
+    for a, b in itertools.pairwise(data.draw(cuts(len(t)))):
+        until = int(t[b - 1]) if b else 0
+        tile_evidence.advance(scale, *(c[a:b] for c in columns), until)
+        if data.draw(st.booleans()):
+            kept = tile_evidence.saved(scale)
+            scale = tile_evidence.new_scale(*SIZE, made, bin_us, every, 5)
+            tile_evidence.load(scale, kept)
+    tile_evidence.advance(scale, *(c[:0] for c in columns), last + bin_us)
+    sums, rows = np.zeros_like(scale.sums), np.zeros_like(scale.rows)
+    first = int(t[0]) // bin_us if len(t) else 0
+    for k, y, x, _, logits in naive.detect(*columns, weight, bias, bin_us, *SIZE, flip, ("events", every)):
+        if k - first >= made.delays - 1:
+            sums[y // 5 * 4 + x // 5] += logits.astype(int)
+            rows[y // 5 * 4 + x // 5] += 1
+    np.testing.assert_array_equal(scale.sums, sums)
+    np.testing.assert_array_equal(scale.rows, rows)
 
 
 def test_banks_that_tiles_cannot_hold_are_summed_by_rows():

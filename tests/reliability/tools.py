@@ -149,6 +149,12 @@ class RawSocket:
     def end(self):
         self.socket.close()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
     def __del__(self):
         self.end()
 
