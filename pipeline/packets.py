@@ -32,8 +32,9 @@ Columns = dict[str, NDArray[Any]]
 Events = tuple[T, XY, XY, P]
 """The columns (t, x, y, p) of a recording, or of a part of one."""
 
-WARM_UP, AFTER_GAP, UNRELIABLE, EARLY = 1, 2, 4, 8
-"""Flags of a row: its past is not complete; because of a gap; from video too slow to show motion; decided early."""
+WARM_UP, AFTER_GAP, UNRELIABLE, EARLY, APERTURE = 1, 2, 4, 8, 16
+"""Flags of a row: its past is not complete; because of a gap; from video too slow to show motion; decided early; of
+a tile that saw one orientation alone, so that the movement along it is unknown."""
 
 DTYPES: dict[Kind, dict[str, type]] = {
     "events": {"t": np.int64, "x": np.uint16, "y": np.uint16, "p": np.bool_},

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline import cost
 from pipeline.models.delta import DeltaNetwork
+from pipeline.models.flow_readout import FlowReadout
 from pipeline.models.registry import Model
 from pipeline.models.spiking import SpikingNetwork
 
@@ -20,6 +21,13 @@ def describe(model: Model) -> dict[str, Any]:
     if isinstance(model, DeltaNetwork):
         return {**common, "costs": cost.of_delta(model)}
     weight = model.weight
+    if isinstance(model, FlowReadout):
+        return {
+            **common,
+            "shape": list(weight.shape),
+            "weights": int(weight.size),
+            "bytes": int(weight.size * 2),
+        }
     return {
         **common, "shape": list(weight.shape), "weights": int(weight.size),
         "weights_not_zero": int(np.count_nonzero(weight)), "largest_weight": int(np.abs(weight).max(initial=0)),
@@ -35,6 +43,13 @@ def text(model: Model) -> str:
         lines += _network_lines(model, seen["costs"])
     elif isinstance(model, DeltaNetwork):
         lines += _delta_lines(model, seen["costs"])
+    elif isinstance(model, FlowReadout):
+        card = model.card
+        lines += [
+            f"weights      {seen['weights']:,}, {seen['bytes']:,} bytes",
+            f"bank         {card.bank}, bins of {', '.join(f'{bin_us / 1000:g}' for bin_us in card.bins_us)} ms",
+            f"tiles        {card.tile} pixels, windows of {card.window_us / 1000:g} ms",
+        ]
     else:
         lines += [
             f"weights      {seen['weights']:,} ({seen['weights_not_zero']:,} not zero), {seen['bytes']:,} bytes",

@@ -22,6 +22,7 @@ from pipeline.models import bundle, delta, nir_export, nir_graph, onnx_graph, sp
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError, Tensors
 from pipeline.models.delta import DeltaCard, DeltaNetwork, DeltaRun
+from pipeline.models.flow_readout import FlowReadout
 from pipeline.models.motif_bank import MotifBank
 from pipeline.models.profiles import Reading
 from pipeline.models.spiking import Encoding, Run, SpikingNetwork, sparse
@@ -30,12 +31,15 @@ from pipeline.places import own_folder
 ZOO = Path(__file__).parent / "zoo"
 VERSIONS, VERSION_DIGITS = "versions", 12
 Bank = MotifBank | AddressBank
-Model = Bank | SpikingNetwork | DeltaNetwork
-_KINDS: dict[str, type[MotifBank] | type[AddressBank] | type[SpikingNetwork] | type[DeltaNetwork]] = {
+Model = Bank | SpikingNetwork | DeltaNetwork | FlowReadout
+_KINDS: dict[
+    str, type[MotifBank] | type[AddressBank] | type[SpikingNetwork] | type[DeltaNetwork] | type[FlowReadout]
+] = {
     "motif_bank": MotifBank,
     "address_bank": AddressBank,
     "spiking_network": SpikingNetwork,
     "delta_network": DeltaNetwork,
+    "flow_readout": FlowReadout,
 }
 
 
@@ -155,6 +159,20 @@ def load_delta(name: str) -> DeltaNetwork:
     if isinstance(model, DeltaNetwork):
         return model
     raise ModelError(f"{name} is a {model.card.kind}, not a Delta network; allowed are {_of(DeltaNetwork)}")
+
+
+def load_readout(name: str) -> FlowReadout:
+    """The readout of motion of this name.
+
+    Raises:
+        ModelError: there is none, or it is another kind of model.
+    """
+    model = load(name)
+    if isinstance(model, FlowReadout):
+        return model
+    raise ModelError(
+        f"{name} is a {model.card.kind}, not a readout of motion; allowed are {_of(FlowReadout)}"
+    )
 
 
 def read(folder: Path) -> Model:

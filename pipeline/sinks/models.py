@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from pipeline.errors import UserError
 from pipeline.models.delta import DeltaNetwork
+from pipeline.models.flow_readout import FlowReadout
 from pipeline.models.registry import Model
 from pipeline.models.spiking import SpikingNetwork
-from pipeline.sinks import kernels, networks
+from pipeline.sinks import kernels, networks, readouts
 from pipeline.sinks.style import STYLE
 
 
@@ -32,12 +33,14 @@ def write_drawing(path: Path, model: Model, of: Literal["kernels", "curves"] = "
 
 def draw(model: Model) -> Figure:
     """What it looks for, and how good it is."""
+    if isinstance(model, FlowReadout):
+        return readouts.draw(model)
     return networks.draw(model) if isinstance(model, SpikingNetwork | DeltaNetwork) else kernels.draw(model)
 
 
 def _curves(model: Model) -> Figure:
     """How good a bank is with less of its weights or delays."""
-    drawn = None if isinstance(model, SpikingNetwork | DeltaNetwork) else kernels.curves(model)
+    drawn = None if isinstance(model, SpikingNetwork | DeltaNetwork | FlowReadout) else kernels.curves(model)
     if drawn is None:
         raise UserError(f"{model.card.name}: its card has no curves")
     return drawn

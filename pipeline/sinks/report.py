@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.models.delta import DeltaNetwork
+from pipeline.models.flow_readout import FlowReadout
 from pipeline.models.registry import Bank, Model
 from pipeline.models.spiking import SpikingNetwork
 from pipeline.packets import EARLY
@@ -185,6 +186,8 @@ def _model(name: str, model: Model) -> list[Plot]:
     if isinstance(model, SpikingNetwork | DeltaNetwork):
         note = f"Model {model.card.name} {model.card.version}. {model.card.accuracy.get('what', '')}"
         return [Plot(f"The network of {name}", note, _svg(networks.draw(model)))]
+    if isinstance(model, FlowReadout):
+        return []
     return _bank(name, model)
 
 

@@ -17,13 +17,14 @@ from pipeline.stages.looming import Looming
 from pipeline.stages.motif import Motif
 from pipeline.stages.motion_energy import MotionEnergy
 from pipeline.stages.motion_field import MotionField
+from pipeline.stages.optical_flow import OpticalFlow
 from pipeline.stages.refractory import Refractory
 from pipeline.stages.reservoir import Reservoir
 from pipeline.stages.spiking_classifier import SpikingClassifier
 
 AnyStage = Annotated[
     Crop | Downsample | Refractory | BackgroundActivity
-    | Motif | MotionEnergy | MotionField | GlobalMotion | Looming
+    | Motif | MotionEnergy | MotionField | OpticalFlow | GlobalMotion | Looming
     | SpikingClassifier | DeltaNetworkStage | Reservoir | Complexity,
     Field(discriminator="kind"),
 ]  # fmt: skip
@@ -31,7 +32,7 @@ AnyStage = Annotated[
 KINDS: dict[str, type[StageConfig]] = {
     config.model_fields["kind"].default: config
     for config in (
-        Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionEnergy, MotionField, GlobalMotion, Looming,
-        SpikingClassifier, DeltaNetworkStage, Reservoir, Complexity,
+        Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionEnergy, MotionField, OpticalFlow, GlobalMotion,
+        Looming, SpikingClassifier, DeltaNetworkStage, Reservoir, Complexity,
     )
 }  # fmt: skip

@@ -11,16 +11,18 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from pipeline.models import describe, registry
-from pipeline.models.motif_bank import BankCard
+from pipeline.models.bundle import Card
 from pipeline.training import addresses as address_training
 from pipeline.training import classifier as classifier_training
 from pipeline.training import eyes as eye_training
+from pipeline.training import field as field_training
 from pipeline.training import labelled
 from pipeline.training import motif as motif_training
 from pipeline.training.addresses import AddressTraining
 from pipeline.training.classifier import ClassifierTraining
 from pipeline.training.config import PRESETS, MotifTraining, MotionKind
 from pipeline.training.eyes import EyePlan
+from pipeline.training.field import FieldTraining
 from service.cli.console import note, out, progress
 from service.cli.options import AsJson
 
@@ -79,6 +81,25 @@ def motif(
             )
 
         card = motif_training.train(config, out_dir, told, threads)
+    _told(out_dir, card, as_json)
+
+
+@app.command()
+def field(
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
+    bank: Annotated[str, typer.Option(help="Motif bank whose evidence it reads.")] = "motif36",
+    name: Annotated[str, typer.Option(help="Name of the readout.")] = "flow36",
+    movies: Annotated[int, typer.Option(min=8, help="Scenes that it learns from.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Scenes made at a time; default: one a core.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the readout of `optical_flow`: softmax regression on rendered scenes of known motion."""
+    config = FieldTraining(name=name, bank=bank, movies=movies, seed=seed)
+    with progress(f"training {name}", quiet=as_json) as advance:
+        card = field_training.train(config, out_dir, advance, threads)
     _told(out_dir, card, as_json)
 
 
@@ -188,7 +209,7 @@ def addresses(
     _told(out_dir, card, as_json)
 
 
-def _told(out_dir: Path, card: BankCard, as_json: bool) -> None:
+def _told(out_dir: Path, card: Card, as_json: bool) -> None:
     if as_json:
         out.print(json.dumps(card.accuracy), markup=False)
     else:

@@ -110,6 +110,10 @@ EXAMPLES = {
     "crop": [[{"kind": "crop", "x": 3, "y": 5, "width": 20, "height": 11}]],
     "downsample": [[{"kind": "downsample", "factor": 3}]],
     "refractory": [[{"kind": "refractory", "period_us": 2000}]],
+    "optical_flow": [
+        [{"kind": "optical_flow", "every": 1, "min_events": 3}],
+        [{"kind": "optical_flow", "every": 3, "min_confidence": 0.03}],
+    ],
     "background_activity": [[{"kind": "background_activity", "window_us": 3000}]],
     "motif": [
         [{**MOTIF, "threshold": {"evidence": -1e6}}],

@@ -23,7 +23,7 @@ WRONG = [
     ({"stages": [MOTION, {"id": "f", "kind": "motion_field"}]}, "stages[1].input", "allowed are motion.evidence"),
     ({"stages": [MOTION], "outputs": ["motion.scores"]}, "outputs[0]", "no port 'scores'; allowed are motion, evidence"),
     ({"stages": [CLEAN], "outputs": ["clean", "clean"]}, "outputs[1]", "named twice"),
-    ({"stages": [{**MOTION, "model": "motif9000"}]}, "stages[0].model", "no model is named 'motif9000': allowed are microsaccade, motif36, motif8, nmnist"),
+    ({"stages": [{**MOTION, "model": "motif9000"}]}, "stages[0].model", "no model is named 'motif9000': allowed are flow36, microsaccade, motif36, motif8, nmnist"),
     ({"stages": [{"id": "c", "kind": "crop", "x": 60, "y": 0, "width": 10, "height": 10}]}, "stages[0].width", "exceeds the sensor's 64"),
     ({"stages": [{"id": "c", "kind": "crop", "x": 0, "y": 0, "width": 8, "height": 8}, MOTION]}, "stages[1].model", "looks at 13x13 pixels"),
     ({"stages": [CLEAN], "sensor": {"width": 10, "height": 10}}, "sensor", "says 10x10, but the source is 64x48"),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-WARM_UP, AFTER_GAP, UNRELIABLE, EARLY = 1, 2, 4, 8
+WARM_UP, AFTER_GAP, UNRELIABLE, EARLY, APERTURE = 1, 2, 4, 8, 16
 
 
 @dataclass(frozen=True, slots=True)
