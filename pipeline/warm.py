@@ -28,11 +28,12 @@ _SPECS: tuple[dict[str, Any], ...] = (
             {"id": "field", "kind": "motion_field", "input": "motion.evidence", "min_rows": 1},
             {"id": "camera", "kind": "global_motion", "min_tiles": 3, "min_spread": 0.0},
             {"id": "alarm", "kind": "looming"},
+            {"id": "flow", "kind": "optical_flow", "input": "clean", "every": 1, "min_events": 1},
             {"id": "energy", "kind": "motion_energy", "input": "clean"},
             {"id": "steered", "kind": "motif", "input": "clean", "model": "motif8", "at": {"grid": 4},
              "threshold": {"rate_hz": 100}, "learn": {}},
         ],
-        "outputs": ["clean", "motion", "field", "alarm", "energy", "steered"],
+        "outputs": ["clean", "motion", "field", "alarm", "flow", "energy", "steered"],
     },
 )  # fmt: skip
 
@@ -90,6 +91,7 @@ def _warm_detectors(lanes: int) -> None:
     bank = motifs.taps(np.ones((classes, 2, 2, 3, 3), np.float32), bias, False)
     past, lists = history.new_history(40, 30, 3, 3), motifs.new_lists(40, 30, bank)
     motifs.advance(t, x, y, p, past, lists, bank, 1000, 2**60, True)
+    motifs.rebuild(lists, past)
     for push in (False, True):
         synapses = coincidence.synapses(np.ones((classes, 40, 2), np.float32), bias, push)
         arrivals = coincidence.new_arrivals(synapses)
