@@ -172,7 +172,8 @@ class Annotated:
         sure = (field["confidence"] >= _SURE) & (speed > 0)
         direction = np.arctan2(field["vy"][sure], field["vx"][sure])
         length = tile * np.minimum(1.1, 0.45 + speed[sure])
-        colours = direction_colour(direction.astype(np.float64)) * 255
+        faded = 0.3 + 0.7 * field["confidence"][sure][:, None]  # what is less sure is darker
+        colours = direction_colour(direction.astype(np.float64)) * 255 * faded
         middle = np.stack([field["x"][sure], field["y"][sure]], 1).astype(np.float64) + tile / 2
         reach = np.stack([np.cos(direction), np.sin(direction)], 1) * length[:, None] / 2
         for a, b, (r, g, blue) in zip(

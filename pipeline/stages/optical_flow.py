@@ -16,7 +16,7 @@ from pipeline.models.motif_bank import MotifBank
 from pipeline.packets import AFTER_GAP, APERTURE, WARM_UP, Columns, Kind, Packet
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
-_WIDE, _NARROW = 0.4, 0.5
+_WIDE, _NARROW = 0.3, 0.5
 """An aperture: the velocity is unsure by this share of it along one line, and by at most half of that across it."""
 
 
@@ -75,6 +75,8 @@ class OpticalFlow(StageConfig):
 
 
 class _OpticalFlowStage(Stage):
+    has_stride = True
+
     def __init__(self, config: OpticalFlow, context: Context, model: FlowReadout, bank: MotifBank) -> None:
         grid, card = context.upstream, model.card
         super().__init__(main=Port("field", grid.width, grid.height))
@@ -124,6 +126,10 @@ class _OpticalFlowStage(Stage):
         self._events[:] = 0
         self._belief = flow.new_belief(*self._belief.logs.shape)
         self._window, self._after_gap = NEVER, True
+
+    def set_stride(self, stride: int) -> None:
+        for scale in self._scales:
+            scale.every = self._config.every * stride
 
     def snapshot(self) -> Arrays:
         scales = {

@@ -30,15 +30,15 @@ from pipeline.models.flow_readout import FlowCard, directions, save, sureness
 from pipeline.models.motif_bank import MotifBank
 from pipeline.training import images, moving
 from pipeline.training.field_scores import (
+    ALL,
     WAIT_MS,
     WAIT_PX,
     Told,
     calibration,
     calibration_error,
     joined,
-    scenes,
     summary,
-    told,
+    told_of_all,
 )
 from pipeline.training.images import Image
 from pipeline.training.observing import BINS_US, LEAST, TILE, Window, windows
@@ -331,19 +331,18 @@ def train(
     bank = bank_of(config)
     seen = examples(config, range(config.movies), lambda share: progress(0.8 * share, "scenes"), threads)
     learner = fit(config, bank, seen, lambda share, loss: progress(0.8 + 0.05 * share, f"loss {loss:.3f}"))
-    readout, taps = learner.readout(bank.card.scale), bank.taps()
-    progress(0.85, "confidence")
-    validation = [
-        told(take, readout, taps)
-        for _, _, _, take in scenes(images.load(images.VALIDATION), config.seed + 100)
-    ]
+    readout = learner.readout(bank.card.scale)
+    validation = told_of_all(
+        images.VALIDATION, config.seed + 100, readout, config.bank,
+        lambda share: progress(0.85 + 0.07 * share, "confidence"), threads,
+    )  # fmt: skip
     whole = joined(validation)
     points = calibration(whole.mass, whole.right.astype(np.float64))
-    progress(0.92, "test")
-    held_out = [
-        (kind, name, told(take, readout, taps))
-        for kind, _, name, take in scenes(images.load(images.HELD_OUT), config.seed + 200)
-    ]
+    tested = told_of_all(
+        images.HELD_OUT, config.seed + 200, readout, config.bank, lambda share: progress(0.92 + 0.08 * share, "test"),
+        threads,
+    )  # fmt: skip
+    held_out = [(kind, name, rows) for (kind, _, name), rows in zip(ALL, tested, strict=True)]
     card = FlowCard(
         name=config.name, version="1.0.0", labels=directions(ANGLES), bank=config.bank, bank_digest=bank.digest,
         bins_us=BINS_US, lowest_log2=float(LOG2_SPEED[0]), confidence=tuple(points),
@@ -372,7 +371,10 @@ def _accuracy(held_out: list[tuple[str, str, Told]], points: list[tuple[float, f
     whole = of(lambda kind, name: True)
     given, share = zip(*points, strict=True)
     confidence = np.interp(sureness(whole.mass), given, share)
-    kinds = {kind: summary(of(lambda k, n, kind=kind: k == kind and n != "noisy")) for kind in moving.KINDS}
+    kinds = {
+        kind: summary(of(lambda k, n, kind=kind: k == kind and n != "noisy"))
+        for kind in (*moving.KINDS, *moving.CAMERA)
+    }
     return {
         "what": f"{len(held_out)} scenes of images that were not learned from, 0.02 to 3 px/ms; rows of tiles of "
         f"{TILE} pixels on the moving thing, after {WAIT_MS:g} ms and {WAIT_PX:g} px; shares of rows, degrees, "

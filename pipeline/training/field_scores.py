@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import numpy as np
 
 from kernels import flow
 from kernels.columns import F64, I64
 from kernels.taps import Taps
+from pipeline.models import registry
+from pipeline.models.bundle import ModelError
 from pipeline.models.flow_readout import sureness
+from pipeline.models.motif_bank import MotifBank
 from pipeline.sources.emulator import PRESETS
 from pipeline.training import moving
-from pipeline.training.images import Image
+from pipeline.training.images import Image, load
 from pipeline.training.observing import LEAST, TILE, windows
-from pipeline.training.scenes import NO_LAYER, Take, film
+from pipeline.training.scenes import NO_LAYER, Take, film, steady
 
 SPEEDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.5, 3.0)
 SENSORS = ("ideal", "clean", "noisy")
+STEADY_US = 20_000
+"""Window of the filter in front, as in the presets."""
 WAIT_MS, WAIT_PX = 80.0, 5.0
 """Rows count once a scene has moved for so long and so far."""
 RIGHT_DEG, RIGHT_SPEED = 15.0, 0.2
@@ -78,23 +86,56 @@ def joined(parts: Sequence[Told]) -> Told:
     return Told(all_of("vx"), all_of("vy"), all_of("mass"), all_of("true_x"), all_of("true_y"), silent)
 
 
-def scenes(
-    images: Sequence[Image], seed: int, kinds: Sequence[str] = moving.KINDS, speeds: Sequence[float] = SPEEDS,
-    sensors: Sequence[str] = SENSORS,
-) -> Iterator[tuple[str, float, str, Take]]:  # fmt: skip
-    """(kind, speed, sensor, take) of a scene of each combination."""
-    for number, (kind, speed, name) in enumerate(
-        (kind, speed, name) for kind in kinds for speed in speeds for name in sensors
-    ):
-        rng = np.random.default_rng([seed, number])
-        contrast = math.exp(rng.uniform(math.log(0.35), math.log(1.4)))
-        duration_ms = max(200.0, min(700.0, 60 / speed))
-        scene = moving.scene(kind, speed, rng.uniform(0, 2 * math.pi), contrast, images, rng, duration_ms)
-        yield kind, speed, name, film(scene, PRESETS[name].model_copy(update={"seed": number}))
+ALL = tuple(
+    (kind, speed, name) for kind in (*moving.KINDS, *moving.CAMERA) for speed in SPEEDS for name in SENSORS
+)
+"""The scenes of a set: kind, speed in px/ms, sensor."""
+
+
+def scene(number: int, pictures: Sequence[Image], seed: int) -> Take:
+    """A scene of a set."""
+    kind, speed, name = ALL[number]
+    rng = np.random.default_rng([seed, number])
+    contrast = math.exp(rng.uniform(math.log(0.35), math.log(1.4)))
+    duration_ms = max(200.0, min(700.0, 60 / speed))
+    made = moving.scene(kind, speed, rng.uniform(0, 2 * math.pi), contrast, pictures, rng, duration_ms)
+    return film(made, PRESETS[name].model_copy(update={"seed": number}))
+
+
+def told_of_all(
+    names: tuple[str, ...], seed: int, readout: flow.Readout, bank: str, progress: Callable[[float], None],
+    threads: int | None,
+) -> list[Told]:  # fmt: skip
+    """What a readout says of every scene of a set, in order.
+
+    Args:
+        names: of the images that are shown.
+        seed: of the set.
+        readout: see :mod:`kernels.flow`.
+        bank: name of the motif bank.
+        progress: is told the share that is done.
+        threads: processes at a time.
+    """
+    what = ((number, names, seed, readout, bank) for number in range(len(ALL)))
+    found = list[Told]()
+    with ProcessPoolExecutor(threads or os.cpu_count(), get_context("spawn")) as pool:
+        for one in pool.map(_told_of, what, chunksize=4):
+            found.append(one)
+            progress(len(found) / len(ALL))
+    return found
+
+
+def _told_of(what: tuple[int, tuple[str, ...], int, flow.Readout, str]) -> Told:
+    number, names, seed, readout, bank = what
+    loaded = registry.load_bank(bank)
+    if not isinstance(loaded, MotifBank):
+        raise ModelError(f"{bank} is no bank on the pixel grid")
+    return told(scene(number, load(names), seed), readout, loaded.taps())
 
 
 def told(take: Take, readout: flow.Readout, bank: Taps, every: int = 8) -> Told:
-    """What a readout says of a scene, after the first moments."""
+    """What a readout says of a scene, filtered as presets do, after the first moments."""
+    take = steady(take, STEADY_US)
     scene = take.scene
     across = -(-scene.width // TILE)
     belief = flow.new_belief(across * -(-scene.height // TILE), len(readout.bias) * readout.angles)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels import filters
 from kernels.columns import F64, XY, P, T
 from pipeline.sources.emulator import Emulator, EmulatorConfig
 from pipeline.training.images import Image
@@ -149,6 +150,15 @@ class Take:
     layer: NDArray[np.int8]
     scene: Scene = field(repr=False)
     start_us: int = 0
+
+
+def steady(take: Take, window_us: int) -> Take:
+    """A take without its background activity, as presets filter it."""
+    last = filters.blank_map(take.scene.width + 2, take.scene.height + 2)
+    kept = filters.background_activity(take.t, take.x, take.y, last, window_us)
+    return Take(
+        take.t[kept], take.x[kept], take.y[kept], take.p[kept], take.layer[kept], take.scene, take.start_us
+    )
 
 
 def film(scene: Scene, sensor: EmulatorConfig, before_us: int = 0) -> Take:

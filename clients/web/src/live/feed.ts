@@ -7,7 +7,7 @@ import type { Said, Taken } from "./worker.ts";
 
 const MOST_FRESH = 500_000, FIELDS = 400, DETECTIONS = 20_000, DECISIONS = 60, NOTES = 8;
 
-export interface Field { tUs: number; x: Uint16Array; y: Uint16Array; vx: Float32Array; vy: Float32Array; confidence: Float32Array }
+export interface Field { tUs: number; x: Uint16Array; y: Uint16Array; vx: Float32Array; vy: Float32Array; confidence: Float32Array; flags: Uint32Array }
 export interface Detections { tUs: number; x: Uint16Array; y: Uint16Array; label: Uint16Array }
 export interface Note { at: number; text: string; bad: boolean }
 
@@ -146,9 +146,10 @@ export class Feed {
       const tUs = columns.t[start]!;
       let stop = start;
       while (stop < rows.count && columns.t[stop] === tUs) stop++;
-      const part = <T extends Uint16Array | Float32Array>(column: T) => column.slice(start, stop) as T;
+      const part = <T extends Uint16Array | Uint32Array | Float32Array>(column: T) => column.slice(start, stop) as T;
       this.fields.push({
         tUs, x: part(columns.x), y: part(columns.y), vx: part(columns.vx), vy: part(columns.vy), confidence: part(columns.confidence),
+        flags: part(columns.flags),
       });
       this.nowUs = Math.max(this.nowUs, tUs);
       start = stop;

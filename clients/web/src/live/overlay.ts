@@ -6,7 +6,8 @@ import type { Detections, Field } from "./feed.ts";
 import type { Area } from "./surface.ts";
 
 export const LASTS_US = 60_000; // an arrow stays for so long where none follows it
-const SURE = 0.15, MARK_US = 20_000;
+const SURE = 0.05, MARK_US = 20_000;
+const WARM_UP = 1, UNRELIABLE = 4, APERTURE = 16;
 
 export interface Shown { fields: boolean; detections: boolean }
 
@@ -44,7 +45,9 @@ function drawField(context: CanvasRenderingContext2D, nowUs: number, fields: Fie
     const length = tile * Math.min(1.1, 0.45 + speed), ux = vx / speed, uy = vy / speed;
     const x = field.x[k]! + tile / 2, y = field.y[k]! + tile / 2;
     const tipX = x + (ux * length) / 2, tipY = y + (uy * length) / 2, head = length * 0.36;
-    context.globalAlpha = Math.min(1, 0.35 + confidence);
+    const doubted = (field.flags[k]! & (WARM_UP | UNRELIABLE)) !== 0;
+    context.globalAlpha = (0.15 + 0.85 * confidence) * (doubted ? 0.5 : 1);
+    context.setLineDash((field.flags[k]! & APERTURE) !== 0 ? [tile / 6, tile / 5] : []); // across itself alone it is sure
     context.strokeStyle = ofDirection(Math.atan2(vy, vx), light);
     context.beginPath();
     context.moveTo(x - (ux * length) / 2, y - (uy * length) / 2);
@@ -55,6 +58,7 @@ function drawField(context: CanvasRenderingContext2D, nowUs: number, fields: Fie
     context.stroke();
   }
   context.globalAlpha = 1;
+  context.setLineDash([]);
 }
 
 /** The distance of neighbouring tiles, of which at least one pair has arrows. */
