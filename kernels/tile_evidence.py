@@ -1,13 +1,15 @@
 """A motif bank at several bin widths at once, summed per tile: what a motion field is read from.
 
 The same kernels told that their bins are m ms see speeds divided by m. Each scale has lists of active inputs of its
-own (:mod:`kernels.tile_lists`) and, at every n-th event's pixel, once its bin is closed, adds the integer logits of
-all classes (:mod:`kernels.motifs`) to the tile that the pixel lies in:
+own (:mod:`kernels.tile_lists`) and, at the pixel of one of each n events, once its bin is closed, adds the integer
+logits of all classes (:mod:`kernels.motifs`) to the tile that the pixel lies in:
 
     sums[tile, c] += B(c, bin, y, x),    rows[tile] += 1
 
 No row is written, and all sums are integers: they do not depend on how the stream was cut, nor on any order. A pixel
-and bin counts once. A scale's first bins, whose windows reach back behind the start, give nothing.
+and bin counts once. Which event of n is drawn by its number and the bin width: simulators, and sensors that scan, send
+events in an order in which every n-th may come from the same place. A scale's first bins, whose windows reach back
+behind the start, give nothing.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ from kernels import tile_lists
 from kernels._jit import kernel
 from kernels.columns import I64, U64, XY, P, T
 from kernels.history import COUNT, NO_BIN, OPEN, START
+from kernels.random import as_uniform, bits_at, key_of
 from kernels.taps import Taps
 from kernels.tile_lists import Tiles, note
 from kernels.tile_sums import Scratch, new_scratch, sums_at
 
+_PURPOSE = 0x7A27
 WAITING = 2
 """In ``bins``: how many pixels of the open bin are to be evaluated."""
 I32 = NDArray[np.int32]
@@ -39,7 +43,7 @@ class Scale:
     Attributes:
         bank: the motifs.
         bin_us: the width of a bin.
-        every: the pixels of every so many events are evaluated.
+        every: the pixel of one of each so many events is evaluated.
         side: of a tile, pixels.
         width: of the sensor.
         tiles: lists of active inputs.
@@ -148,6 +152,7 @@ def _advance(
 ) -> None:  # fmt: skip
     entries, meta, seen, used, across, delays = tiles
     rx, ry = bank.width // 2, bank.height // 2
+    key = key_of(0, _PURPOSE, bin_us)
     i = 0
     while i < t.size:
         now = t[i] // bin_us
@@ -157,14 +162,14 @@ def _advance(
             if bins[START] == NO_BIN:
                 bins[START] = now
         ends_us = (now + 1) * bin_us
-        until_target = every - bins[COUNT] % every
+        # Counted from the first event of this bin.
+        until_target = _drawn(bins[COUNT], every, key) - bins[COUNT]
         waiting, first = bins[WAITING], i
         while i < t.size and t[i] < ends_us:
             px, py, polarity = np.int64(x[i]), np.int64(y[i]), np.int64(p[i])
             note(entries, meta, seen, used, across, delays, now, px + rx, py + ry, polarity)
-            until_target -= 1
-            if until_target == 0:
-                until_target = every
+            if i - first == until_target:
+                until_target = _drawn(bins[COUNT] + until_target + 1, every, key) - bins[COUNT]
                 place = py * width + px
                 bit = np.uint64(1) << np.uint64(place & 63)
                 if not marked[place >> 6] & bit:
@@ -176,6 +181,17 @@ def _advance(
         bins[COUNT] += i - first
     if bins[OPEN] < until_bin:
         _close(tiles, places, marked, bins, scratch, bank, side, width, sums, rows)
+
+
+@kernel
+def _drawn(number: int, every: int, key: Any) -> int:
+    """The first event from ``number`` on that is drawn: one of each ``every``."""
+    block = number // every
+    drawn = block * every + np.int64(as_uniform(bits_at(key, block)) * every)
+    if drawn < number:
+        block += 1
+        drawn = block * every + np.int64(as_uniform(bits_at(key, block)) * every)
+    return drawn
 
 
 @kernel

@@ -35,7 +35,7 @@ class OpticalFlow(StageConfig):
     kind: Literal["optical_flow"] = "optical_flow"
     model: str = Field(default="flow36", description="name of a readout; it names its motif bank")
     every: int = Field(
-        default=8, ge=1, le=1000, description="the bank is asked at every so many events' pixels"
+        default=8, ge=1, le=1000, description="the bank is asked at the pixel of one of so many events"
     )
     min_events: int = Field(default=10, ge=1, description="tiles with fewer events in a window stay silent")
     min_confidence: float = Field(default=0.0, ge=0, le=1, description="tiles that are less sure stay silent")

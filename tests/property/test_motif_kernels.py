@@ -271,7 +271,7 @@ def test_sums_of_a_tile_equal_the_twin_however_it_is_cut(columns, bank, flip, bi
     tile_evidence.advance(scale, *(c[:0] for c in columns), last + bin_us)
     sums, rows = np.zeros_like(scale.sums), np.zeros_like(scale.rows)
     first = int(t[0]) // bin_us if len(t) else 0
-    for k, y, x, _, logits in naive.detect(*columns, weight, bias, bin_us, *SIZE, flip, ("events", every)):
+    for k, y, x, _, logits in naive.detect(*columns, weight, bias, bin_us, *SIZE, flip, ("drawn", every)):
         if k - first >= made.delays - 1:
             sums[y // 5 * 4 + x // 5] += logits.astype(int)
             rows[y // 5 * 4 + x // 5] += 1

@@ -5,6 +5,11 @@ import numpy as np
 from tests.reference.random import uniform
 
 
+def drawn(i, every, bin_us):
+    """Whether event ``i`` is the one of its ``every`` that is asked about."""
+    return i % every == int(uniform(0, 0x7A27, bin_us, i // every) * every)
+
+
 def detect(t, x, y, p, weight, bias, bin_us, width, height, contrast_flip, where=("events", 1)):
     """Rows (bin, y, x, winner, sums) for every voxel that is asked for, in canonical order."""
     _, _, delays, kernel_height, kernel_width = weight.shape
@@ -32,6 +37,10 @@ def detect(t, x, y, p, weight, bias, bin_us, width, height, contrast_flip, where
 def wanted(t, x, y, active, bin_us, width, height, shape, where):
     """The voxels (bin, y, x) that are asked for, sorted."""
     kind, step, *more = where
+    if kind == "drawn":
+        return sorted(
+            {(int(t[i]) // bin_us, int(y[i]), int(x[i])) for i in range(len(t)) if drawn(i, step, bin_us)}
+        )
     if kind == "events":
         return sorted(
             {(int(t[i]) // bin_us, int(y[i]), int(x[i])) for i in range(len(t)) if (i + 1) % step == 0}
