@@ -7,9 +7,9 @@ logits of all classes (:mod:`kernels.motifs`) to the tile that the pixel lies in
     sums[tile, c] += B(c, bin, y, x),    rows[tile] += 1
 
 No row is written, and all sums are integers: they do not depend on how the stream was cut, nor on any order. A pixel
-and bin counts once. Which event of n is drawn by its number and the bin width: simulators, and sensors that scan, send
-events in an order in which every n-th may come from the same place. A scale's first bins, whose windows reach back
-behind the start, give nothing.
+and bin counts once. Which event of n is drawn by its number and the bin width: simulators, and sensors that scan,
+send events in an order in which every n-th may come from the same place. A scale's first bins, whose windows reach
+back behind the start, give nothing.
 """
 
 from __future__ import annotations
@@ -187,10 +187,10 @@ def _advance(
 def _drawn(number: int, every: int, key: Any) -> int:
     """The first event from ``number`` on that is drawn: one of each ``every``."""
     block = number // every
-    drawn = block * every + np.int64(as_uniform(bits_at(key, block)) * every)
+    drawn = block * every + int(as_uniform(bits_at(key, block)) * every)
     if drawn < number:
         block += 1
-        drawn = block * every + np.int64(as_uniform(bits_at(key, block)) * every)
+        drawn = block * every + int(as_uniform(bits_at(key, block)) * every)
     return drawn
 
 
