@@ -14,6 +14,8 @@ from fastapi.responses import JSONResponse
 from pydantic_core import PydanticSerializationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from pipeline.errors import UserError
 from pipeline.spec import SpecError
@@ -79,6 +81,20 @@ def install(app: FastAPI) -> None:
     for kind in (OSError, SQLAlchemyError, MemoryError):
         app.add_exception_handler(kind, _answer_fault)
     app.add_exception_handler(Exception, _answer_fault)
+    app.router.default = _no_such_socket(app.router.default)
+
+
+def _no_such_socket(default: ASGIApp) -> ASGIApp:
+    """What answers where no route does: an upgrade gets a document, too."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            problem = Problem(404, "no socket is here")
+            await WebSocket(scope, receive, send).send_denial_response(problem.response())
+            return
+        await default(scope, receive, send)
+
+    return answer
 
 
 async def _answer_fault(request: Request, error: Exception) -> JSONResponse:

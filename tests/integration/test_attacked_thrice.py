@@ -75,6 +75,12 @@ def test_an_upgrade_that_cannot_be_read_is_answered_and_closed(service, status, 
     assert said(service, head, body, first).startswith(f"HTTP/1.1 {status} ".encode())
 
 
+def test_an_upgrade_where_no_socket_is_gets_a_document(service):
+    answer = said(service, "")
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"application/problem+json" in answer
+
+
 @pytest.mark.threat(
     "upgrades that a WebSocket library does not read",
     "answered with 400 or 431 and closed; nothing is left of them",
