@@ -293,7 +293,8 @@ def _read(sums: I64, rows: I64, k: int, readout: Readout, z: F32, planes: F32, s
     divisor = np.float32(1.0 / (_FLOOR + math.sqrt(total / (scales * classes))))
     for i in range(half * wide):
         planes[half * wide + i] = planes[i] * divisor
-    lines, values, numbers = sides[:tall], sides[tall : tall + 2 * half], sides[tall + 2 * half :]
+    most = max(2 * half, 2 * count)
+    lines, values, numbers = sides[:tall], sides[tall : tall + most], sides[tall + most :]
     for q in range(count):
         for part in range(2):
             for f in range(2 * half):

@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from service.problems import Problem
 from service.protocols import WRITE
@@ -16,6 +16,7 @@ from service.streams import Stream
 
 PROTOCOL = "polychrony.v1"
 _PATIENCE_S = 2
+_GONE = (RuntimeError, OSError, TimeoutError, WebSocketDisconnect)
 
 
 async def stream_or_refusal(socket: WebSocket, service: ServiceState, stream_id: str) -> Stream | None:
@@ -38,11 +39,11 @@ async def close(socket: WebSocket, code: int, error: tuple[str, str] | None = No
     """Say what is wrong, where something is, and close; fine on a socket that is gone."""
     if socket.application_state != WebSocketState.CONNECTED:
         return
-    with suppress(RuntimeError, OSError, TimeoutError):  # the other side left first, or does not read
+    with suppress(*_GONE):  # the other side left first, or does not read
         if error is not None:
             document = {"type": "error", "code": error[0], "detail": error[1]}
             await asyncio.wait_for(socket.send_json(document), _PATIENCE_S)
-    with suppress(RuntimeError, OSError, TimeoutError):
+    with suppress(*_GONE):
         await asyncio.wait_for(socket.close(code), _PATIENCE_S)
 
 
