@@ -20,7 +20,7 @@ def bundle_of(folder, name="mine", **changes):
 
 
 def test_the_zoo_is_exact_and_says_how_good_it_is():
-    assert registry.zoo() == ["microsaccade", "motif36", "motif8", "nmnist"]
+    assert registry.zoo() == ["flow36", "microsaccade", "motif36", "motif8", "nmnist"]
     for name, least in (("motif36", 0.97), ("motif8", 0.84)):
         bank = registry.load(name)
         assert np.array_equal(bank.weight, np.rint(bank.weight))
@@ -32,6 +32,11 @@ def test_the_zoo_is_exact_and_says_how_good_it_is():
             bank.card.provenance["images"]["held_out"]
         )
         assert bank.card.provenance["command"] == f"polychrony train motif --preset {name}"
+    readout = registry.load_readout("flow36")
+    assert readout.card.bank_digest == registry.load(readout.card.bank).digest
+    images = readout.card.provenance["images"]
+    assert set(images["train"]).isdisjoint([*images["held_out"], *images["validation"]])
+    assert readout.card.accuracy["ideal_and_clean"]["degrees"] <= 6
     pruned = registry.load("motif36").card.accuracy["pruning"]
     assert pruned["0.03"] > registry.load("motif36").card.accuracy["class"] - 0.02
 
