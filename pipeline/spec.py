@@ -137,10 +137,32 @@ def validate(document: Any) -> PipelineSpec:
     """
     if not isinstance(document, dict):
         raise SpecError("", "must be a mapping with the keys version, sensor, stages, outputs")
+    if (path := _half_character(document)) is not None:
+        raise SpecError(_dotted(path), "holds half of a character (a lone surrogate), which no file can keep")
     try:
         return PipelineSpec.model_validate(document)
     except ValidationError as problems:
         raise _explain(problems) from None
+
+
+def _half_character(document: Any) -> list[Any] | None:
+    """Where a document holds a text that cannot be written; JSON can name halves of characters."""
+    waiting: list[tuple[Any, list[Any]]] = [(document, [])]
+    seen = set[int]()
+    while waiting:  # not by recursion: how deep a document is, is not ours to say
+        value, path = waiting.pop()
+        if isinstance(value, dict | list | tuple):
+            if id(value) in seen:  # YAML's aliases name the same part many times
+                continue
+            seen.add(id(value))
+        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+            return path
+        if isinstance(value, dict):
+            waiting += [(key, path) for key in value]
+            waiting += [(one, [*path, key]) for key, one in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [(one, [*path, i]) for i, one in enumerate(value)]
+    return None
 
 
 def _explain(problems: ValidationError) -> SpecError:

@@ -130,6 +130,9 @@ def test_half_of_a_character_is_refused(service, method, path, body):
         timeout=60,
     )  # fmt: skip
     assert answer.status_code == 422
+    listed = httpx.get(f"{service.url}/v1/pipelines", timeout=60)
+    assert listed.status_code == 200
+    assert "zz" not in {one["name"] for one in listed.json()["own"]}
 
 
 @pytest.mark.threat(
