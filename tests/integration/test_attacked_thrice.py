@@ -163,6 +163,7 @@ def test_a_pipeline_whose_active_version_was_lost_is_the_newest(service):
         (folder / "1.yaml").write_bytes(b"\xff\xfe")
         assert http.get("/v1/pipelines/mine").status_code == 422
         assert http.put("/v1/pipelines/mine", json=body).status_code in {200, 201}
+        assert http.delete("/v1/pipelines/mine").status_code == 204
 
 
 # -- what lies in the data folder ------------------------------------------------------------------
