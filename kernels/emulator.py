@@ -309,7 +309,8 @@ def _emit_interpolated(
                 before -= sign * np.float64(leaked[y, x])
             # A line that does not rise ends where its event is.
             us_per_unit, start = 0.0, dt_us
-            if now != before:
+            # Levels are compared, as differences from the base are rounded apart.
+            if now != before and (lp[y, x] != lp_before[y, x] or leaked.size > 0):
                 us_per_unit = dt_us / (now - before)
                 start = -before * us_per_unit
             word = np.uint64(x) | (np.uint64(y) << np.uint64(16)) | (np.uint64(n > 0) << np.uint64(31))
