@@ -49,7 +49,11 @@ _IDLE = 64
 _SHRINK, _FLOOR = 4.0, 0.3
 _EXP = np.exp(-np.arange(_LONGEST + 1) / NAT)
 _NEAR_ANGLES, _NEAR_SPEEDS = 3, 3
-_NUMBERS = np.arange(2048, dtype=np.int32)
+MOST_PLANES = 2048
+"""Planes that a readout may have."""
+_NUMBERS = np.arange(MOST_PLANES, dtype=np.int32)
+_LOUDEST = np.float32(2**22)
+"""What a window says counts up to this, 16,384 nats, so that no sum overflows."""
 
 
 class Readout(NamedTuple):
@@ -341,7 +345,8 @@ def _sum_up(
                 logs[k, j] = 0
             weight[k] = 0
         for j in range(cells):
-            logs[k, j] += np.int32(math.floor(fresh[j] * np.float32(NAT) + np.float32(0.5)))
+            said = min(max(fresh[j] * np.float32(NAT), -_LOUDEST), _LOUDEST)
+            logs[k, j] += np.int32(math.floor(said + np.float32(0.5)))
             own[i, j] = logs[k, j]
         weight[k] += NAT
         own_weight[i] = weight[k]

@@ -17,6 +17,7 @@ from kernels.columns import F64, I64
 from pipeline.models import bundle
 from pipeline.models.bundle import Card, MotifLabel, Tensors
 
+_MOST_DIRECTIONS = 256
 _UNIT = 256
 """Weights are integers, this many to one."""
 
@@ -102,8 +103,10 @@ class FlowReadout:
             or min(angle.min(initial=0), speed.min(initial=0)) < 0
         ):
             raise ValueError("angle and speed: one of each a class of the bank")
-        if directions % 8:
-            raise ValueError(f"labels: {directions} directions, which is no multiple of 8")
+        if directions % 8 or directions > _MOST_DIRECTIONS:
+            raise ValueError(f"labels: {directions} directions; a multiple of 8, at most {_MOST_DIRECTIONS}")
+        if planes > flow.MOST_PLANES:
+            raise ValueError(f"speed: {planes} planes of scales and speeds, at most {flow.MOST_PLANES}")
         if angle.max(initial=0) >= directions:
             raise ValueError(f"angle: at most {directions - 1}")
         if any(part.dtype != np.int16 for part in (weight, has, bias)):

@@ -71,6 +71,12 @@ class OpticalFlow(StageConfig):
             raise Misfit("model", str(problem)) from problem
         if bank.digest != model.card.bank_digest or not isinstance(bank, MotifBank):
             raise Misfit("model", f"{self.model} reads another {model.card.bank} than the one that is here")
+        if len(model.angle) != len(bank.card.labels):
+            raise Misfit(
+                "model", f"{self.model} reads {len(model.angle)} classes; {model.card.bank} has others"
+            )
+        if not bank.taps().short.usable:
+            raise Misfit("model", f"{model.card.bank} is too large, or its weights are, for sums over tiles")
         return bank
 
 

@@ -1,18 +1,22 @@
 """What the default preset says of motion that is known: scenes that are rendered here, and real recordings."""
 
+import json
 import math
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import pipeline
 from pipeline import packets
 from pipeline.engine import Engine
 from pipeline.graph import Graph
+from pipeline.models import bundle, registry
+from pipeline.models.bundle import ModelError
 from pipeline.packets import APERTURE
 from pipeline.sources import InputOptions, open_source
 from pipeline.sources.emulator import PRESETS
-from pipeline.spec import Sensor, preset, validate
+from pipeline.spec import Sensor, SpecError, preset, validate
 from pipeline.training import images, moving
 from pipeline.training.scenes import film
 
@@ -104,3 +108,26 @@ def test_the_short_way_in_gives_the_same_field():
     events = square(20, 50_000)
     found = pipeline.run("motion", events, (240, 180))["field"]
     np.testing.assert_array_equal(found["vx"], field_of(events, 240, 180)["vx"])
+
+
+@pytest.mark.parametrize(
+    ("problem", "change"),
+    [
+        ("classes", lambda card, parts: parts | {n: np.append(parts[n], 0).astype(np.int16) for n in ("angle", "speed")}),
+        ("planes", lambda card, parts: parts | {"speed": np.full(36, 3000, np.int16), "weight": np.zeros((8, 48016, 26), np.int16)}),
+        ("directions", lambda card, parts: card.update(labels=card["labels"] * 20) or parts),
+        ("another", lambda card, parts: card.update(bank_digest="0" * 64) or parts),
+    ],
+)  # fmt: skip
+def test_a_readout_that_would_read_beside_its_arrays_is_refused(tmp_path, problem, change):
+    """Kernels check no index: what does not fit never reaches them."""
+    card, parts, _ = bundle.read(registry.folder_of("flow36"))
+    parts = change(card, parts)
+    card["name"] = "hostile"
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    (folder / bundle.CARD).write_text(json.dumps(card))
+    (folder / bundle.WEIGHTS).write_bytes(safetensors.numpy.save(parts))
+    spec = validate({"stages": [{"id": "a", "kind": "optical_flow", "model": "hostile"}]})
+    with pytest.raises((ModelError, SpecError), match=problem):
+        _ = registry.install(folder), Graph(spec, Sensor(width=64, height=48))

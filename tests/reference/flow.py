@@ -57,7 +57,8 @@ def windows(series, least, readout, across, rounds, agree):
         speaks = [k for k in range(tiles) if events[k] >= least and rows[:, k].sum() > 0]
         for k in speaks:
             before, weight = state.get(k, (0, 0))
-            fresh = np.floor(logs(sums[:, k], rows[:, k], readout) * F(256) + F(0.5)).astype(np.int64)
+            loud = np.clip(logs(sums[:, k], rows[:, k], readout) * F(256), F(-(2**22)), F(2**22))
+            fresh = np.floor(loud + F(0.5)).astype(np.int64)
             state[k] = (before + fresh, weight + 256)
         joint = {k: state[k] for k in speaks}
         for _ in range(rounds):
