@@ -267,8 +267,9 @@ def _read(sums: I64, rows: I64, k: int, readout: Readout, z: F32, planes: F32, s
     """L of one tile; ``z`` [class], ``planes`` [f, (q, part)], ``sides`` and what they hold are room."""
     scales, classes, count, angles = sums.shape[0], sums.shape[2], readout.frequencies, readout.angles
     cells, speeds = readout.bias.size, readout.first.size - 1
-    wide, tall = padded_lanes(2 * count), padded_lanes(cells)
     half = scales * speeds
+    # Rows of the tables, filled up to whole vectors.
+    wide, tall = readout.forward.size // angles, readout.weight.size // (2 * half * count)
     planes[:] = np.float32(0)
     total = 0.0
     for s in range(scales):
@@ -317,12 +318,6 @@ def _read(sums: I64, rows: I64, k: int, readout: Readout, z: F32, planes: F32, s
         for i in range(2 * count):
             values[i] = numbers[o * 2 * count + i]
         sum_scaled(out, o * angles, readout.backward, 0, _NUMBERS, values, 0, 0, 2 * count, angles)
-
-
-@kernel
-def padded_lanes(n: int) -> int:
-    """Lanes in whole vectors."""
-    return -(-n // LANES) * LANES
 
 
 @kernel

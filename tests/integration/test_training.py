@@ -1,14 +1,17 @@
 """Training: hidden motifs are found again, interrupted runs go on, and what cannot be trained is said."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 
 from pipeline.models import registry
-from pipeline.training import addresses, images, motif, sources
+from pipeline.models.flow_readout import FlowCard, directions, save, sureness
+from pipeline.training import addresses, field, field_scores, images, motif, sources
 from pipeline.training.addresses import AddressTraining
 from pipeline.training.config import MotifTraining
+from pipeline.training.field import FieldTraining
 from pipeline.training.motions import Sliding
 from tests.integration.test_cli import polychrony
 
@@ -194,3 +197,33 @@ def test_addresses_are_trained_by_a_command(tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert set(json.loads(result.stdout)) >= {"chance", "class", "validation", "quantising"}
+
+
+def test_a_readout_of_motion_is_a_function_of_its_configuration(tmp_path):
+    config = FieldTraining(movies=8, bags=40, epochs=6, batch=64, leaves=2)
+    made = [field.examples(config, range(8), lambda _: None, threads) for threads in (1, 2)]
+    for name in vars(made[0]):
+        np.testing.assert_array_equal(getattr(made[0], name), getattr(made[1], name))
+    assert np.isnan(made[0].vx).any(), "tiles of noise are among them"
+    bank, losses = field.bank_of(config), []
+    learner = field.fit(config, bank, made[0], lambda _, loss: losses.append(loss))
+    assert np.mean(losses[-3:]) < losses[0] - 0.5
+    card = FlowCard(
+        name="tried", version="1", labels=directions(field.ANGLES), bank=config.bank, bank_digest=bank.digest,
+        bins_us=field.BINS_US, lowest_log2=float(field.LOG2_SPEED[0]), confidence=((0.0, 0.1), (3.0, 0.9)),
+    )  # fmt: skip
+    weight, has, bias = learner.parts
+    save(tmp_path / "tried", card, {"weight": weight, "has": has, "bias": bias}, learner.angle, learner.speed)
+    read = registry.read(tmp_path / "tried")
+    for ours, theirs in zip(read.readout(bank.card.scale), learner.readout(bank.card.scale), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_confidence_is_the_share_that_was_right():
+    rng = np.random.default_rng(0)
+    mass = 1 - 10.0 ** -rng.uniform(0, 4, 20_000)
+    right = (rng.random(20_000) < sureness(mass) / 4).astype(float)
+    points = field_scores.calibration(mass[:10_000], right[:10_000])
+    confidence = np.interp(sureness(mass[10_000:]), *zip(*points, strict=True))
+    assert field_scores.calibration_error(confidence, right[10_000:]) < 0.03
+    assert all(a <= b for column in zip(*points, strict=True) for a, b in itertools.pairwise(column))
