@@ -45,7 +45,7 @@ from pipeline.training.observing import BINS_US, LEAST, TILE, Window, windows
 from pipeline.training.scenes import NO_LAYER, film
 
 ANGLES, FREQUENCIES = 24, 8
-LOG2_SPEED = np.arange(-18, 8) / 3
+LOG2_SPEED = -6.0 + np.arange(26) / 3
 """Of the cells: 2^(i/3) px/ms, 0.0156 to 5."""
 _SIGMA_CELLS, _SIGMA_DEG = 0.8, 10.0
 _BEFORE_US = 400_000
