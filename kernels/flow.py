@@ -17,6 +17,9 @@ Time adds up, S <- rho S + L, N <- rho N + 1, and so do neighbours, in rounds, a
     A <- S + lambda sum of A_nb,  NA <- N + lambda sum of NA_nb   over those of the four that answered and agree,
     agree:  max a + max a_nb - max (a + a_nb) < 6 nats,  a = A / sqrt(NA);    posterior = softmax(a)
 
+Where neighbours are missing or do not agree, what a tile says is of another place than its middle; it is told with
+the row: the mean place, weighted with N, of the tiles that had part in it.
+
 Sums of rows are integers, L is float32 in one order of additions, and everything behind it is in 1/256 nat, so that
 answers depend neither on how a stream was cut nor on the order of tiles. After Grimaldi & Perrinet (Biological
 Cybernetics 2023) for the bank, Heeger (Visual Neuroscience 1992) for nu; the rest is described in docs/flow.md.
@@ -152,6 +155,7 @@ class Field(NamedTuple):
         vx: px/ms; so is ``vy``.
         vy: see above.
         mass: of the posterior within 3 directions and 3 speeds of the largest cell.
+        centre: [tile, 2], (column, row) in tiles, of the place that it speaks of.
         spread: of the velocity under the posterior: [minor, major] deviation over the length of its mean.
     """
 
@@ -159,6 +163,7 @@ class Field(NamedTuple):
     vx: F64
     vy: F64
     mass: F64
+    centre: F64
     spread: F64
 
 
@@ -213,9 +218,13 @@ def advance(
     fade(belief, 1)
     belief.idle[speaks] = 0
     joint, weight = own, own_weight
+    middles = np.stack([speaks % across, speaks // across], axis=1).astype(np.float64)
+    centre = middles
     for _ in range(ROUNDS):
-        joint, weight = _round(own, own_weight, joint, weight, speaks, number, across)
-    out = Field(speaks, np.empty(n), np.empty(n), np.empty(n), np.empty((n, 2)))
+        joint, weight, centre = _round(
+            own, own_weight, middles, joint, weight, centre, speaks, number, across
+        )
+    out = Field(speaks, np.empty(n), np.empty(n), np.empty(n), centre, np.empty((n, 2)))
     angles = readout.angles
     turn = 2 * math.pi / angles * np.arange(angles)
     _decode(
@@ -234,13 +243,16 @@ def advance(
 
 
 def _round(
-    own: I32, own_weight: I64, joint: I32, weight: I64, speaks: I64, number: I64, across: int
-) -> tuple[I32, I64]:  # fmt: skip
+    own: I32, own_weight: I64, middles: F64, joint: I32, weight: I64, centre: F64, speaks: I64, number: I64,
+    across: int,
+) -> tuple[I32, I64, F64]:  # fmt: skip
     even = np.empty_like(joint)
     _even(joint, weight, even)
-    after, after_weight = own.copy(), own_weight.copy()
-    _join(joint, weight, even, speaks, number, across, AGREE, LAMBDA, after, after_weight)
-    return after, after_weight
+    after, after_weight, after_centre = own.copy(), own_weight.copy(), middles.copy()
+    _join(
+        joint, weight, centre, even, speaks, number, across, AGREE, LAMBDA, after, after_weight, after_centre
+    )
+    return after, after_weight, after_centre
 
 
 def logs_of(sums: I64, rows: I64, readout: Readout) -> F32:
@@ -358,10 +370,10 @@ def _even(joint: I32, weight: I64, even: I32) -> None:
 
 @kernel
 def _join(
-    joint: I32, weight: I64, even: I32, speaks: I64, number: I64, across: int, agree: int, share: int,
-    after: I32, after_weight: I64,
+    joint: I32, weight: I64, centre: F64, even: I32, speaks: I64, number: I64, across: int, agree: int, share: int,
+    after: I32, after_weight: I64, after_centre: F64,
 ) -> None:  # fmt: skip
-    """Add what the neighbours say that agree."""
+    """Add what the neighbours say that agree; ``after`` and the like begin as a tile's own."""
     cells = joint.shape[1]
     top = np.empty(joint.shape[0], np.int32)
     for i in range(joint.shape[0]):
@@ -389,7 +401,12 @@ def _join(
             if top[i] + top[m] - both < agree:
                 for j in range(cells):
                     after[i, j] += (joint[m, j] * share + NAT // 2) >> 8
-                after_weight[i] += (weight[m] * share + NAT // 2) >> 8
+                more = (weight[m] * share + NAT // 2) >> 8
+                after_weight[i] += more
+                for axis in range(2):
+                    after_centre[i, axis] += (centre[m, axis] - after_centre[i, axis]) * (
+                        more / after_weight[i]
+                    )
 
 
 @kernel

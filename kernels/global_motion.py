@@ -11,6 +11,8 @@ few rounds. The model is that of Longuet-Higgins & Prazdny, Proc. R. Soc. B 1980
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from kernels.columns import F64
@@ -39,14 +41,25 @@ def fit(x: F64, y: F64, vx: F64, vy: F64, weight: F64) -> tuple[F64, float]:
         if solved is None:
             return np.zeros(4), 0.0
         found = solved
-        residual = np.hypot(
-            vx - (found[0] + found[2] * x - found[3] * y), vy - (found[1] + found[2] * y + found[3] * x)
-        )
+        mx, my = at(found, x, y)
+        residual = np.hypot(vx - mx, vy - my)
         scale = 1.5 * float(np.partition(residual, len(x) // 2)[len(x) // 2]) + 1e-9
         share = np.minimum(1.0, scale / np.maximum(residual, 1e-300))
     total = float((weight * (vx**2 + vy**2)).sum())
     lost = float((weight * residual**2).sum())
     return found, max(0.0, 1.0 - lost / total) if total > 0 and len(x) >= 3 else 0.0
+
+
+def at(motion: F64, x: F64, y: F64) -> tuple[F64, F64]:
+    """(vx, vy) px/ms [n] of a movement (vx, vy, zoom, rotation) at places relative to the middle of the view."""
+    return motion[0] + motion[2] * x - motion[3] * y, motion[1] + motion[2] * y + motion[3] * x
+
+
+def spread(x: F64, y: F64) -> float:
+    """Deviation of places [n] from the line that fits them best, pixels; 0 for fewer than 2."""
+    if len(x) < 2:
+        return 0.0
+    return math.sqrt(max(float(np.linalg.eigvalsh(np.cov(np.stack([x, y])))[0]), 0.0))
 
 
 def _solved(x: F64, y: F64, vx: F64, vy: F64, weight: F64) -> F64 | None:

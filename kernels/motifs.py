@@ -27,7 +27,7 @@ from kernels.columns import F32, I64, XY, P, T
 from kernels.history import COUNT, FRESH, MAX_DELAYS, OPEN, History, start_bin
 from kernels.row_lists import Lists as RowLists
 from kernels.taps import Taps, taps
-from kernels.targets import EVERY_EVENT, Where, choose, count_targets
+from kernels.targets import EVERY_EVENT, Where, choose, count_targets, is_mine
 from kernels.tile_lists import Tiles, append, code_of, tile_of
 from kernels.tile_sums import Scratch, new_scratch
 
@@ -152,7 +152,6 @@ def _advance(
     """(events taken, rows answered, whether all is done); stops early before a bin that has no room."""
     bins = history.bins
     n, i = 0, at
-    every = where.step if where.mode == EVERY_EVENT.mode else 0
     while i < t.size:
         now = t[i] // bin_us
         if now != bins[OPEN]:
@@ -175,7 +174,7 @@ def _advance(
                     out_evidence,
                 )
             start_bin(history, now)
-        i = _note(t, x, y, p, i, (now + 1) * bin_us, history, every, tiles, bank.short.usable)
+        i = _note(t, x, y, p, i, (now + 1) * bin_us, history, where, tiles, bank.short.usable)
     if bins[FRESH] and bins[OPEN] < until_bin:
         choose(history, bank.height, bank.width, bank.delays, where)
         if n + count_targets(history) > out_bin.size:
@@ -195,7 +194,7 @@ def _note(
     at: int,
     ends_us: int,
     history: History,
-    every: int,
+    where: Where,
     tiles: Tiles,
     with_tiles: bool,
 ) -> int:
@@ -209,7 +208,7 @@ def _note(
         at: the first of them.
         ends_us: where the bin ends.
         history: updated.
-        every: the pixels of every so many events are to be evaluated; none at 0.
+        where: the pixels that are to be evaluated.
         tiles: lists that follow the history, updated.
         with_tiles: whether they do.
 
@@ -220,6 +219,7 @@ def _note(
     targets, rows, now = history.targets, history.rows, history.bins[OPEN]
     rx, ry, until_target = history.rx, history.ry, np.int64(-1)
     entries, meta, _, used, across, delays = tiles
+    every = where.step if where.mode == EVERY_EVENT.mode else 0
     if every > 0:
         until_target = every - history.bins[COUNT] % every
     i = at
@@ -244,8 +244,9 @@ def _note(
         until_target -= 1
         if until_target == 0:
             until_target = every
-            targets[py, px >> 6] |= np.uint64(1) << np.uint64(px & 63)
-            rows[py >> 6] |= np.uint64(1) << np.uint64(py & 63)
+            if is_mine(where, py):
+                targets[py, px >> 6] |= np.uint64(1) << np.uint64(px & 63)
+                rows[py >> 6] |= np.uint64(1) << np.uint64(py & 63)
         i += 1
     if i > at:
         history.bins[FRESH] = 1

@@ -4,6 +4,8 @@ At every n-th event: the pixels of the events n, 2n, 3n ... since the start or t
 that holds several is evaluated once. On a grid, or at random: in each bin that holds an event, the pixels with
 x and y divisible by the step, or those that a hash of (seed, bin, pixel) chooses; of these, the ones whose
 window of the kernel's size holds an event of the kernel's delays.
+
+Several detectors that see the same events may share the voxels: each answers in its own bands of 16 rows of pixels.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from kernels.random import as_uniform, bits_at, key_of
 
 _EVENTS, _GRID, _RANDOM = 0, 1, 2
 _PURPOSE = 0x7A26
+BAND_BITS = 4
+"""log2 of the rows of a band."""
 
 
 class Where(NamedTuple):
@@ -30,12 +34,16 @@ class Where(NamedTuple):
         step: every so many events, or pixels.
         share: of random voxels.
         seed: of random voxels.
+        part: which of the bands of rows are this detector's: those whose number leaves this rest.
+        parts: how many detectors share them.
     """
 
     mode: int
     step: int
     share: float
     seed: int
+    part: int = 0
+    parts: int = 1
 
 
 def at_events(every: int = 1) -> Where:
@@ -65,7 +73,18 @@ def sparser(where: Where, stride: int) -> Where:
     return where._replace(share=where.share / stride)
 
 
+def shared(where: Where, part: int, parts: int) -> Where:
+    """The same voxels, of which one of ``parts`` detectors answers in its own bands."""
+    return where._replace(part=part, parts=parts)
+
+
 EVERY_EVENT = at_events()
+
+
+@kernel
+def is_mine(where: Where, y: int) -> bool:
+    """Whether a row of pixels is this detector's."""
+    return where.parts == 1 or (y >> BAND_BITS) % where.parts == where.part
 
 
 @kernel
@@ -96,6 +115,8 @@ def choose(history: History, height: int, width: int, delays: int, where: Where)
     columns = history.stamp.shape[1] - 2 * history.rx
     line = np.empty(history.recent.shape[1], np.uint64)
     for y in range(0, history.targets.shape[0], where.step):
+        if not is_mine(where, y):
+            continue
         line[:] = np.uint64(0)
         for row in range(y, y + height):
             line |= history.recent[row]

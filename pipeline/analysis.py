@@ -36,8 +36,8 @@ from pipeline.sinks.statistics import (
     DecisionStatistics,
     DetectionStatistics,
     EventStatistics,
-    FieldStatistics,
-    MotionStatistics,
+    Statistics,
+    statistics,
 )
 from pipeline.sinks.tables import JsonTable, ParquetTable, as_columns, events_port
 from pipeline.sources.base import Source
@@ -45,7 +45,6 @@ from pipeline.sources.selection import EVERYTHING, Selection
 from pipeline.spec import PipelineSpec
 from pipeline.stages.delta_network import DeltaNetworkStage
 from pipeline.stages.motif import Motif
-from pipeline.stages.motion_field import MotionField
 from pipeline.stages.spiking_classifier import SpikingClassifier
 
 Progress = Callable[[float, int, dict[str, int]], None]
@@ -55,6 +54,7 @@ Progress = Callable[[float, int, dict[str, int]], None]
 def analyze(
     source: Source, spec: PipelineSpec, out: Path, name: str,
     selection: Selection = EVERYTHING, progress: Progress | None = None, video: bool = False,
+    threads: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Analyze ``source`` into the folder ``out``; returns what summary.json says.
 
@@ -66,6 +66,7 @@ def analyze(
         selection: a part of it.
         progress: told how far it is.
         video: whether to draw annotated.webm, too.
+        threads: how many work on it where the pipeline does not say.
 
     Raises:
         SpecError: the pipeline does not fit the source.
@@ -77,7 +78,7 @@ def analyze(
     out.parent.mkdir(parents=True, exist_ok=True)
     part = Path(mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
-        summary = _analyze_into(part, source, spec, name, selection, progress or _silent, video)
+        summary = _analyze_into(part, source, spec, name, selection, progress or _silent, video, threads)
         _appear(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -86,15 +87,15 @@ def analyze(
 
 def _analyze_into(
     folder: Path, source: Source, spec: PipelineSpec, name: str, selection: Selection, progress: Progress,
-    video: bool,
+    video: bool, threads: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     started = time.perf_counter()
-    engine = engine_for(source, spec)
+    engine = engine_for(source, spec, threads=threads)
     with ExitStack() as files:
-        writers = _Writers(folder, files, source, engine, spec)
+        writers = _Writers(folder, files, source, engine)
         if video and fits(source.info.sensor):
-            writers.annotated = _annotated(folder, files, source, engine, spec)
-        for step in steps(engine, source, selection):
+            writers.annotated = _annotated(folder, files, source, engine)
+        for step in steps(engine, source, selection, ahead=(threads or 1) > 1):
             writers.take(step.events, step.results, step.done)
             progress(step.done, writers.events.events, engine.rows)
         if writers.annotated:
@@ -112,10 +113,7 @@ def _analyze_into(
     if installed("matplotlib"):
         from pipeline.sinks.report import write_report  # noqa: PLC0415 - matplotlib, which slim installations lack
 
-        write_report(
-            folder / "report.html", summary, writers.events, writers.detections, writers.fields, writers.motions,
-            writers.decisions, models,
-        )  # fmt: skip
+        write_report(folder / "report.html", summary, writers.events, writers.found, models)
     summary["artifacts"] = sorted([*(path.name for path in folder.iterdir()), "summary.json"])
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary
@@ -124,15 +122,10 @@ def _analyze_into(
 class _Writers:
     """Where each step of a run goes."""
 
-    def __init__(
-        self, folder: Path, files: ExitStack, source: Source, engine: Engine, spec: PipelineSpec
-    ) -> None:
+    def __init__(self, folder: Path, files: ExitStack, source: Source, engine: Engine) -> None:
         sensor = source.info.sensor
         self.events = EventStatistics(sensor)
-        self.detections: dict[str, DetectionStatistics] = {}
-        self.fields: dict[str, FieldStatistics] = {}
-        self.motions: dict[str, MotionStatistics] = {}
-        self.decisions: dict[str, DecisionStatistics] = {}
+        self.found: dict[str, Statistics] = {}
         self.annotated: Annotated | None = None
         self._ports = engine.graph.outputs
         self._tables: dict[str, list[ParquetTable | JsonTable]] = {}
@@ -145,14 +138,8 @@ class _Writers:
             self._tables[name] = [json_table]
             if whole:
                 self._tables[name].append(files.enter_context(ParquetTable(folder / f"{name}.parquet", port)))
-            if port.kind == "detections":
-                self.detections[name] = DetectionStatistics(port)
-            elif port.kind == "field":
-                self.fields[name] = FieldStatistics(port, *_tile_and_window(spec, name))
-            elif port.kind == "decisions":
-                self.decisions[name] = DecisionStatistics(port)
-            elif port.kind == "motion":
-                self.motions[name] = MotionStatistics(port, _window_us(spec))
+            if (gathers := statistics(port)) is not None:
+                self.found[name] = gathers
 
     def take(self, events: Events, results: list[Result], done: float) -> None:
         """Write one step."""
@@ -165,14 +152,8 @@ class _Writers:
             columns = unpack(result.rows, self._ports[result.output])
             for table in self._tables[result.output]:
                 table.add(columns)
-            if len(result.rows) and result.output in self.detections:
-                self.detections[result.output].add(columns)
-            elif len(result.rows) and result.output in self.fields:
-                self.fields[result.output].add(columns)
-            elif len(result.rows) and result.output in self.motions:
-                self.motions[result.output].add(columns)
-            elif len(result.rows) and result.output in self.decisions:
-                self.decisions[result.output].add(columns)
+            if len(result.rows) and result.output in self.found:
+                self.found[result.output].add(columns)
 
     def _draw(self, video: Annotated, events: Events, results: list[Result], done: float) -> None:
         video.events(events, done)
@@ -191,15 +172,12 @@ class _Writers:
         return next((name for name, port in self._ports.items() if port.kind == kind), None)
 
 
-def _annotated(
-    folder: Path, files: ExitStack, source: Source, engine: Engine, spec: PipelineSpec
-) -> Annotated:
+def _annotated(folder: Path, files: ExitStack, source: Source, engine: Engine) -> Annotated:
     ports = engine.graph.outputs
-    field = next((name for name, port in ports.items() if port.kind == "field"), None)
+    field = next((port for port in ports.values() if port.kind == "field"), None)
     decided = next((port for port in ports.values() if port.kind == "decisions"), None)
-    tile = _tile_and_window(spec, field)[0] if field else 1
     labels = [label.name for label in decided.labels] if decided else []
-    video = Annotated(folder / "annotated.webm", source.info.sensor, tile, labels)
+    video = Annotated(folder / "annotated.webm", source.info.sensor, field.tile if field else 1, labels)
     files.callback(video.close)
     return video
 
@@ -230,15 +208,11 @@ def _summary(
         "warnings": list(info.warnings),
         "labels": {
             name: {label.name: int(n) for label, n in zip(found.port.labels, found.by_label, strict=True)}
-            for name, found in {**writers.detections, **writers.decisions}.items()
+            for name, found in writers.found.items()
+            if isinstance(found, DetectionStatistics | DecisionStatistics)
         },
         "costs": engine.graph.activity(),
-        "flags": {
-            name: found.flags
-            for name, found in {
-                **writers.detections, **writers.fields, **writers.motions, **writers.decisions
-            }.items()
-        },
+        "flags": {name: found.flags for name, found in writers.found.items()},
         "seconds": round(seconds, 3),
         "events_per_second": round(seen.events / max(seconds, 1e-9)),
         "times_real_time": round(seen.duration_us / 1e6 / max(seconds, 1e-9), 3),
@@ -253,17 +227,6 @@ def _left_out() -> list[str]:
 
 def _silent(_fraction: float, _events: int, _rows: dict[str, int]) -> None:
     """Nobody wants to know."""
-
-
-def _tile_and_window(spec: PipelineSpec, output: str) -> tuple[int, int]:
-    """Pixels and us of what one row of a field stands for."""
-    config = next(config for config in spec.stages if config.id == output.partition(".")[0])
-    return (config.tile, config.window_us) if isinstance(config, MotionField) else (1, 1000)
-
-
-def _window_us(spec: PipelineSpec) -> int:
-    """The longest window of any field."""
-    return max((config.window_us for config in spec.stages if isinstance(config, MotionField)), default=1000)
 
 
 def _appear(part: Path, out: Path) -> None:

@@ -10,6 +10,7 @@ from pipeline import interrupt
 from pipeline.packets import Kind, Packet
 from pipeline.spec import PipelineSpec, Sensor, SpecError
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.workers import Workers
 
 MOST_PIXELS = 2**26
 """Pixels of the sensor times stages: each stage may keep some bytes for every pixel."""
@@ -29,6 +30,7 @@ class Graph:
         stopwatch: a clock in seconds, where each stage's time shall be summed in ``seconds``.
         take: told before each stage how much memory all so far will hold, bytes; it may raise what says that there is
             no room.
+        threads: how many work on it; the spec's where None. Answers do not depend on it.
 
     Raises:
         SpecError: it cannot be built, with the path of what is wrong.
@@ -37,12 +39,14 @@ class Graph:
     def __init__(
         self, spec: PipelineSpec, sensor: Sensor | None = None,
         stopwatch: Callable[[], float] | None = None, take: Callable[[int], None] | None = None,
+        threads: int | None = None,
     ) -> None:  # fmt: skip
         self.spec = spec
         self.holds_bytes = 0
         """About how much memory its stages hold."""
         self.seconds: dict[str, float] = {}
         self._stopwatch = stopwatch or (lambda: 0.0)
+        self._workers = Workers(threads or spec.threads or 1)
         self.sensor = _agree(spec.sensor, sensor)
         if (held := self.sensor.width * self.sensor.height * len(spec.stages)) > MOST_PIXELS:
             raise SpecError("sensor", f"{held} pixels over all stages; allowed are {MOST_PIXELS}")
@@ -134,7 +138,7 @@ class Graph:
             above, port = self._reads[name]
             upstream = source if above == SOURCE else built[above].ports[port]
             wanted = frozenset(port for stage, port in read if stage == name)
-            context = Context(upstream, wanted)
+            context = Context(upstream, wanted, self._workers)
             try:
                 self.holds_bytes += configs[name].holds_bytes(context)
                 take(self.holds_bytes)

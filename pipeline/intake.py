@@ -38,6 +38,7 @@ class Intake:
         shedding: whether the last events frame was shed: what comes next comes after a gap.
         stride: detectors evaluate at one of so many places.
         events_at: events that were taken, by the stride that they met.
+        span: times of the first and the last event of what was taken last; None where it held none.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -46,6 +47,7 @@ class Intake:
         self.ended = self.shedding = False
         self.stride, self.events_at = 1, dict[int, int]()
         self.encoding: int | None = None
+        self.span: tuple[int, int] | None = None
         self._decoder: Decoder | None = None
 
     def take(self, frame: Frame) -> list[Result]:
@@ -59,11 +61,12 @@ class Intake:
     def answers(self, frame: Frame) -> Iterator[list[Result]]:
         """The same, part by part: see :meth:`pipeline.engine.Engine.feeding`."""
         self.frames += 1
+        self.span = None
         if frame.type != wire.EVENTS:
             yield self._take_other(frame)
             return
         events = self._decode(frame)
-        self._count(len(events[0]))
+        self._count(events)
         yield self._after_shedding(events)
         yield from self.engine.feeding(events)
         if frame.code != wire.AER64 and self._decoder is not None:
@@ -95,7 +98,7 @@ class Intake:
         self.frames += len(frames)
         self.encoding = wire.AER64
         events = unpack_frames(frames)
-        self._count(len(events[0]))
+        self._count(events)
         yield self._after_shedding(events)
         yield from self.engine.feeding(events)
 
@@ -147,8 +150,10 @@ class Intake:
                 int(known["word_bytes"][0]), known["state"].copy(), known["rest"].astype(np.uint8).tobytes()
             )
 
-    def _count(self, events: int) -> None:
-        self.events_at[self.stride] = self.events_at.get(self.stride, 0) + events
+    def _count(self, events: Events) -> None:
+        t, n = events[0], len(events[0])
+        self.span = (int(t[0]), int(t[-1])) if n else None
+        self.events_at[self.stride] = self.events_at.get(self.stride, 0) + n
 
     def _after_shedding(self, events: Events) -> list[Result]:
         if not self.shedding or len(events[0]) == 0:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from pipeline import packets, rows
+from pipeline.ahead import read_ahead
 from pipeline.arrays import events_of
 from pipeline.clock import Clock
 from pipeline.engine import Engine, Result
@@ -27,24 +29,37 @@ class Step(NamedTuple):
     done: float
 
 
-def engine_for(source: Source, spec: PipelineSpec, clock: Clock | None = None) -> Engine:
-    """A fresh engine that fits a source.
+def engine_for(
+    source: Source, spec: PipelineSpec, clock: Clock | None = None, threads: int | None = None
+) -> Engine:
+    """A fresh engine that fits a source; ``threads`` work on it where the pipeline does not say.
 
     Raises:
         SpecError: the pipeline does not fit it.
     """
-    return Engine(Graph(spec, source.info.sensor), clock, source.doubts)
+    graph = Graph(spec, source.info.sensor, threads=spec.threads or threads)
+    return Engine(graph, clock, source.doubts)
 
 
-def steps(engine: Engine, source: Source, selection: Selection = EVERYTHING) -> Iterator[Step]:
+def steps(
+    engine: Engine, source: Source, selection: Selection = EVERYTHING, ahead: bool = False
+) -> Iterator[Step]:
     """Run ``engine`` over a source; the last step has no events and closes what is open.
+
+    Args:
+        engine: fresh.
+        source: likewise.
+        selection: a part of it.
+        ahead: whether the source is read in a thread of its own while the engine works.
 
     Raises:
         SourceError: the source cannot be read on.
     """
-    for arrived in selected(source, selection):
-        results = engine.feed(arrived.events)
-        yield Step(arrived.events, results + engine.triggers(arrived.triggers), arrived.done)
+    parts = selected(source, selection)
+    with read_ahead(parts) if ahead else nullcontext(parts) as arriving:
+        for arrived in arriving:
+            results = engine.feed(arrived.events)
+            yield Step(arrived.events, results + engine.triggers(arrived.triggers), arrived.done)
     yield Step(packets.no_events(), engine.end(), 1.0)
 
 

@@ -6,11 +6,15 @@ kind           columns (all [n])
 events         t int64 us, x uint16, y uint16, p bool (true = ON)
 detections     t int64 us (end of the bin), x, y, label, flags uint16, score float32
 field          t int64 us (end of the window), x, y uint16 (the tile's origin), vx, vy float32
-               px/ms, confidence float32, flags uint32
+               px/ms, confidence float32, flags uint32; within a pipeline also place float64
+               [n, 2], the pixel (x, y) that the velocity is of, where it is not the tile's middle
 evidence       t int64 us (end of the bin), x, y uint16, evidence float32 [n, class],
                flags uint16
 motion         t int64 us (end of the window), vx, vy float32 px/ms, zoom float32 1/s, rotation
                float32 rad/s, confidence float32, flags uint32: one movement of the whole view
+movers         t int64 us (end of the window), x, y, width, height uint16 (the box), vx, vy float32
+               px/ms, confidence float32, flags uint32, id uint32, tiles uint32: a thing that moves
+               by itself
 triggers       t int64 us, channel uint16, level uint16: an edge on a trigger input
 decisions      t int64 us (when it was made), from_us int64 (where what it is about began), label,
                flags uint16, confidence float32, events uint32 and steps uint32 that were seen
@@ -27,7 +31,7 @@ from numpy.typing import NDArray
 
 from kernels.columns import XY, P, T
 
-Kind = Literal["events", "detections", "field", "evidence", "motion", "triggers", "decisions"]
+Kind = Literal["events", "detections", "field", "evidence", "motion", "movers", "triggers", "decisions"]
 Columns = dict[str, NDArray[Any]]
 Events = tuple[T, XY, XY, P]
 """The columns (t, x, y, p) of a recording, or of a part of one."""
@@ -49,6 +53,11 @@ DTYPES: dict[Kind, dict[str, type]] = {
     "motion": {
         "t": np.int64, "vx": np.float32, "vy": np.float32, "zoom": np.float32, "rotation": np.float32,
         "confidence": np.float32, "flags": np.uint32,
+    },
+    "movers": {
+        "t": np.int64, "x": np.uint16, "y": np.uint16, "width": np.uint16, "height": np.uint16,
+        "vx": np.float32, "vy": np.float32, "confidence": np.float32, "flags": np.uint32, "id": np.uint32,
+        "tiles": np.uint32,
     },
     "decisions": {
         "t": np.int64, "from_us": np.int64, "label": np.uint16, "flags": np.uint16,

@@ -5,6 +5,8 @@ detections    i64 t, u16 x, u16 y, u16 label, u16 flags, f32 score, u32 0       
 field         i64 t, u16 x, u16 y, f32 vx, f32 vy, f32 confidence, u32 flags, u32 0 (32 bytes)
 evidence      i64 t, u16 x, u16 y, u32 0, then f32 per class
 motion        i64 t, f32 vx, f32 vy, f32 zoom, f32 rotation, f32 confidence, u32 flags (32 bytes)
+movers        i64 t, u16 x, u16 y, u16 width, u16 height, f32 vx, f32 vy, f32 confidence, u32 flags,
+              u32 id, u32 tiles                                                    (40 bytes)
 decisions     i64 t, i64 from_us, u16 label, u16 flags, f32 confidence, u32 events, u32 steps  (32 bytes)
 triggers      i64 t, u16 channel, u16 level, u32 0                                 (16 bytes)
 events        i64 t, u16 x, u16 y + 32768 p, u32 0                                  (16 bytes)
@@ -37,6 +39,10 @@ _FIXED: dict[Kind, np.dtype[Any]] = {
     "motion": np.dtype(
         [("t", "<i8"), ("vx", "<f4"), ("vy", "<f4"), ("zoom", "<f4"), ("rotation", "<f4"),
          ("confidence", "<f4"), ("flags", "<u4")]
+    ),
+    "movers": np.dtype(
+        [("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("width", "<u2"), ("height", "<u2"), ("vx", "<f4"), ("vy", "<f4"),
+         ("confidence", "<f4"), ("flags", "<u4"), ("id", "<u4"), ("tiles", "<u4")]
     ),
     "decisions": np.dtype(
         [("t", "<i8"), ("from_us", "<i8"), ("label", "<u2"), ("flags", "<u2"), ("confidence", "<f4"),

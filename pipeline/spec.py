@@ -22,6 +22,7 @@ from yaml.composer import ComposerError
 from pipeline.errors import UserError
 from pipeline.places import own_folder
 from pipeline.stages import KINDS, AnyStage
+from pipeline.workers import MOST_THREADS
 
 PRESETS = Path(__file__).parent / "presets"
 MAX_BYTES = 64 * 1024
@@ -65,10 +66,18 @@ class PipelineSpec(BaseModel):
         None, min_length=1, max_length=64, description="stage or stage.port; default: the leaves"
     )
 
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_THREADS,
+        description="that work on a stream; default: what the service says, else 1",
+    )
+
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the spec's canonical JSON."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """SHA-256 over the spec's canonical JSON, without what answers do not depend on."""
+        document = self.model_dump(mode="json", exclude={"threads"})
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -136,7 +145,7 @@ def validate(document: Any) -> PipelineSpec:
         SpecError: the first thing that is wrong, with its path and what is allowed.
     """
     if not isinstance(document, dict):
-        raise SpecError("", "must be a mapping with the keys version, sensor, stages, outputs")
+        raise SpecError("", "must be a mapping with the keys version, sensor, stages, outputs, threads")
     if (path := _half_character(document)) is not None:
         raise SpecError(_dotted(path), "holds half of a character (a lone surrogate), which no file can keep")
     try:

@@ -13,7 +13,7 @@ and add an example to the contract suite (docs/add-a-stage.md). What the suite d
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.models.bundle import MotifLabel
 from pipeline.packets import Kind, Packet
+from pipeline.workers import Workers
 
 MOST_STEPS = 10_000
 """Steps that a second of stream time may cost a stage that goes through time step by step."""
@@ -63,12 +64,16 @@ class Port:
         width: of the pixel grid that its rows lie on.
         height: likewise.
         labels: of the classes, for detections and evidence.
+        tile: side of the square of pixels that a row stands for; 1 where it is a pixel.
+        window_us: time that a row stands for, us; 0 where it is a moment.
     """
 
     kind: Kind
     width: int
     height: int
     labels: tuple[MotifLabel, ...] = ()
+    tile: int = 1
+    window_us: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,12 @@ class Context:
     Attributes:
         upstream: the port that it reads.
         wanted: which of its own ports anybody reads; others are never computed.
+        workers: threads that may help it.
     """
 
     upstream: Port
     wanted: frozenset[str] = frozenset({""})
+    workers: Workers = field(default_factory=Workers)
 
 
 class Stage(ABC):

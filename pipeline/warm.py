@@ -28,12 +28,13 @@ _SPECS: tuple[dict[str, Any], ...] = (
             {"id": "field", "kind": "motion_field", "input": "motion.evidence", "min_rows": 1},
             {"id": "camera", "kind": "global_motion", "min_tiles": 3, "min_spread": 0.0},
             {"id": "alarm", "kind": "looming"},
+            {"id": "movers", "kind": "movers", "input": "field", "min_spread": 0.0, "min_confidence": 0.0},
             {"id": "flow", "kind": "optical_flow", "input": "clean", "every": 1, "min_events": 1},
             {"id": "energy", "kind": "motion_energy", "input": "clean"},
             {"id": "steered", "kind": "motif", "input": "clean", "model": "motif8", "at": {"grid": 4},
              "threshold": {"rate_hz": 100}, "learn": {}},
         ],
-        "outputs": ["clean", "motion", "field", "alarm", "flow", "energy", "steered"],
+        "outputs": ["clean", "motion", "field", "alarm", "movers", "flow", "energy", "steered"],
     },
 )  # fmt: skip
 

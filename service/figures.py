@@ -7,8 +7,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from prometheus_client.core import CounterMetricFamily
 
-from service.telemetry import Family
+from service.streams.lifecycle import OVER
+from service.streams.reaction import EDGES_S, PARTS
+from service.streams.stream import Stream
+from service.telemetry import Family, histogram
 
 if TYPE_CHECKING:
     from service.routes.state import ServiceState
@@ -22,7 +26,9 @@ def look(service: ServiceState) -> Iterable[Family]:
         "": float(not service.not_ready and not service.draining)
     }  # fmt: skip
     yield "gauge", "streams", "Streams by state", {k: float(n) for k, n in service.streams.counts().items()}
-    yield from _streams([stream.stats() for stream in service.streams.all()])
+    streams = service.streams.all()
+    yield from _streams([stream.stats() for stream in streams])
+    yield from _reactions([stream for stream in streams if stream.state not in OVER])
     yield "gauge", "streams_not_restored", "Streams on disk that could not be gone on with", {
         "": float(len(service.streams.not_restored))
     }  # fmt: skip
@@ -59,6 +65,30 @@ def _outward(service: ServiceState) -> Iterable[Family]:
         yield "gauge", f"publishers_{what}", f"Messages to each receiver: {what}", {
             one["name"]: float(one[what]) for one in told
         }  # fmt: skip
+
+
+def _reactions(streams: list[Stream]) -> Iterable[Family]:
+    """How long the answers of streams that run take: docs/operations.md says what the parts are."""
+    outputs = [
+        ((stream.id, stream.request.name or "", name), output)
+        for stream in streams for name, output in stream.reactions.outputs.items()
+    ]  # fmt: skip
+    labels = ("stream", "name", "output")
+    yield histogram(
+        "streams_reaction_seconds", "From an event's arrival until the answer that covers it leaves", labels, EDGES_S,
+        [(where, output.reaction.counts, output.reaction.sum_s) for where, output in outputs],
+    )  # fmt: skip
+    yield histogram(
+        "streams_reaction_wait_seconds", "Of it, until the interval that the event lies in was over", labels, EDGES_S,
+        [(where, output.wait.counts, output.wait.sum_s) for where, output in outputs],
+    )  # fmt: skip
+    parts = CounterMetricFamily(
+        "streams_reaction_part_seconds", "Of it, by part, in all", labels=(*labels, "part")
+    )
+    for where, output in outputs:
+        for part, spent in zip(PARTS, output.parts_s, strict=True):
+            parts.add_metric((*where, part), spent)
+    yield parts
 
 
 def _streams(all_stats: list[dict[str, Any]]) -> Iterable[Family]:

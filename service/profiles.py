@@ -34,6 +34,7 @@ def edge(memory_bytes: int | None, cores: int | None) -> dict[str, Any]:
         "stream_policy": "realtime",
         "stream_max_latency_ms": 100.0,
         "stream_max_stride": 16,
+        "stream_threads": max(1, cores // streams),
         "max_streams": streams,
         "max_connections": 128,
         "max_frame_bytes": MIB,

@@ -145,6 +145,10 @@ class Settings(BaseSettings):
         default=1, ge=1, le=1024,
         description="under load detectors evaluate at one of so many places, before anything is shed; 1: at all",
     )  # fmt: skip
+    stream_threads: int = Field(
+        default=1, ge=1, le=64,
+        description="that work on a stream whose pipeline does not say, at most the processors there are",
+    )  # fmt: skip
     max_streams: int = Field(default=64, ge=1, description="streams kept at a time")
     max_frame_bytes: int = Field(default=4 * MIB, ge=1024, le=64 * MIB, description="largest frame, bytes")
     streams_memory_bytes: int | None = Field(

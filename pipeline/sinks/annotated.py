@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from kernels.columns import XY, P, T
 from pipeline import packets
-from pipeline.packets import Columns, Events
+from pipeline.packets import APERTURE, UNRELIABLE, WARM_UP, Columns, Events
+from pipeline.sinks.arrows import ArrowScale, draw_legend
 from pipeline.sinks.style import direction_colour
 from pipeline.spec import Sensor
 
@@ -27,7 +28,7 @@ FRAMES_A_SECOND, MOST_FRAMES = 25, 1500
 """Of what is shown; what would take more is cut off."""
 _WISHED_FRAMES, _SHORTEST_US, _LONGEST_US = 240, 1_000, 40_000
 _ON, _OFF, _GROUND = (71, 179, 255), (255, 179, 79), (11, 8, 7)
-_SURE, _LASTS_US, _LEAST_WIDTH, _LARGEST_SIDE = 0.15, 60_000, 640, 1920
+_SURE, _LASTS_US, _LEAST_WIDTH, _LARGEST_SIDE = 0.05, 60_000, 640, 1920
 _MOST_PIXELS = 2**21
 
 
@@ -62,6 +63,7 @@ class Annotated:
         self._fields: deque[tuple[int, Columns]] = deque()
         self._decisions: deque[tuple[int, str]] = deque()
         self._field: tuple[int, Columns] | None = None
+        self._arrow = ArrowScale()
         self._decision = ""
         self._every_us = self._first_us = self._newest_us = 0
         self._seen: tuple[int, float] | None = None
@@ -150,6 +152,7 @@ class Annotated:
         picture: Any = cv2.resize(small, self._size, interpolation=cv2.INTER_NEAREST)
         if self._field is not None and now_us - self._field[0] <= _LASTS_US:
             self._arrows(picture, self._field[1])
+            draw_legend(picture, self._arrow, self._tile * self._scale)
         text = f"{(now_us - self._first_us) * 1e-6:.3f} s {self._decision}"
         cv2.putText(picture, text, (8, self._size[1] - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (235, 235, 235), 1)
         self._video.write(picture)
@@ -168,21 +171,24 @@ class Annotated:
 
     def _arrows(self, picture: NDArray[np.uint8], field: Columns) -> None:
         scale, tile = self._scale, self._tile
-        speed = np.hypot(field["vx"], field["vy"])
+        self._arrow.follow(field)
+        speed = np.hypot(field["vx"], field["vy"]).astype(np.float64)
         sure = (field["confidence"] >= _SURE) & (speed > 0)
         direction = np.arctan2(field["vy"][sure], field["vx"][sure])
-        length = tile * np.minimum(1.1, 0.45 + speed[sure])
-        faded = 0.3 + 0.7 * field["confidence"][sure][:, None]  # what is less sure is darker
-        colours = direction_colour(direction.astype(np.float64)) * 255 * faded
+        length = tile * self._arrow.tiles(speed[sure])
+        doubted = np.where(field["flags"][sure] & (WARM_UP | UNRELIABLE) > 0, 0.5, 1.0)
+        faded = (0.2 + 0.8 * field["confidence"][sure]) * doubted  # what is less sure is darker
+        colours = direction_colour(direction.astype(np.float64)) * 255 * faded[:, None]
         middle = np.stack([field["x"][sure], field["y"][sure]], 1).astype(np.float64) + tile / 2
         reach = np.stack([np.cos(direction), np.sin(direction)], 1) * length[:, None] / 2
-        for a, b, (r, g, blue) in zip(
-            (middle - reach) * scale, (middle + reach) * scale, colours, strict=True
+        narrow = field["flags"][sure] & APERTURE > 0
+        for a, b, (r, g, blue), open_ in zip(
+            (middle - reach) * scale, (middle + reach) * scale, colours, narrow, strict=True
         ):
             ends = [(round(float(end[0])), round(float(end[1]))) for end in (a, b)]
-            cv2.arrowedLine(
-                picture, ends[0], ends[1], (blue, g, r), max(1, scale), cv2.LINE_AA, tipLength=0.35
-            )
+            # What is known across an edge alone is drawn thin.
+            width = 1 if open_ else max(1, scale)
+            cv2.arrowedLine(picture, ends[0], ends[1], (blue, g, r), width, cv2.LINE_AA, tipLength=0.35)
 
 
 def _writer(path: Path, size: tuple[int, int]) -> Any:

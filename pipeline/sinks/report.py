@@ -20,12 +20,15 @@ from pipeline.models.registry import Bank, Model
 from pipeline.models.spiking import SpikingNetwork
 from pipeline.packets import EARLY
 from pipeline.sinks import kernels, networks
+from pipeline.sinks.arrows import wheel
 from pipeline.sinks.statistics import (
     DecisionStatistics,
     DetectionStatistics,
     EventStatistics,
     FieldStatistics,
     MotionStatistics,
+    MoverStatistics,
+    Statistics,
     mean_field,
 )
 from pipeline.sinks.style import INK, OFF, ON, SOFT, STYLE, direction_colour
@@ -41,24 +44,14 @@ class Plot:
 
 
 def write_report(
-    path: Path, summary: dict[str, Any], events: EventStatistics,
-    detections: dict[str, DetectionStatistics], fields: dict[str, FieldStatistics],
-    motions: dict[str, MotionStatistics], decisions: dict[str, DecisionStatistics], models: dict[str, Model],
+    path: Path, summary: dict[str, Any], events: EventStatistics, found: dict[str, Statistics],
+    models: dict[str, Model],
 ) -> None:  # fmt: skip
     """Draw the plots and write the page."""
     with mpl.rc_context(STYLE):
         # An answer that is empty is an answer: it has figures, and nothing to plot.
         plots = [_event_rate(events), _event_image(events)] if events.events else []
-        for name, found in detections.items():
-            plots += _directions(name, found, events) if found.by_label.any() else []
-        for name, field in fields.items():
-            plots += (
-                []
-                if not len(field.mean.sums)
-                else [_mean_motion(name, field, events), _field_over_time(name, field, events)]
-            )
-        plots += [_whole_view(name, motion, events) for name, motion in motions.items() if motion.rows]
-        plots += [_decisions(name, made, events) for name, made in decisions.items() if made.rows]
+        plots += [plot for name, one in found.items() for plot in _plots_of(name, one, events)]
         plots += [plot for name, model in models.items() for plot in _model(name, model)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -67,6 +60,22 @@ def write_report(
     )
     page = environment.get_template("report.html.j2").render(summary=summary, plots=plots)
     path.write_text(page, encoding="utf-8")
+
+
+def _plots_of(name: str, found: Statistics, events: EventStatistics) -> list[Plot]:
+    """What is shown of one output."""
+    match found:
+        case DetectionStatistics():
+            return _directions(name, found, events) if found.by_label.any() else []
+        case FieldStatistics():
+            shown = len(found.mean.sums) > 0
+            return [_mean_motion(name, found, events), _field_over_time(name, found, events)] if shown else []
+        case MotionStatistics():
+            return [_whole_view(name, found, events)] if found.rows else []
+        case MoverStatistics():
+            return [_movers(name, found, events)] if found.rows else []
+        case DecisionStatistics():
+            return [_decisions(name, found, events)] if found.rows else []
 
 
 def _event_rate(events: EventStatistics) -> Plot:
@@ -161,6 +170,26 @@ def _whole_view(name: str, motion: MotionStatistics, events: EventStatistics) ->
     return Plot(f"The whole view: {name}", note, _svg(figure))
 
 
+def _movers(name: str, found: MoverStatistics, events: EventStatistics) -> Plot:
+    """Where things went, and how fast."""
+    figure = Figure((9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.3])
+    background = np.log1p(events.image[: found.port.height, : found.port.width])
+    left.imshow(background, cmap="gray_r", alpha=0.35, interpolation="nearest")
+    vx, vy = found.first("vx").astype(np.float64), found.first("vy").astype(np.float64)
+    colour = direction_colour(np.arctan2(vy, vx))
+    at = _seconds(found.first("t"), events)
+    x, y = found.first("x") + found.first("width") / 2, found.first("y") + found.first("height") / 2
+    left.scatter(x, y, s=8, c=colour, linewidths=0)
+    left.set(xlabel="x [px]", ylabel="y [px]")
+    _wheel(left)
+    right.scatter(at, 1000 * np.hypot(vx, vy), s=8, c=colour, linewidths=0)
+    right.set(xlabel="time since the first event [s]", ylabel="speed [px/s]", ylim=(0, None))
+    things = len(np.unique(found.first("id")))
+    note = f"{things:,} that moved unlike the view: the middles of their boxes, coloured by direction."
+    return Plot(f"What moves by itself: {name}", note, _svg(figure))
+
+
 def _decisions(name: str, made: DecisionStatistics, events: EventStatistics) -> Plot:
     """Each decision from when to when it is about, the surer the darker; early ones are framed."""
     figure = Figure((9, 1.2 + 0.22 * len(made.by_label)), layout="constrained")
@@ -237,21 +266,44 @@ def _field_over_time(name: str, field: FieldStatistics, events: EventStatistics)
             axes.set_axis_off()
             continue
         axes.imshow(background, cmap="gray_r", alpha=0.35, interpolation="nearest")
-        mean = mean_field(sums[i].reshape(field.rows, field.columns, 3))
+        own = sums[i].reshape(field.rows, field.columns, 4)
+        mean = mean_field(own)
         seen = mean.weight > 0
         angle = np.arctan2(mean.vy[seen], mean.vx[seen])
+        sure = mean.weight[seen] / own[..., 3][seen]
+        colour = np.concatenate([direction_colour(angle), 0.2 + 0.8 * sure[:, None]], axis=1)
         axes.quiver(
-            x[seen], y[seen], mean.vx[seen], mean.vy[seen], color=direction_colour(angle),
+            x[seen], y[seen], mean.vx[seen], mean.vy[seen], color=colour,
             angles="xy", scale_units="xy", scale=longest / (1.4 * field.tile), pivot="mid",
             width=0.006, headwidth=4,
         )  # fmt: skip
         start, stop = max(0.0, edges[i]), min(events.duration_us * 1e-6, edges[i + 1])
         axes.set_title(f"{start:.3g} to {stop:.3g} s", fontsize=8)
+    _wheel(grid[0])
+    marked = "".join(
+        f" {field.flags[name] / field.told:.0%} of the rows {what}."
+        for name, what in _MARKS.items()
+        if field.flags[name]
+    )
     note = (
-        f"Tiles of {field.tile} px; colour = direction; an arrow of {1.4 * field.tile:.0f} px "
-        f"is {longest:.2f} px/ms."
+        f"Tiles of {field.tile} px; colour = direction, as on the wheel; an arrow of {1.4 * field.tile:.0f} px "
+        f"is {1000 * longest:.3g} px/s; what is less sure is paler.{marked}"
     )
     return Plot(f"Motion field over time: {name}", note, _svg(figure))
+
+
+_MARKS = {
+    "warm_up": "are from the first moments",
+    "unreliable": "are from video too slow to show motion",
+    "aperture": "saw one edge alone, so that the movement along it is unknown",
+}
+
+
+def _wheel(axes: Any) -> None:
+    """Which colour is which direction, into a corner."""
+    inset = axes.inset_axes((0.84, 0.0, 0.16, 0.2), xticks=[], yticks=[])
+    inset.imshow(wheel(40)[..., [2, 1, 0, 3]])
+    inset.set_axis_off()
 
 
 def _typical_speed(field: FieldStatistics) -> float:

@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.packets import AFTER_GAP, EARLY, UNRELIABLE, WARM_UP, Columns, Events
+from pipeline.packets import AFTER_GAP, APERTURE, EARLY, UNRELIABLE, WARM_UP, Columns, Events, Kind
 from pipeline.spec import Sensor
 from pipeline.stage import Port
 
-FLAG_NAMES = {WARM_UP: "warm_up", AFTER_GAP: "after_gap", UNRELIABLE: "unreliable", EARLY: "early"}
+FLAG_NAMES = {
+    WARM_UP: "warm_up",
+    AFTER_GAP: "after_gap",
+    UNRELIABLE: "unreliable",
+    EARLY: "early",
+    APERTURE: "aperture",
+}
 
 
 class Timeline:
@@ -140,13 +146,15 @@ class FieldStatistics:
 
     SLICES = 12
 
-    def __init__(self, port: Port, tile: int, window_us: int) -> None:
-        self.port, self.tile = port, tile
+    def __init__(self, port: Port) -> None:
+        self.port, tile, window_us = port, port.tile, port.window_us
+        self.tile = tile
         self.rows, self.columns = -(-port.height // tile), -(-port.width // tile)
         self.flags = dict.fromkeys(FLAG_NAMES.values(), 0)
         # No finer than the field itself, or every other bin would be empty.
         self.mean = Timeline(300, (3,), window_us)
-        self.slices = Timeline(self.SLICES, (self.rows * self.columns, 3), window_us)
+        self.slices = Timeline(self.SLICES, (self.rows * self.columns, 4), window_us)
+        self.told = 0
 
     def add(self, columns: Columns) -> None:
         """Take in rows."""
@@ -156,6 +164,8 @@ class FieldStatistics:
             channel = np.full(len(tile), i)
             self.mean.add(columns["t"] - 1, (channel,), amount)
             self.slices.add(columns["t"] - 1, (tile, channel), amount)
+        self.slices.add(columns["t"] - 1, (tile, np.full(len(tile), 3)))
+        self.told += len(tile)
         count_flags(self.flags, columns["flags"])
 
 
@@ -164,11 +174,11 @@ class MotionStatistics:
 
     COLUMNS = ("vx", "vy", "zoom", "rotation")
 
-    def __init__(self, port: Port, window_us: int) -> None:
+    def __init__(self, port: Port) -> None:
         self.port = port
         self.rows = 0
         self.flags = dict.fromkeys(FLAG_NAMES.values(), 0)
-        self.mean = Timeline(300, (len(self.COLUMNS) + 1,), window_us)
+        self.mean = Timeline(300, (len(self.COLUMNS) + 1,), port.window_us)
 
     def add(self, columns: Columns) -> None:
         """Take in rows."""
@@ -177,6 +187,30 @@ class MotionStatistics:
         for i, amount in enumerate(amounts):
             self.mean.add(columns["t"] - 1, (np.full(len(weight), i),), amount)
         self.rows += len(weight)
+        count_flags(self.flags, columns["flags"])
+
+
+class MoverStatistics:
+    """Things that moved by themselves: the first of their rows."""
+
+    KEPT = 20_000
+
+    def __init__(self, port: Port) -> None:
+        self.port = port
+        self.rows = 0
+        self.flags = dict.fromkeys(FLAG_NAMES.values(), 0)
+        self._parts: list[Columns] = []
+
+    def first(self, name: str) -> NDArray[Any]:
+        """A column of the first :attr:`KEPT`."""
+        return np.concatenate([part[name] for part in self._parts])
+
+    def add(self, columns: Columns) -> None:
+        """Take in rows."""
+        room = self.KEPT - self.rows
+        if room > 0:
+            self._parts.append({name: column[:room] for name, column in columns.items()})
+        self.rows += len(columns["t"])
         count_flags(self.flags, columns["flags"])
 
 
@@ -213,7 +247,7 @@ class DecisionStatistics:
 
 @dataclass
 class MeanField:
-    """Confidence-weighted mean velocity, px/ms, NaN where nothing was seen."""
+    """Confidence-weighted mean velocity, px/ms, NaN where nothing was seen, and the sum of confidences."""
 
     vx: NDArray[np.float64]
     vy: NDArray[np.float64]
@@ -221,7 +255,7 @@ class MeanField:
 
 
 def mean_field(sums: NDArray[np.float64]) -> MeanField:
-    """The mean over sums [..., 3] of (weight vx, weight vy, weight)."""
+    """The mean over sums [..., 3 or more] of (weight vx, weight vy, weight)."""
     weight = sums[..., 2]
     some = np.where(weight > 0, weight, np.nan)
     return MeanField(sums[..., 0] / some, sums[..., 1] / some, weight)
@@ -231,3 +265,16 @@ def count_flags(counts: dict[str, int], flags: NDArray[Any]) -> None:
     """Add how many rows carry each flag."""
     for bit, name in FLAG_NAMES.items():
         counts[name] += int(np.count_nonzero(flags & flags.dtype.type(bit)))
+
+
+Statistics = DetectionStatistics | FieldStatistics | MotionStatistics | MoverStatistics | DecisionStatistics
+_OF_KIND: dict[Kind, type[Statistics]] = {
+    "detections": DetectionStatistics, "field": FieldStatistics, "motion": MotionStatistics,
+    "movers": MoverStatistics, "decisions": DecisionStatistics,
+}  # fmt: skip
+
+
+def statistics(port: Port) -> Statistics | None:
+    """What gathers the rows of a port; None where a report says nothing of their kind."""
+    made = _OF_KIND.get(port.kind)
+    return made(port) if made else None

@@ -17,6 +17,7 @@ from pipeline.stages.looming import Looming
 from pipeline.stages.motif import Motif
 from pipeline.stages.motion_energy import MotionEnergy
 from pipeline.stages.motion_field import MotionField
+from pipeline.stages.movers import Movers
 from pipeline.stages.optical_flow import OpticalFlow
 from pipeline.stages.refractory import Refractory
 from pipeline.stages.reservoir import Reservoir
@@ -24,7 +25,7 @@ from pipeline.stages.spiking_classifier import SpikingClassifier
 
 AnyStage = Annotated[
     Crop | Downsample | Refractory | BackgroundActivity
-    | Motif | MotionEnergy | MotionField | OpticalFlow | GlobalMotion | Looming
+    | Motif | MotionEnergy | MotionField | OpticalFlow | GlobalMotion | Looming | Movers
     | SpikingClassifier | DeltaNetworkStage | Reservoir | Complexity,
     Field(discriminator="kind"),
 ]  # fmt: skip
@@ -33,6 +34,6 @@ KINDS: dict[str, type[StageConfig]] = {
     config.model_fields["kind"].default: config
     for config in (
         Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionEnergy, MotionField, OpticalFlow, GlobalMotion,
-        Looming, SpikingClassifier, DeltaNetworkStage, Reservoir, Complexity,
+        Looming, Movers, SpikingClassifier, DeltaNetworkStage, Reservoir, Complexity,
     )
 }  # fmt: skip

@@ -36,7 +36,7 @@ class AddressMotifStage(Stage):
                 "model",
                 f"{card.name} is for {card.width}x{card.height} pixels, not {above.width}x{above.height}",
             )
-        grid = (above.width, above.height, card.labels)
+        grid = (above.width, above.height, card.labels, 1, card.bin_us)
         super().__init__(main=Port("detections", *grid), evidence=Port("evidence", *grid))
         self._card, self._wanted = card, context.wanted
         self._synapses = bank.synapses(keep, delays)

@@ -56,10 +56,10 @@ class Complexity(StageConfig):
 class _ComplexityStage(Stage):
     def __init__(self, config: Complexity, context: Context) -> None:
         width, height = context.upstream.width, context.upstream.height
-        super().__init__(main=Port("evidence", width, height, _LABELS))
+        self._window_us = config.bin_us * config.window_bins
+        super().__init__(main=Port("evidence", width, height, _LABELS, config.tile, self._window_us))
         self._config = config
         self._across, self._down = -(-width // config.tile), -(-height // config.tile)
-        self._window_us = config.bin_us * config.window_bins
         self._trains = np.zeros((self._across * self._down, config.window_bins), np.uint8)
         self._open = np.array([-1], np.int64)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from kernels import global_motion
+from kernels.columns import F64
 from pipeline.packets import Columns, Kind, Packet
-from pipeline.stage import Context, Port, Stage, StageConfig
+from pipeline.stage import Context, Misfit, Port, Stage, StageConfig
+from pipeline.stages.places import places
 
 _PER_S = 1000.0
 
@@ -26,7 +27,12 @@ class GlobalMotion(StageConfig):
     sends: ClassVar[dict[str, Kind]] = {"": "motion"}
 
     kind: Literal["global_motion"] = "global_motion"
-    tile: int = Field(default=16, ge=1, le=4096, description="side of the field's tiles, pixels")
+    tile: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="side of the field's tiles, pixels; the field itself tells it",
+    )
     min_tiles: int = Field(default=6, ge=3, description="windows with fewer tiles stay silent")
     min_spread: float = Field(
         default=0.12, ge=0, le=0.3,
@@ -39,41 +45,40 @@ class GlobalMotion(StageConfig):
 
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
+        if self.tile not in {None, context.upstream.tile}:
+            raise Misfit(
+                "tile", f"{self.tile}, and the field's tiles are {context.upstream.tile}: leave it out"
+            )
         return _GlobalMotionStage(self, context)
 
 
 class _GlobalMotionStage(Stage):
     def __init__(self, config: GlobalMotion, context: Context) -> None:
-        self._grid = (context.upstream.width, context.upstream.height)
-        super().__init__(main=Port("motion", *self._grid))
-        self._config = config
+        field = context.upstream
+        side = max(field.width, field.height)
+        super().__init__(main=Port("motion", field.width, field.height, tile=side, window_us=field.window_us))
+        self._config, self._field = config, field
 
     def work(self, packet: Packet) -> list[Packet]:
-        c = packet.columns
-        sure = c["confidence"] >= self._config.min_confidence
-        windows, starts = np.unique(c["t"], return_index=True)
+        c, config = packet.columns, self._config
+        sure = np.flatnonzero(c["confidence"] >= config.min_confidence)
+        windows, starts = np.unique(c["t"][sure], return_index=True)
         rows: list[tuple[float, ...]] = []
-        for t, part in zip(windows, np.split(np.arange(len(c["t"])), starts[1:]), strict=False):
-            tiles = part[sure[part]]
-            if len(tiles) >= self._config.min_tiles and self._spread(c, tiles) >= self._config.min_spread:
-                rows.append((int(t), *self._of_tiles(c, tiles), int(np.bitwise_or.reduce(c["flags"][tiles]))))
+        for t, part in zip(windows, np.split(sure, starts[1:]), strict=False):
+            tiles = {name: column[part] for name, column in c.items()}
+            x, y = places(tiles, self._field)
+            deviation = global_motion.spread(*(tiles[name].astype(np.float64) for name in "xy"))
+            wide = deviation >= config.min_spread * min(self._field.width, self._field.height)
+            if len(part) >= config.min_tiles and wide:
+                rows.append((int(t), *_of_tiles(tiles, x, y), int(np.bitwise_or.reduce(tiles["flags"]))))
         return [Packet("motion", _columns(rows), packet.watermark_us)]
 
-    def _spread(self, c: Columns, tiles: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
-        """Deviation of the tiles from the line that fits them best, over the smaller side of the view."""
-        places = np.stack([c["x"][tiles], c["y"][tiles]]).astype(np.float64)
-        return math.sqrt(max(float(np.linalg.eigvalsh(np.cov(places))[0]), 0.0)) / min(self._grid)
 
-    def _of_tiles(self, c: Columns, tiles: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[float, ...]:
-        """(vx, vy, zoom, rotation, confidence)."""
-        middle = (self._config.tile - 1) / 2
-        x, y = (
-            c[name][tiles].astype(np.float64) + middle - (side - 1) / 2
-            for name, side in zip("xy", self._grid, strict=True)
-        )
-        vx, vy, weight = (c[name][tiles].astype(np.float64) for name in ("vx", "vy", "confidence"))
-        found, explained = global_motion.fit(x, y, vx, vy, weight)
-        return float(found[0]), float(found[1]), float(found[2]) * _PER_S, float(found[3]) * _PER_S, explained
+def _of_tiles(tiles: Columns, x: F64, y: F64) -> tuple[float, ...]:
+    """(vx, vy, zoom, rotation, confidence)."""
+    vx, vy, weight = (tiles[name].astype(np.float64) for name in ("vx", "vy", "confidence"))
+    found, explained = global_motion.fit(x, y, vx, vy, weight)
+    return float(found[0]), float(found[1]), float(found[2]) * _PER_S, float(found[3]) * _PER_S, explained
 
 
 def _columns(rows: list[tuple[float, ...]]) -> Columns:

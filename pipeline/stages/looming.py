@@ -38,7 +38,8 @@ class Looming(StageConfig):
 class _LoomingStage(Stage):
     def __init__(self, config: Looming, context: Context) -> None:
         self._width, self._height = context.upstream.width, context.upstream.height
-        super().__init__(main=Port("detections", self._width, self._height, (_LABEL,)))
+        port = Port("detections", self._width, self._height, (_LABEL,), window_us=context.upstream.window_us)
+        super().__init__(main=port)
         self._config, self._agreed = config, 0
 
     def work(self, packet: Packet) -> list[Packet]:

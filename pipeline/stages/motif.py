@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from kernels import history, motifs, targets
+from kernels.motif_teams import Team
 from pipeline.models import registry
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError
@@ -44,7 +45,7 @@ class Motif(StageConfig):
 
     def holds_bytes(self, context: Context) -> int:
         """See :class:`pipeline.stage.StageConfig`."""
-        return motif_bytes(context.upstream.width, context.upstream.height)
+        return context.workers.threads * motif_bytes(context.upstream.width, context.upstream.height)
 
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
@@ -86,15 +87,15 @@ class _MotifStage(Stage):
 
     def __init__(self, config: Motif, context: Context, bank: MotifBank) -> None:
         width, height = context.upstream.width, context.upstream.height
-        grid = (width, height, bank.card.labels)
+        grid = (width, height, bank.card.labels, 1, bank.card.bin_us)
         super().__init__(main=Port("detections", *grid), evidence=Port("evidence", *grid))
         self._wanted, self._where = context.wanted, config.at.where()
         self._bin_us, self._scale = bank.card.bin_us, bank.card.scale
         self._taps = _taps(bank, config.keep, config.delays)
         self._decider = Decider(bank.card, config.threshold)
         self._all = "evidence" in self._wanted or ("" in self._wanted and self._decider.needs_evidence)
-        self._history = history.new_history(width, height, self._taps.width, self._taps.height)
-        self._lists = motifs.new_lists(width, height, self._taps)
+        self._workers = context.workers
+        self._team = Team(width, height, self._taps, context.workers.threads)
         self._config = config
         self._pupil = Pupil(config.learn, bank, width, height) if config.learn else None
         self._after_gap = False
@@ -115,8 +116,7 @@ class _MotifStage(Stage):
         return self._close(Packet("events", columns, 0), 2**60)
 
     def reset(self, packet: Packet) -> None:
-        history.forget(self._history)
-        motifs.rebuild(self._lists, self._history)
+        self._team.forget()
         self._decider.forget()
         if self._pupil:
             self._pupil.forget_events()
@@ -126,7 +126,7 @@ class _MotifStage(Stage):
         if self._pupil is None or not self._pupil.teach(label, from_us, to_us):
             return False
         self._taps = self._pupil.taps(self._config.keep, self._config.delays)
-        motifs.rebuild(self._lists, self._history)  # only banks that fit are listed
+        self._team.rebuild()  # only banks that fit are listed
         return True
 
     def set_stride(self, stride: int) -> None:
@@ -134,14 +134,13 @@ class _MotifStage(Stage):
 
     def snapshot(self) -> Arrays:
         return {
-            **history.saved(self._history), "level": self._decider.level.copy(),
+            **self._team.saved(), "level": self._decider.level.copy(),
             "state": np.array([self._after_gap, self._watermark_us], np.int64),
             **({f"pupil_{name}": array for name, array in self._pupil.snapshot().items()} if self._pupil else {}),
         }  # fmt: skip
 
     def restore(self, arrays: Arrays) -> None:
-        history.load(self._history, arrays)
-        motifs.rebuild(self._lists, self._history)
+        self._team.load(arrays)
         self._decider.level[:] = arrays["level"]
         self._after_gap, self._watermark_us = bool(arrays["state"][0]), int(arrays["state"][1])
         if self._pupil:
@@ -152,9 +151,9 @@ class _MotifStage(Stage):
 
     def _close(self, packet: Packet, until_bin: int) -> list[Packet]:
         c = packet.columns
-        found = motifs.advance(
-            c["t"], c["x"], c["y"], c["p"], self._history, self._lists, self._taps, self._bin_us, until_bin,
-            self._all, self._where,
+        found = self._team.advance(
+            c["t"], c["x"], c["y"], c["p"], self._taps, self._bin_us, until_bin, self._all, self._where,
+            self._workers.run,
         )  # fmt: skip
         flags = self._flags_of(found)
         out: list[Packet] = []
@@ -169,6 +168,6 @@ class _MotifStage(Stage):
         return out
 
     def _flags_of(self, found: motifs.Found) -> NDArray[np.uint16]:
-        early = found.bin - self._history.bins[history.START] < self._taps.delays - 1
+        early = found.bin - self._team.first.bins[history.START] < self._taps.delays - 1
         mark = WARM_UP | (AFTER_GAP if self._after_gap else 0)
         return np.where(early, mark, 0).astype(np.uint16)

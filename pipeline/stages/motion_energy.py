@@ -65,7 +65,7 @@ class _MotionEnergyStage(Stage):
     def __init__(self, config: MotionEnergy, context: Context) -> None:
         width, height = context.upstream.width, context.upstream.height
         labels = energy_bank.labels(config.directions, config.speeds_px_per_ms)
-        super().__init__(main=Port("evidence", width, height, labels))
+        super().__init__(main=Port("evidence", width, height, labels, 1, _BIN_US))
         self._filters = _filters(
             config.directions, config.speeds_px_per_ms, config.size, config.delays, config.period_px
         )

@@ -53,7 +53,8 @@ class MotionField(StageConfig):
 class _MotionFieldStage(Stage):
     def __init__(self, config: MotionField, context: Context) -> None:
         grid = context.upstream
-        super().__init__(main=Port("field", grid.width, grid.height))
+        port = Port("field", grid.width, grid.height, tile=config.tile, window_us=config.window_us)
+        super().__init__(main=port)
         self._tile, self._window_us, self._min_rows = config.tile, config.window_us, config.min_rows
         self._direction = np.array([math.radians(label.direction_deg or 0) for label in grid.labels])
         self._speed = np.array([label.speed_px_per_ms or 0 for label in grid.labels])

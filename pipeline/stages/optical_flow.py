@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from kernels import flow, tile_evidence
+from kernels.columns import XY, P, T
 from kernels.filters import NEVER
 from pipeline.models import registry
 from pipeline.models.bundle import ModelError
@@ -18,6 +20,8 @@ from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
 _WIDE, _NARROW = 0.3, 0.5
 """An aperture: the velocity is unsure by this share of it along one line, and by at most half of that across it."""
+_WORTH_A_THREAD = 500
+"""Events for which it pays to wake another thread."""
 
 
 class OpticalFlow(StageConfig):
@@ -85,8 +89,10 @@ class _OpticalFlowStage(Stage):
 
     def __init__(self, config: OpticalFlow, context: Context, model: FlowReadout, bank: MotifBank) -> None:
         grid, card = context.upstream, model.card
-        super().__init__(main=Port("field", grid.width, grid.height))
+        port = Port("field", grid.width, grid.height, tile=card.tile, window_us=card.window_us)
+        super().__init__(main=port)
         self._config, self._model, self._readout = config, model, model.readout(bank.card.scale)
+        self._workers = context.workers
         self._tile, self._window_us = card.tile, card.window_us
         self._across = -(-grid.width // card.tile)
         tiles = self._across * -(-grid.height // card.tile)
@@ -161,9 +167,20 @@ class _OpticalFlowStage(Stage):
     def _take(self, c: Columns, start: int, stop: int, until_us: int) -> None:
         """Events of the open window, and every bin that ends by ``until_us``."""
         t, x, y, p = (c[name][start:stop] for name in "txyp")
-        for scale in self._scales:
-            tile_evidence.advance(scale, t, x, y, p, until_us)
+        self._each_scale(t, x, y, p, until_us)
         flow.count(x, y, self._tile, self._across, self._events)
+
+    def _each_scale(self, t: T, x: XY, y: XY, p: P, until_us: int) -> None:
+        """Scales know nothing of each other: each may have a thread."""
+
+        def some(scales: list[tile_evidence.Scale]) -> None:
+            for scale in scales:
+                tile_evidence.advance(scale, t, x, y, p, until_us)
+
+        threads = self._workers.threads if len(t) >= _WORTH_A_THREAD else 1
+        self._workers.run(
+            [partial(some, self._scales[i::threads]) for i in range(min(threads, len(self._scales)))]
+        )
 
     def _close(self) -> Columns:
         """The rows of the open window; the next one opens."""
@@ -191,6 +208,7 @@ class _OpticalFlowStage(Stage):
             "y": (found.tile[kept] // self._across * self._tile).astype(np.uint16),
             "vx": found.vx[kept].astype(np.float32), "vy": found.vy[kept].astype(np.float32),
             "confidence": confidence[kept].astype(np.float32), "flags": flags[kept].astype(np.uint32),
+            "place": found.centre[kept] * self._tile + (self._tile - 1) / 2,
         }  # fmt: skip
 
     def _skip_to(self, window: int) -> None:
@@ -199,10 +217,7 @@ class _OpticalFlowStage(Stage):
         if skipped <= 0:
             return
         nothing = np.empty(0, np.uint16)
-        for scale in self._scales:
-            tile_evidence.advance(
-                scale, np.empty(0, np.int64), nothing, nothing, nothing > 0, window * self._window_us
-            )
+        self._each_scale(np.empty(0, np.int64), nothing, nothing, nothing > 0, window * self._window_us)
         self._sums[:], self._rows[:] = 0, 0
         flow.fade(self._belief, skipped)
         self._window = window
@@ -216,5 +231,5 @@ class _OpticalFlowStage(Stage):
 _NOTHING: Columns = {
     "t": np.empty(0, np.int64), "x": np.empty(0, np.uint16), "y": np.empty(0, np.uint16),
     "vx": np.empty(0, np.float32), "vy": np.empty(0, np.float32), "confidence": np.empty(0, np.float32),
-    "flags": np.empty(0, np.uint32),
+    "flags": np.empty(0, np.uint32), "place": np.empty((0, 2), np.float64),
 }  # fmt: skip

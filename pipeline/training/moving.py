@@ -27,6 +27,8 @@ from pipeline.training.scenes import (
 
 CAMERA = ("rotation", "zoom", "camera and mover")
 """Further kinds, to test on: a texture that turns or grows about the middle, one that passes behind a shape."""
+APPROACH = "approach"
+"""One more: a texture that a camera nears at a constant speed, and would reach."""
 KINDS = ("texture", "bar", "triangle", "square", "two shapes", "two textures")
 _SHARES = (0.28, 0.2, 0.1, 0.1, 0.16, 0.16)
 WIDTH, HEIGHT = 160, 120
@@ -46,6 +48,11 @@ def scene(
         rate, middle = speed / 50 * (1 if rng.random() < 0.5 else -1), (size[0] / 2 - 0.5, size[1] / 2 - 0.5)
         about = Movement(**{kind: rate}, centre=middle)
         layers = [texture(images, contrast, about, rng)]
+    elif kind == APPROACH:
+        contact_ms = 50 / speed
+        duration_ms = min(duration_ms or math.inf, 0.6 * contact_ms)
+        middle = size[0] * rng.uniform(0.4, 0.6), size[1] * rng.uniform(0.4, 0.6)
+        layers = [texture(images, contrast, Movement(centre=middle, contact_ms=contact_ms), rng)]
     elif kind == "camera and mover":
         layers = [
             texture(images, contrast, movement, rng),

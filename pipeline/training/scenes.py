@@ -30,7 +30,7 @@ _NEAR_PX = 3
 
 @dataclass(frozen=True)
 class Movement:
-    """r(t) = centre + exp((zoom + i rotation) t) (r(0) - centre) + velocity t, t in ms; shapes come back in.
+    """r(t) = centre + g exp((zoom + i rotation) t) (r(0) - centre) + velocity t, g = 1 / (1 - t / contact), t in ms.
 
     Attributes:
         vx: px/ms; so is ``vy``.
@@ -38,6 +38,7 @@ class Movement:
         zoom: 1/ms.
         rotation: rad/ms, clockwise.
         centre: of zoom and rotation, px.
+        contact_ms: when the camera is there, as it nears what it sees at a constant speed.
     """
 
     vx: float = 0.0
@@ -45,10 +46,11 @@ class Movement:
     zoom: float = 0.0
     rotation: float = 0.0
     centre: tuple[float, float] = (0.0, 0.0)
+    contact_ms: float = math.inf
 
     def matrix(self, ms: float) -> F64:
         """[2, 3] from where a point is at time 0 to where it is at ``ms``."""
-        grown, angle = math.exp(self.zoom * ms), self.rotation * ms
+        grown, angle = math.exp(self.zoom * ms) / (1 - ms / self.contact_ms), self.rotation * ms
         turn = grown * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         middle = np.array(self.centre)
         return np.column_stack([turn, middle - turn @ middle + np.array([self.vx, self.vy]) * ms])
@@ -57,15 +59,13 @@ class Movement:
         """(vx, vy) px/ms of what is at (x, y) at time ``ms``."""
         dx = x - self.centre[0] - self.vx * ms
         dy = y - self.centre[1] - self.vy * ms
-        return (
-            self.vx + self.zoom * dx - self.rotation * dy,
-            self.vy + self.zoom * dy + self.rotation * dx,
-        )
+        zoom = self.zoom + 1 / (self.contact_ms - ms)
+        return self.vx + zoom * dx - self.rotation * dy, self.vy + zoom * dy + self.rotation * dx
 
-    @property
-    def fastest(self) -> float:
-        """Pixels per ms that anything on a small sensor moves, about."""
-        return math.hypot(self.vx, self.vy) + 100 * math.hypot(self.zoom, self.rotation)
+    def fastest(self, until_ms: float) -> float:
+        """Pixels per ms that anything on a small sensor moves by then, about."""
+        zoom = abs(self.zoom) + 1 / (self.contact_ms - until_ms)
+        return math.hypot(self.vx, self.vy) + 100 * math.hypot(zoom, self.rotation)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Scene:
     @property
     def step_us(self) -> int:
         """From frame to frame."""
-        fastest = max(layer.movement.fastest for layer in self.layers)
+        fastest = max(layer.movement.fastest(self.duration_ms) for layer in self.layers)
         return int(min(_LONGEST_STEP_US, max(50, 1000 * _PX_A_FRAME / max(fastest, 1e-6))))
 
 

@@ -23,7 +23,7 @@ class PublishTo(BaseModel):
         max_length=500,
         description="mqtt://HOST[:PORT]/TOPIC, mqtts://... or the http(s) address of a webhook",
     )
-    kinds: tuple[Literal["decisions", "detections", "field", "motion", "triggers"], ...] = Field(
+    kinds: tuple[Literal["decisions", "detections", "field", "motion", "movers", "triggers"], ...] = Field(
         default=("decisions",), min_length=1, description="kinds of outputs that are told"
     )
     outputs: tuple[str, ...] = Field(default=(), description="names of outputs that are told; all where none")

@@ -103,6 +103,7 @@ class _Subscriber:
         if self._asked.lossless:
             stream.wait_for_reader(Waiter(self._cursor))
         stream.subscribers += 1
+        stream.reactions.reads(self._asked.outputs, 1)
         leaving = asyncio.create_task(self._until_it_leaves())
         sending = asyncio.create_task(self._send_all())
         try:
@@ -125,6 +126,7 @@ class _Subscriber:
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await task
             stream.subscribers -= 1
+            stream.reactions.reads(self._asked.outputs, -1)
 
     def _first_row(self, feed: Feed) -> int:
         if feed.name in self._asked.after:
@@ -171,6 +173,7 @@ class _Subscriber:
         if first >= head.next_row:
             await self._send_gaps(feed, head.next_row)
             await self._send_watermark(feed, head.watermark_us)
+            self._stream.reactions.sent(feed.name, head.made_s)
             return False
         thin = feed.port.kind == "events"
         most = _MOST_ROWS.get(feed.port.kind) or max(1, _MESSAGE_BYTES // feed.dtype.itemsize)
@@ -207,6 +210,7 @@ class _Subscriber:
             self._stream.reader_moved()
         if told is None or row < told.next_row:
             return True
+        self._stream.reactions.sent(feed.name, told.made_s)
         self._watermark[feed.name] = told.watermark_us
         await self._send_gaps(feed, row)
         return False

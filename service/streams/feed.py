@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +48,11 @@ class GapMark:
 
 @dataclass(frozen=True)
 class Head:
-    """How far an output has come: rows below ``next_row`` exist and are complete before ``watermark_us``."""
+    """How far an output has come, since ``made_s``: rows below ``next_row`` exist, before ``watermark_us``."""
 
     next_row: int = 0
     watermark_us: int | None = None
+    made_s: float = 0.0
 
 
 class Feed:
@@ -99,7 +101,7 @@ class Feed:
         for gap in result.gaps:
             self.gaps.append(GapMark(self.gaps_so_far, result.first_row, gap.from_us, gap.to_us))
             self.gaps_so_far += 1
-        self.head = Head(first + n, result.watermark_us)
+        self.head = Head(first + n, result.watermark_us, time.monotonic())
 
     def read(self, first: int, most: int) -> Rows:
         """Up to ``most`` rows from row ``first`` on.

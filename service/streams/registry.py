@@ -105,7 +105,9 @@ class Streams:
         hold = self._memory.hold()
 
         def build() -> Graph:
-            return Graph(request.spec(), request.sensor, time.perf_counter, hold.take)
+            spec = request.spec()
+            threads = min(spec.threads or self._settings.stream_threads, box.cores())
+            return Graph(spec, request.sensor, time.perf_counter, hold.take, threads)
 
         try:
             return await asyncio.to_thread(build), hold

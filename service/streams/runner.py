@@ -31,6 +31,7 @@ from service.streams.gate import Admitted, Refused, verify
 from service.streams.log import FrameLog
 from service.streams.pace import Pace
 from service.streams.rates import Rates
+from service.streams.reaction import Reactions
 from service.streams.recording import Recorder
 
 _log = structlog.get_logger("streams")
@@ -95,6 +96,7 @@ class Runner:
         pace: Pace | None,
     ) -> None:  # fmt: skip
         self.intake, self.progress, self.rates = intake, Progress(), Rates()
+        self.reactions = Reactions({name: feed.port for name, feed in feeds.items()})
         self._feeds, self._notify, self._shelf = feeds, notify, shelf
         self.pace = pace
         self._step_s = _STEP_S if pace is None else min(_STEP_S, pace.bound_s / 8)
@@ -183,6 +185,7 @@ class Runner:
             if not self._until_there_is_room(partial(self._shelf.recorder.append, [raw])):
                 raise _Stopped
         self._handle(frame)
+        self.reactions.forget()
 
     def _run(self) -> None:
         try:
@@ -300,6 +303,7 @@ class Runner:
         elif one.rows is None:
             started = time.monotonic()
             self._handle(one.frame)
+            self._react(batch[at : at + 1], started)
             self._learn(one.frame.count, time.monotonic() - started)
         else:
             rows, n = [(one.frame.t_us, one.rows)], len(one.rows)
@@ -309,6 +313,7 @@ class Runner:
                 rows.append((batch[to].frame.t_us, more))
                 n, to = n + len(more), to + 1
             self._publish(self.intake.answers_to_rows(rows))
+            self._react(batch[at:to], started)
             took_s = time.monotonic() - started
             self._events_per_s = n / max(1e-6, took_s)
             self._learn(n, took_s)
@@ -398,6 +403,13 @@ class Runner:
         for result in chain.from_iterable(parts):
             if not self._until_there_is_room(partial(self._feeds[result.output].publish, result)):
                 raise _Stopped
+            self.reactions.published(result, self._feeds[result.output].head.made_s)
+
+    def _react(self, batch: list[Admitted], began_s: float) -> None:
+        """How long the answers of a batch took."""
+        span = self.intake.span
+        arrived = ((span[0], batch[0].at_s), (span[1], batch[-1].at_s)) if span else ()
+        self.reactions.worked_off(arrived, batch[-1].at_s, began_s)
 
     def _refuse_all(self) -> None:
         """Nobody will answer any more."""

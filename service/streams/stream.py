@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from pipeline import wire
 from pipeline.checkpoint import CheckpointError
 from pipeline.clock import Clock
 from pipeline.engine import Engine
@@ -29,6 +30,7 @@ from service.streams.lifecycle import OVER, Lifecycle, State
 from service.streams.log import FrameLog
 from service.streams.memory import Hold
 from service.streams.pace import Pace
+from service.streams.reaction import Reactions
 from service.streams.recording import Recorder
 from service.streams.request import StreamRequest, write_request
 from service.streams.runner import Runner, Shelf
@@ -165,6 +167,11 @@ class Stream:
     def grown(self) -> asyncio.Event:
         """Set at the next change that readers hear of: rows, watermarks, its end; take it before looking."""
         return self._grown
+
+    @property
+    def reactions(self) -> Reactions:
+        """How long its answers take."""
+        return self._runner.reactions
 
     @property
     def waiting_frames(self) -> int:
@@ -325,6 +332,7 @@ class Stream:
         self._changed.set()
         self._changed = asyncio.Event()
         self._say_failure()
+        self.reactions.announced()
         seen = self.state, self.deleted, *((feed.head, feed.gaps_so_far) for feed in self.feeds.values())
         if seen != self._seen:
             self._seen = seen
@@ -358,6 +366,7 @@ class Stream:
         return {
             "state": self.state, "events": engine.events, "frames": intake.frames,
             "watermark_us": self._watermark_us(), "lag_us": progress.lag_us,
+            "reaction": self.reactions.describe(),
             "waiting_frames": self.waiting_frames, "rates": self._runner.rates.look(engine.events),
             "rows": dict(engine.rows), "digests": progress.digests if progress.finished else {},
             "dropped": {**engine.dropped, "shed": intake.shed_events},
@@ -494,9 +503,13 @@ def _describe(feed: Feed) -> dict[str, Any]:
         "columns": [[*entry] for entry in feed.dtype.descr],
         "first_row": feed.oldest, "next_row": feed.head.next_row,
         "kind": feed.port.kind, "width": feed.port.width, "height": feed.port.height,
+        "tile": feed.port.tile, "window_us": feed.port.window_us,
         "labels": [label.model_dump() for label in feed.port.labels],
     }  # fmt: skip
 
 
-TYPES = {"detections": 16, "events": 17, "field": 18, "evidence": 19, "triggers": 21, "motion": 22}
+TYPES = {
+    "detections": wire.DETECTIONS, "events": wire.THINNED_EVENTS, "field": wire.FIELD, "evidence": wire.EVIDENCE,
+    "triggers": wire.TRIGGERS, "motion": wire.MOTION, "movers": wire.MOVERS,
+}  # fmt: skip
 """The wire's frame type per kind of rows; decisions go as text."""

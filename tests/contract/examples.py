@@ -136,6 +136,20 @@ EXAMPLES = {
             {"kind": "looming", "contact_within_us": 1_000_000_000, "min_confidence": 0.0, "windows": 1},
         ]
     ],
+    "movers": [
+        [
+            *FIELD,
+            {
+                "kind": "movers",
+                "min_spread": 0.0,
+                "min_tiles": 1,
+                "windows": 1,
+                "differs": 0.2,
+                "min_confidence": 0.0,
+            },
+        ],
+        [*FIELD, {"kind": "movers", "camera": "still", "windows": 2, "min_confidence": 0.0}],
+    ],
     "complexity": [[{"kind": "complexity", "tile": 9, "bin_us": 700, "window_bins": 6}]],
     "reservoir": [
         [{"kind": "reservoir", "neurons": 20, "step_us": 900, "window_steps": 3, "gain": 8}],

@@ -2,13 +2,16 @@
 
 import json
 import math
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import safetensors.numpy
 
 import pipeline
 from pipeline import packets
+from pipeline.analysis import analyze
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.models import bundle, registry
@@ -18,7 +21,7 @@ from pipeline.sources import InputOptions, open_source
 from pipeline.sources.emulator import PRESETS
 from pipeline.spec import Sensor, SpecError, preset, validate
 from pipeline.training import images, moving
-from pipeline.training.scenes import film
+from pipeline.training.scenes import Movement, Scene, film
 
 FIELD = validate({**preset("motion").model_dump(mode="json", exclude_none=True), "outputs": ["field"]})
 
@@ -131,3 +134,125 @@ def test_a_readout_that_would_read_beside_its_arrays_is_refused(tmp_path, proble
     spec = validate({"stages": [{"id": "a", "kind": "optical_flow", "model": "hostile"}]})
     with pytest.raises((ModelError, SpecError), match=problem):
         _ = registry.install(folder), Graph(spec, Sensor(width=64, height=48))
+
+
+def turned_texture(kind, speed, sensor="clean", seed=5):
+    leaves = [images.dead_leaves(320, np.random.default_rng(77))]
+    scene = moving.scene(kind, speed, 2.0, 1.0, leaves, np.random.default_rng(seed), 300.0)
+    return film(scene, PRESETS[sensor])
+
+
+def test_answers_do_not_depend_on_how_many_threads_work():
+    take = turned_texture("camera and mover", 0.4)
+    columns, sensor = (take.t, take.x, take.y, take.p), Sensor(width=160, height=120)
+    spec = preset("egomotion").model_dump(mode="json", exclude_none=True)
+    spec["stages"].append({"id": "motion", "kind": "motif", "model": "motif8", "input": "steady"})
+    spec["outputs"] = ["field", "camera", "movers", "motion", "motion.evidence"]
+    digests = []
+    for threads in (1, 2, 3):
+        graph = Graph(validate(spec), sensor, threads=threads)
+        engine, half = Engine(graph), len(take.t) // 2
+        engine.feed(packets.cut(columns, 0, half))
+        # A snapshot goes on with any number of threads.
+        later = Engine(Graph(validate({**spec, "threads": 4 - threads}), sensor))
+        assert later.graph.fingerprint == graph.fingerprint
+        later.restore(engine.snapshot())
+        later.feed(packets.cut(columns, half, len(take.t)))
+        later.end()
+        digests.append(later.digests())
+    assert digests[0] == digests[1] == digests[2]
+    assert all(later.rows[name] > 0 for name in ("field", "camera", "motion", "motion.evidence"))
+
+
+def test_outputs_know_what_a_row_stands_for(tmp_path):
+    """Films and reports of ``optical_flow`` were drawn with tiles of one pixel."""
+    take = turned_texture("texture", 0.4)
+    clip = tmp_path / "clip.npz"
+    np.savez(clip, t=take.t, x=take.x, y=take.y, p=take.p)
+    summary = analyze(
+        open_source(clip, InputOptions(sensor="160x120")),
+        preset("motion"),
+        tmp_path / "a",
+        "clip",
+        video=True,
+    )
+    assert "Tiles of 16 px" in (tmp_path / "a" / "report.html").read_text()
+    assert set(summary["flags"]["field"]) >= {"warm_up", "unreliable", "aperture"}
+    film_ = cv2.VideoCapture(str(tmp_path / "a" / "annotated.webm"))
+    frames = []
+    while (frame := film_.read()[1]) is not None:
+        frames.append(frame)
+    scale, green = frames[-1].shape[1] // 160, 0
+    for frame in frames[-5:]:  # arrows to the lower left (2 rad) are green, as nothing else in the picture is
+        part = frame[: -20 * scale].astype(int)
+        green = max(
+            green, int(np.sum((part[..., 1] > part[..., 2] + 60) & (part[..., 1] > part[..., 0] + 60)))
+        )
+    assert green > 40 * 8 * scale, "arrows as long as a pixel are no arrows"
+
+
+def test_a_wrong_tile_is_refused():
+    spec = {
+        "stages": [
+            {"id": "field", "kind": "optical_flow"},
+            {"id": "camera", "kind": "global_motion", "tile": 8},
+        ]
+    }
+    with pytest.raises(SpecError, match="the field's tiles are 16"):
+        Graph(validate(spec), Sensor(width=64, height=48))
+
+
+MOVERS = validate(
+    {
+        "stages": [{"id": "field", "kind": "optical_flow"}, {"id": "movers", "kind": "movers"}],
+        "outputs": ["movers"],
+    }
+)
+
+
+def movers_of(take, spec=MOVERS):
+    engine = Engine(Graph(spec, Sensor(width=take.scene.width, height=take.scene.height)))
+    found = engine.feed((take.t, take.x, take.y, take.p)) + engine.end()
+    return np.concatenate([result.rows for result in found])
+
+
+@pytest.mark.parametrize("speed", [0.05, 0.2, 0.6])
+def test_a_mover_is_told_from_a_moving_camera(speed):
+    leaves, rng = [images.dead_leaves(320, np.random.default_rng(77))], np.random.default_rng(4)
+    duration_ms = min(600.0, 50 / speed)
+    camera, own = Movement(speed, 0.2 * speed), Movement(-0.8 * speed, 0.5 * speed)
+    square = moving.shape("square", 1.2, own, (160, 120), rng)
+    square = replace(square, at=(80 - 66 + 0.4 * speed * duration_ms, 60 - 66 - 0.25 * speed * duration_ms))
+    scene = Scene((moving.texture(leaves, 0.8, camera, rng), square), 160, 120, duration_ms, "test", speed)
+    rows = movers_of(film(scene, PRESETS["clean"]))
+    rows = rows[rows["t"] > max(80, 5 / speed) * 1000]
+    assert len(np.unique(rows["t"])) >= 0.4 * (duration_ms - max(80, 5 / speed)) / 20
+    for row in rows:
+        x, y = square.matrix(float(row["t"]) / 1000 - 10) @ np.array(
+            [66.0, 66.0, 1.0]
+        )  # the middle of its canvas
+        assert row["x"] - 24 <= x <= row["x"] + row["width"] + 24
+        assert row["y"] - 24 <= y <= row["y"] + row["height"] + 24
+    degrees, factor = errors(rows, own.vx, own.vy)
+    assert np.median(degrees) <= 20
+    assert 0.75 <= np.median(factor) <= 1.3
+
+
+@pytest.mark.parametrize("kind", ["texture", "rotation", "zoom"])
+def test_a_camera_alone_moves_nothing_by_itself(kind):
+    leaves = [images.dead_leaves(320, np.random.default_rng(77))]
+    scene = moving.scene(kind, 0.2, 2.0, 1.0, leaves, np.random.default_rng(5), 250.0)
+    assert len(movers_of(film(scene, PRESETS["clean"]))) == 0
+
+
+def test_before_a_still_camera_all_that_moves_is_a_mover():
+    take = turned_texture("triangle", 0.3)
+    still = {
+        "stages": [
+            {"id": "field", "kind": "optical_flow"},
+            {"id": "movers", "kind": "movers", "camera": "still"},
+        ]
+    }
+    rows = movers_of(take, validate(still))
+    assert len(rows) > 3
+    assert len(np.unique(rows["id"])) <= 2

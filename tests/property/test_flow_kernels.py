@@ -49,7 +49,10 @@ def test_a_field_equals_its_twin(seed, n, loud):
         assert found.tile.tolist() == sorted(expected)
         for i, k in enumerate(found.tile.tolist()):
             np.testing.assert_allclose(
-                (found.vx[i], found.vy[i], found.mass[i]), expected[k], rtol=1e-9, atol=1e-12
+                (found.vx[i], found.vy[i], found.mass[i], *found.centre[i]),
+                expected[k],
+                rtol=1e-9,
+                atol=1e-12,
             )
 
 

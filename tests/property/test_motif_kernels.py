@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from kernels import _jit, _sums, _sums16, _windows, motifs, tile_evidence, tile_lists
 from kernels.history import NO_BIN, new_history
+from kernels.motif_teams import Team
 from kernels.targets import at_events, at_random, on_grid
 from tests.property.strategies import cuts, recordings
 from tests.reference import motifs as naive
@@ -59,6 +60,55 @@ def test_detector_equals_its_twin_however_it_is_cut(columns, bank, flip, bin_us,
     found = advance_in_cuts(columns, places, motifs.taps(weight, bias, flip), bin_us, ours, dense)
     expected = naive.detect(*columns, weight, bias, bin_us, *SIZE, flip, where)
     assert rows_of(found) == [(k, y, x, c, s.tolist(), s[c]) for k, y, x, c, s in expected]
+
+
+def in_turn(parts):
+    for part in parts:
+        part()
+
+
+@settings(max_examples=60)
+@given(
+    recordings(16, 70, 60), banks(), st.booleans(), st.integers(2, 4), st.integers(1, 3), st.data(),
+    st.sampled_from([("events", 1), ("events", 3), ("grid", 3), ("random", 0.2, 7)]), st.booleans(),
+)  # fmt: skip
+def test_detectors_that_share_the_voxels_answer_as_one_does(
+    columns, bank, flip, members, others, data, where, evidence
+):
+    kind, *numbers = where
+    ours = {"events": at_events, "grid": on_grid, "random": at_random}[kind](*numbers)
+    made = motifs.taps(*bank, flip)
+    a, b = sorted((data.draw(st.integers(0, len(columns[0]))), data.draw(st.integers(0, len(columns[0])))))
+    found = []
+    for first, second in ((1, 1), (members, members), (members, others)):
+        team, rows = Team(16, 70, made, first), []
+        for n, part, until in (
+            (first, slice(0, a), NO_BIN),
+            (second, slice(a, b), NO_BIN),
+            (second, slice(b, None), 2**60),
+        ):
+            if n != len(team.histories):
+                kept, team = team.saved(), Team(16, 70, made, n)
+                team.load(kept)
+            own = [np.ascontiguousarray(c[part]) for c in columns]
+            rows.append(team.advance(*own, made, 1000, until, evidence, ours, in_turn))
+        found.append(rows_of_all(rows, evidence))
+    assert found[0] == found[1] == found[2]
+
+
+def rows_of_all(found, evidence):
+    return [
+        (
+            int(f.bin[i]),
+            int(f.y[i]),
+            int(f.x[i]),
+            int(f.label[i]),
+            float(f.total[i]),
+            f.evidence[i].tolist() if evidence else None,
+        )
+        for f in found
+        for i in range(len(f.bin))
+    ]
 
 
 def test_answers_that_do_not_fit_into_one_call_are_all_there(monkeypatch):

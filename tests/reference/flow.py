@@ -47,7 +47,7 @@ def logs(sums, rows, readout):
 
 
 def windows(series, least, readout, across, rounds, agree):
-    """For each (sums, rows, events) what is said: {tile: (vx, vy, mass)}, and the joint posteriors' integers."""
+    """For each (sums, rows, events) what is said: {tile: (vx, vy, mass, and its place in tiles)}, and the joint posteriors' integers."""
     tiles = series[0][1].shape[1]
     state = {}
     said = []
@@ -61,18 +61,21 @@ def windows(series, least, readout, across, rounds, agree):
             fresh = np.floor(loud + F(0.5)).astype(np.int64)
             state[k] = (before + fresh, weight + 256)
         joint = {k: state[k] for k in speaks}
+        centre = middles = {k: np.array([k % across, k // across], float) for k in speaks}
         for _ in range(rounds):
             even = {k: evened(*one) for k, one in joint.items()}
-            after = {}
+            after, moved = {}, {}
             for k in speaks:
                 total, weight = state[k]
+                place = weight * middles[k]
                 for nb in neighbours(k, across, tiles):
                     if nb in joint and even[k].max() + even[nb].max() - (even[k] + even[nb]).max() < agree:
                         total = total + ((joint[nb][0] * 128 + 128) >> 8)
                         weight += (joint[nb][1] * 128 + 128) >> 8
-                after[k] = (total, weight)
-            joint = after
-        said.append({k: decoded(evened(*one), readout) for k, one in joint.items()})
+                        place = place + ((joint[nb][1] * 128 + 128) >> 8) * centre[nb]
+                after[k], moved[k] = (total, weight), place / weight
+            joint, centre = after, moved
+        said.append({k: (*decoded(evened(*one), readout), *centre[k]) for k, one in joint.items()})
     return said
 
 

@@ -61,6 +61,23 @@ class ViewMotion:
 
 
 @dataclass(frozen=True, slots=True)
+class Mover:
+    """A thing that moves by itself: its box, px, and its velocity, px/ms; ``id`` stays while it is seen."""
+
+    t: int
+    x: int
+    y: int
+    width: int
+    height: int
+    vx: float
+    vy: float
+    confidence: float
+    flags: int
+    id: int
+    tiles: int
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What a classifier says of (from_us, t]."""
 
@@ -115,5 +132,5 @@ def _one(kind: str, row: dict[str, Any], columns: dict[str, NDArray[Any]], i: in
         return Trigger(row["t"], row["channel"], bool(row["level"]))
     if kind == "evidence":
         return Evidence(row["t"], row["x"], row["y"], columns["evidence"][i])
-    made = {"detections": Detection, "field": FieldVector, "motion": ViewMotion}[kind]
+    made = {"detections": Detection, "field": FieldVector, "motion": ViewMotion, "movers": Mover}[kind]
     return made(**row)

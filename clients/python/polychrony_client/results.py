@@ -49,7 +49,7 @@ class Rows:
         first_row: number of the first row.
         columns: numpy columns by name; of events (thinned for viewing) t, x, y, p.
         total: rows that these stand for: more than there are where events were thinned.
-        kind: what the rows are: detections, field, motion, evidence, triggers, decisions or events.
+        kind: what the rows are: detections, field, motion, movers, evidence, triggers, decisions or events.
         labels: names of the classes that ``label`` counts.
     """
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 EVENTS, HEARTBEAT, LABEL, END, GAP, EDGES = 1, 2, 3, 4, 5, 6
 AER64, EVT2, EVT3 = 0, 1, 2
-DETECTIONS, THINNED_EVENTS, FIELD, EVIDENCE, WATERMARK, TRIGGERS, MOTION = 16, 17, 18, 19, 20, 21, 22
+DETECTIONS, THINNED_EVENTS, FIELD, EVIDENCE, WATERMARK, TRIGGERS, MOTION, MOVERS = range(16, 24)
 HEADER = struct.Struct("<4sBBHQqII")
 AER64_ROW = np.dtype([("t", "<u4"), ("x", "<u2"), ("y", "<u2")])
 EDGE_ROW = np.dtype([("t", "<u4"), ("channel", "<u2"), ("level", "<u2")])

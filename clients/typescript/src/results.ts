@@ -15,6 +15,10 @@ export interface Output {
   kind: string;
   width: number;
   height: number;
+  /** Side of the square of pixels that a row stands for. */
+  tile: number;
+  /** Time that a row stands for, us; 0 where it is a moment. */
+  window_us: number;
   labels: { name: string; direction_deg: number | null; speed_px_per_ms: number | null }[];
 }
 

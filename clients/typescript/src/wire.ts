@@ -16,7 +16,7 @@
 export const HEADER_BYTES = 32;
 export const TYPE = {
   events: 1, heartbeat: 2, label: 3, end: 4, gap: 5, edges: 6,
-  detections: 16, thinnedEvents: 17, field: 18, evidence: 19, watermark: 20, triggers: 21, motion: 22,
+  detections: 16, thinnedEvents: 17, field: 18, evidence: 19, watermark: 20, triggers: 21, motion: 22, movers: 23,
 } as const;
 export const ENCODING = { aer64: 0, evt2: 1, evt3: 2 } as const;
 

@@ -21,8 +21,13 @@ export interface Stats {
   rates: { events_per_s: number; bytes_per_s: number }; rows: Record<string, number>;
   dropped: Record<string, number>; repaired: Record<string, number>; costs: Record<string, Record<string, unknown>>;
   stride: { now: number; most: number; changes: number; events: Record<string, number> };
-  stage_seconds: Record<string, number>; subscribers: number; lagged_rows: number; source: SourceCard | null;
+  reaction: Record<string, Reaction>; stage_seconds: Record<string, number>; subscribers: number; lagged_rows: number; source: SourceCard | null;
   trouble: string | null; failure: { code: string; detail: string } | null;
+}
+/** Of an output: from an event's arrival to the answer that covers it; quantiles of the last seconds, means of its parts. */
+export interface Reaction {
+  events: number; silent: number; given_up: number; horizon_us: number; p50_us: number | null; p90_us: number | null;
+  p99_us: number | null; bound_us: number | null; parts_us: Record<string, number>;
 }
 export interface Standing { name: string; stream: string | null; opened: number; error: string | null }
 export interface Receiver {

@@ -1,4 +1,4 @@
-/** Curves of the last minute: rate by polarity, lag, what was dropped, load by stage, sparsity and energy. */
+/** Curves of the last minute: rate by polarity, lag, reaction, what was dropped, load by stage, sparsity and energy. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
@@ -58,6 +58,10 @@ function figures(now: Stats, before: { stats: Stats; at: number; on: number; off
     "Events per second": rate, "Lag, ms": { lag: now.lag_us * 1e-3 },
     "Dropped per second": { dropped: per(sum(now.dropped), sum(before.stats.dropped)) }, "Load, % of a core": load,
   };
+  for (const [name, one] of Object.entries(now.reaction)) {
+    if (one.p99_us === null || one.p50_us === null) continue;
+    Object.assign((point["Reaction, ms (half, and 99 %)"] ??= {}), { [name]: one.p50_us * 1e-3, [`${name} 99 %`]: one.p99_us * 1e-3 });
+  }
   for (const [name, costs] of Object.entries(now.costs)) {
     const old = before.stats.costs[name] ?? {};
     const share = (key: string) => (typeof costs[key] === "number" ? 100 * (costs[key] as number) : null);

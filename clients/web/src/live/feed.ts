@@ -5,9 +5,13 @@ import type { Decision, Output, Result, Rows } from "../../../typescript/src/ind
 import { History } from "./history.ts";
 import type { Said, Taken } from "./worker.ts";
 
-const MOST_FRESH = 500_000, FIELDS = 400, DETECTIONS = 20_000, DECISIONS = 60, NOTES = 8;
+const MOST_FRESH = 500_000, WINDOWS = 400, DETECTIONS = 20_000, DECISIONS = 60, NOTES = 8;
 
 export interface Field { tUs: number; x: Uint16Array; y: Uint16Array; vx: Float32Array; vy: Float32Array; confidence: Float32Array; flags: Uint32Array }
+export interface Movers {
+  tUs: number; x: Uint16Array; y: Uint16Array; width: Uint16Array; height: Uint16Array; vx: Float32Array; vy: Float32Array;
+  id: Uint32Array;
+}
 export interface Detections { tUs: number; x: Uint16Array; y: Uint16Array; label: Uint16Array }
 export interface Note { at: number; text: string; bad: boolean }
 
@@ -17,6 +21,7 @@ export class Feed {
   /** Of a classifier's layer, one pixel a neuron. */
   readonly spikes = new History(2 ** 18);
   fields: Field[] = [];
+  movers: Movers[] = [];
   detections: Detections[] = [];
   decisions: Decision[] = [];
   notes: Note[] = [];
@@ -121,7 +126,8 @@ export class Feed {
       this.on += on * scale;
       this.off += (rows.count - on) * scale;
       if (t.length) this.nowUs = Math.max(this.nowUs, t[t.length - 1]!);
-    } else if (rows.kind === "field") this.#field(rows);
+    } else if (rows.kind === "field") this.#windows(rows, this.fields);
+    else if (rows.kind === "movers") this.#windows(rows, this.movers);
     else if (rows.kind === "detections" && t?.length) {
       const one = { tUs: t[t.length - 1]!, x: x!, y: y!, label: rows.columns["label"] as Uint16Array };
       this.detections.push(one);
@@ -139,22 +145,19 @@ export class Feed {
     else this.#fresh.push(rows);
   }
 
-  /** Rows of one time are one field. */
-  #field(rows: Rows): void {
-    const columns = rows.columns as unknown as Omit<Field, "tUs"> & { t: Float64Array };
+  /** Rows of one time are one window: columns of its own, and its time. */
+  #windows<Window extends { tUs: number }>(rows: Rows, kept: Window[]): void {
+    const t = rows.columns["t"]!;
     for (let start = 0; start < rows.count; ) {
-      const tUs = columns.t[start]!;
+      const tUs = t[start]!;
       let stop = start;
-      while (stop < rows.count && columns.t[stop] === tUs) stop++;
-      const part = <T extends Uint16Array | Uint32Array | Float32Array>(column: T) => column.slice(start, stop) as T;
-      this.fields.push({
-        tUs, x: part(columns.x), y: part(columns.y), vx: part(columns.vx), vy: part(columns.vy), confidence: part(columns.confidence),
-        flags: part(columns.flags),
-      });
+      while (stop < rows.count && t[stop] === tUs) stop++;
+      const parts = Object.entries(rows.columns).map(([name, column]) => [name, column.slice(start, stop)]);
+      kept.push({ ...Object.fromEntries(parts), tUs });
       this.nowUs = Math.max(this.nowUs, tUs);
       start = stop;
     }
-    if (this.fields.length > FIELDS) this.fields.splice(0, this.fields.length - FIELDS);
+    if (kept.length > WINDOWS) kept.splice(0, kept.length - WINDOWS);
   }
 
   #note(text: string, bad: boolean): void {

@@ -1,7 +1,7 @@
 /** Live: the streams there are, and one of them as it goes on. */
 
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { client, count, inWords, short, type StreamCard, useAsked } from "../service.ts";
+import { client, count, inWords, type Reaction, short, type StreamCard, useAsked } from "../service.ts";
 import { playSample } from "../start/sample.ts";
 import { Empty, Figures, Notice, State } from "../ui.tsx";
 import { Charts, useFigures } from "./charts.tsx";
@@ -58,6 +58,29 @@ function Streams({ streams, chosen }: { streams: StreamCard[]; chosen: string | 
         </a>
       ))}
     </nav>
+  );
+}
+
+const PARTS: [string, string][] = [
+  ["wait", "until the window was over"], ["hold", "until what came next showed it"], ["queue", "before the work began"],
+  ["compute", "the work"], ["outbox", "until it was sent"],
+];
+
+/** From an event's arrival to the answer that covers it, by output and part. */
+function Reactions({ of }: { of: Record<string, Reaction> }) {
+  const known = Object.entries(of).filter(([, one]) => one.events > 0);
+  if (known.length === 0) return null;
+  const ms = (us: number | null | undefined) => (us === null || us === undefined ? "–" : (us * 1e-3).toFixed(us < 10_000 ? 1 : 0));
+  return (
+    <table class="reactions">
+      <caption>Reaction time, ms: from an event's arrival to the answer that covers it</caption>
+      <thead><tr><th>answer</th><th>half</th><th>99 %</th>{PARTS.map(([part, what]) => <th key={part} title={`mean, ${what}`}>{part}</th>)}</tr></thead>
+      <tbody>
+        {known.map(([name, one]) => (
+          <tr key={name}><th>{name}</th><td>{ms(one.p50_us)}</td><td>{ms(one.p99_us)}</td>{PARTS.map(([part]) => <td key={part}>{ms(one.parts_us[part])}</td>)}</tr>
+        ))}
+      </tbody>
+    </table>
   );
 }
 
@@ -121,6 +144,7 @@ function Stream({ stream }: { stream: StreamCard }) {
             ...(stats.stride.most > 1 ? [["evaluated", stats.stride.now === 1 ? "everywhere" : `at 1 of ${stats.stride.now} places`] as [string, string]] : []),
             ...Object.entries(stats.rows).map(([name, n]) => [name, `${count(n)} rows`] as [string, string]),
           ]} />}
+          {stats && <Reactions of={stats.reaction} />}
           <Charts series={series} />
         </aside>
       </div>

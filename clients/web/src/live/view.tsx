@@ -1,10 +1,11 @@
 /** The canvas: events that fade, arrows and marks over them; zoom, drag, pause, step back, and what a pixel saw. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Notice } from "../ui.tsx";
 import { ofStyle } from "./colour.ts";
 import { type Feed, seconds } from "./feed.ts";
 import { drawOverlay, LASTS_US } from "./overlay.ts";
+import { ArrowScale } from "./scale.ts";
 import { type Area, NoWebGl, Surface } from "./surface.ts";
 
 const REMEMBERED = 8; // a pixel is dark after so many time constants
@@ -16,6 +17,7 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
   const canvas = useRef<HTMLCanvasElement>(null);
   const overlay = useRef<HTMLCanvasElement>(null);
   const surface = useRef<Surface | null>(null);
+  const arrows = useMemo(() => new ArrowScale(), [feed]);
   const [tauMs, setTau] = useState(30);
   const [pausedUs, setPaused] = useState<number | null>(null);
   const [area, setArea] = useState<Area>([0, 0, width, height]);
@@ -23,7 +25,7 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
   const [problem, setProblem] = useState("");
   const [generation, setGeneration] = useState(0);
   const [pointer, setPointer] = useState<[number, number] | null>(null);
-  const [told, setTold] = useState({ fps: 0, nowUs: 0, shown: 0, left: 0, read: "" });
+  const [told, setTold] = useState({ fps: 0, nowUs: 0, shown: 0, left: 0, read: "", pxPerS: 0 });
   // What the drawing loop reads: it must not begin anew with every state.
   const now = useRef({ tauMs, pausedUs, area, shown, pointer });
   now.current = { tauMs, pausedUs, area, shown, pointer };
@@ -57,13 +59,13 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
       }
       const nowUs = pausedUs ?? feed.nowUs;
       one.draw(nowUs, tauMs, area, colours.on, colours.off, colours.ground);
-      const newestField = feed.fields[feed.fields.length - 1]?.tUs ?? 0;
+      const newestField = Math.max(feed.fields[feed.fields.length - 1]?.tUs ?? 0, feed.movers[feed.movers.length - 1]?.tUs ?? 0);
       const marks = shown.detections || !feed.hasEvents;
       const over = [area.join(), shown.fields, marks, colours.light, newestField, nowUs - newestField > LASTS_US,
         marks || pausedUs !== null ? nowUs : 0, overlay.current.clientWidth].join(" ");
       if (over !== overlaid) {
         overlaid = over;
-        drawOverlay(overlay.current, area, nowUs, feed.fields, feed.detections, feed.outputs, { fields: shown.fields, detections: marks }, colours.light);
+        drawOverlay(overlay.current, area, nowUs, feed, { fields: shown.fields, detections: marks }, arrows, colours.light);
       }
       drawn += 1;
       const passed = performance.now() - since;
@@ -71,7 +73,7 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
         colours = readColours();
         setTold({
           fps: (drawn * 1000) / passed, nowUs, read: readOut(one, now.current.pointer, nowUs),
-          shown: feed.shown - before.shown, left: feed.left - before.left,
+          shown: feed.shown - before.shown, left: feed.left - before.left, pxPerS: arrows.pxPerS,
         });
         canvas.current?.setAttribute("data-drawn", String(Number(canvas.current.getAttribute("data-drawn")) + drawn));
         before = { shown: feed.shown, left: feed.left };
@@ -168,10 +170,33 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
         <button onClick={() => setArea([0, 0, width, height])}>All</button>
         <label class="tick"><input type="checkbox" checked={shown.fields} onChange={() => setShown({ ...shown, fields: !shown.fields })} />Arrows</label>
         <label class="tick"><input type="checkbox" checked={shown.detections} onChange={() => setShown({ ...shown, detections: !shown.detections })} />Detections</label>
-        <span class="legend"><i class="on" />ON <i class="off" />OFF <Wheel /> direction</span>
+        <span class="legend"><i class="on" />ON <i class="off" />OFF</span>
         <span class="fps">{told.fps.toFixed(0)} frames/s{thinned && told.read ? ` · ${thinned}` : ""}</span>
       </div>
+      {shown.fields && feed.drawn("field") && <ArrowLegend pxPerS={told.pxPerS} movers={feed.drawn("movers") !== undefined} />}
     </div>
+  );
+}
+
+/** What arrows and boxes mean. */
+function ArrowLegend({ pxPerS, movers }: { pxPerS: number; movers: boolean }) {
+  return (
+    <p class="legend arrows">
+      <Wheel /> colour: direction
+      {pxPerS > 0 && <span><Arrow /> as long as a tile: {pxPerS} px/s</span>}
+      <span class="faded"><Arrow /> less sure</span>
+      <span><Arrow dashed /> movement along the edge unknown</span>
+      <span class="half"><Arrow /> the first 0.3 s, or video too slow for it</span>
+      {movers && <span><i class="box" /> moves by itself</span>}
+    </p>
+  );
+}
+
+function Arrow({ dashed = false }: { dashed?: boolean }) {
+  return (
+    <svg class="arrow" width="24" height="10" viewBox="0 0 24 10" aria-hidden="true">
+      <path d="M1 5H22M17 1L22 5L17 9" stroke-dasharray={dashed ? "4 3" : undefined} />
+    </svg>
   );
 }
 
@@ -200,7 +225,7 @@ function within([left, top, w, h]: Area, width: number, height: number): Area {
 /** Which colour is which direction. */
 function Wheel() {
   return (
-    <svg class="wheel" width="18" height="18" viewBox="-9 -9 18 18" aria-hidden="true">
+    <svg class="wheel" width="22" height="22" viewBox="-9 -9 18 18" aria-hidden="true">
       {Array.from({ length: 12 }, (_, i) => {
         const [a, b] = [(i - 0.55) * 30, (i + 0.55) * 30].map((degrees) => (degrees * Math.PI) / 180) as [number, number];
         return <path key={i} class={`d${i}`} d={`M0 0L${9 * Math.cos(a)} ${9 * Math.sin(a)}A9 9 0 0 1 ${9 * Math.cos(b)} ${9 * Math.sin(b)}Z`} />;
