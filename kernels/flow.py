@@ -1,8 +1,8 @@
 """From a bank's evidence at several bin widths to where each tile moves: a posterior over directions and speeds.
 
-For tile k and scale s, with n rows whose integer logits sum to sums[c] (:mod:`kernels.tile_evidence`),
+For tile k and scale s, with n rows, of which the integer logits of m sum to sums[c] (:mod:`kernels.tile_evidence`),
 
-    Z[s, c] = sqrt(n / (n + 4)) scale sums[c] / n,    nu = 0.3 + sqrt(mean Z^2),    X = (Z, Z / nu)
+    Z[s, c] = sqrt(n / (n + 4)) scale sums[c] / m,    nu = 0.3 + sqrt(mean Z^2),    X = (Z, Z / nu)
 
 Classes lie on a grid of A angles, so that a set, a scale and a speed of the bank make a plane X[f, angle]. One linear
 readout, alike under rotation and mirroring, turns planes into log posteriors over O speeds and A directions:
@@ -184,13 +184,14 @@ def _count(x: XY, y: XY, side: int, across: int, events: I64) -> None:
 
 
 def advance(
-    sums: I64, rows: I64, events: I64, least: int, belief: Belief, readout: Readout, across: int
+    sums: I64, rows: I64, added: I64, events: I64, least: int, belief: Belief, readout: Readout, across: int
 ) -> Field:  # fmt: skip
     """Close a window.
 
     Args:
         sums: integer logits [scale, tile, class], summed over the window's rows.
         rows: how many [scale, tile].
+        added: of how many of them logits were added [scale, tile].
         events: [tile] in the window.
         least: tiles with fewer stay silent.
         belief: updated.
@@ -206,6 +207,7 @@ def advance(
     _sum_up(
         sums,
         rows,
+        added,
         speaks,
         belief.logs,
         belief.weight,
@@ -255,13 +257,13 @@ def _round(
     return after, after_weight, after_centre
 
 
-def logs_of(sums: I64, rows: I64, readout: Readout) -> F32:
+def logs_of(sums: I64, rows: I64, added: I64, readout: Readout) -> F32:
     """L [tile, o, a] of tiles [scale, tile, class], without time and neighbours."""
     n, angles, speeds = sums.shape[1], readout.angles, len(readout.bias)
     out = np.empty((n, speeds * angles), np.float32)
     room = _room(sums, readout)
     for k in range(n):
-        _read(sums, rows, k, readout, *room, out[k])
+        _read(sums, rows, added, k, readout, *room, out[k])
     return out.reshape(n, speeds, angles)
 
 
@@ -275,7 +277,9 @@ def _room(sums: I64, readout: Readout) -> tuple[F32, F32, F32]:
 
 
 @kernel
-def _read(sums: I64, rows: I64, k: int, readout: Readout, z: F32, planes: F32, sides: F32, out: F32) -> None:
+def _read(
+    sums: I64, rows: I64, added: I64, k: int, readout: Readout, z: F32, planes: F32, sides: F32, out: F32
+) -> None:  # fmt: skip
     """L of one tile; ``z`` [class], ``planes`` [f, (q, part)], ``sides`` and what they hold are room."""
     scales, classes, count, angles = sums.shape[0], sums.shape[2], readout.frequencies, readout.angles
     cells, speeds = readout.bias.size, readout.first.size - 1
@@ -288,7 +292,7 @@ def _read(sums: I64, rows: I64, k: int, readout: Readout, z: F32, planes: F32, s
         n = rows[s, k]
         if n == 0:
             continue
-        factor = math.sqrt(n / (n + _SHRINK)) * readout.scale / n
+        factor = math.sqrt(n / (n + _SHRINK)) * readout.scale / added[s, k]
         for i in range(classes):
             z[i] = np.float32(factor * sums[s, k, readout.order[i]])
         for c in range(classes):
@@ -334,15 +338,15 @@ def _read(sums: I64, rows: I64, k: int, readout: Readout, z: F32, planes: F32, s
 
 @kernel
 def _sum_up(
-    sums: I64, rows: I64, speaks: I64, logs: I32, weight: I64, idle: I64, readout: Readout, z: F32, planes: F32,
-    sides: F32, own: I32, own_weight: I64,
+    sums: I64, rows: I64, added: I64, speaks: I64, logs: I32, weight: I64, idle: I64, readout: Readout, z: F32,
+    planes: F32, sides: F32, own: I32, own_weight: I64,
 ) -> None:  # fmt: skip
     """S and N of the tiles that answer."""
     cells = logs.shape[1]
     fresh = np.empty(cells, np.float32)
     for i in range(speaks.size):
         k = speaks[i]
-        _read(sums, rows, k, readout, z, planes, sides, fresh)
+        _read(sums, rows, added, k, readout, z, planes, sides, fresh)
         for _ in range(idle[k] + 1 if idle[k] < _IDLE else 0):
             for j in range(cells):
                 logs[k, j] = (logs[k, j] * RHO + NAT // 2) >> 8

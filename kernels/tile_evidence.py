@@ -4,8 +4,9 @@ The same kernels told that their bins are m ms see speeds divided by m. Each sca
 own (:mod:`kernels.tile_lists`) and, at the pixel of one of each n events, once its bin is closed, adds the integer
 logits of all classes (:mod:`kernels.motifs`) to the tile that the pixel lies in:
 
-    sums[tile, c] += B(c, bin, y, x),    rows[tile] += 1
+    sums[tile, c] += B(c, bin, y, x),    added[tile] += 1,    rows[tile] += 1
 
+What a tile has said often is not asked again: behind the first ``most`` of a window ``rows`` alone goes on counting.
 No row is written, and all sums are integers: they do not depend on how the stream was cut, nor on any order. A pixel
 and bin counts once. Which event of n is drawn by its number and the bin width: simulators, and sensors that scan,
 send events in an order in which every n-th may come from the same place. A scale's first bins, whose windows reach
@@ -14,7 +15,7 @@ back behind the start, give nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,132 +24,209 @@ from numpy.typing import NDArray
 
 from kernels import tile_lists
 from kernels._jit import kernel
+from kernels._windows import SPARE
 from kernels.columns import I64, U64, XY, P, T
 from kernels.history import COUNT, NO_BIN, OPEN, START
 from kernels.random import as_uniform, bits_at, key_of
 from kernels.taps import Taps
-from kernels.tile_lists import Tiles, note
+from kernels.tile_lists import LAST, ROOM, Tiles, note
 from kernels.tile_sums import Scratch, new_scratch, sums_at
 
 _PURPOSE = 0x7A27
 WAITING = 2
 """In ``bins``: how many pixels of the open bin are to be evaluated."""
+NO_LIMIT = 2**62
 I32 = NDArray[np.int32]
+U16 = NDArray[np.uint16]
 
 
 @dataclass
-class Scale:
-    """One bin width: its past, and what it has summed.
+class Scales:
+    """A bank at several bin widths: what each remembers, and what it has summed.
 
     Attributes:
         bank: the motifs.
-        bin_us: the width of a bin.
+        bins_us: [scale] int64, widths of their bins.
         every: the pixel of one of each so many events is evaluated.
+        most: [scale] int64, of how many of a tile logits are added, until :func:`empty`.
         side: of a tile, pixels.
         width: of the sensor.
-        tiles: lists of active inputs.
-        places: [pixels] int32, the pixels to be evaluated when the open bin closes.
-        marked: a bit a pixel, those of them.
-        bins: int64 [OPEN, START, WAITING, COUNT]; see :class:`kernels.history.History`.
-        sums: [tile, class] int64.
-        rows: [tile] int64, how many logits were added.
-        scratch: room for one voxel.
+        across: tiles of lists in a row; see :class:`kernels.tile_lists.Tiles`, as for the next four.
+        entries: [scale, room] uint16.
+        meta: [scale, tile of lists, 5] int64.
+        seen: [scale, tile of lists, 8] uint64.
+        used: [scale] int64.
+        places: [scale, pixels] int32, the pixels to be evaluated when the open bin closes.
+        marked: [scale, words], a bit a pixel, those of them.
+        bins: [scale, (OPEN, START, WAITING, COUNT)] int64; see :class:`kernels.history.History`.
+        sums: [scale, tile, class] int64.
+        rows: [scale, tile] int64, how many pixels waited.
+        added: [scale, tile] int64, of how many of them logits were added.
+        scratch: room for one voxel, for each thread.
     """
 
     bank: Taps
-    bin_us: int
+    bins_us: I64
     every: int
+    most: I64
     side: int
     width: int
-    tiles: Tiles
+    across: int
+    entries: U16
+    meta: I64
+    seen: U64
+    used: I64
     places: I32
     marked: U64
     bins: I64
     sums: I64
     rows: I64
-    scratch: Scratch
+    added: I64
+    scratch: tuple[Scratch, ...]
+
+    def __len__(self) -> int:
+        return len(self.bins_us)
 
     @property
     def is_warm(self) -> bool:
-        """Whether its windows lie behind the start of the stream."""
-        return bool(self.bins[OPEN] - self.bins[START] >= self.bank.delays - 1)
+        """Whether all windows lie behind the start of the stream."""
+        return bool((self.bins[:, OPEN] - self.bins[:, START] >= self.bank.delays - 1).all())
+
+    def lists(self, scale: int) -> Tiles:
+        """The lists of one scale."""
+        return Tiles(
+            self.entries[scale], self.meta[scale], self.seen[scale], self.used[scale : scale + 1], self.across,
+            self.bank.delays,
+        )  # fmt: skip
 
 
-def new_scale(width: int, height: int, bank: Taps, bin_us: int, every: int, side: int) -> Scale:
-    """A scale of a sensor on which nothing has happened.
+def new_scales(
+    width: int, height: int, bank: Taps, bins_us: Sequence[int], every: int, side: int,
+    most: Sequence[int] | None = None, threads: int = 1,
+) -> Scales:  # fmt: skip
+    """Scales of a sensor on which nothing has happened.
 
     Raises:
         ValueError: the bank does not fit :mod:`kernels.tile_sums`.
     """
     if not bank.short.usable:
         raise ValueError("the bank is too large, or its weights are, for sums over tiles")
-    tiles = -(-width // side) * -(-height // side)
-    made = Scale(
-        bank, bin_us, every, side, width,
-        tile_lists.new_tiles(width + bank.width - 1, height + bank.height - 1, bank.delays),
-        np.empty(width * height, np.int32), np.zeros(-(-width * height // 64), np.uint64), np.empty(4, np.int64),
-        np.zeros((tiles, bank.classes), np.int64), np.zeros(tiles, np.int64), new_scratch(bank),
+    n, tiles = len(bins_us), -(-width // side) * -(-height // side)
+    empty_lists = tile_lists.new_tiles(width + bank.width - 1, height + bank.height - 1, bank.delays)
+    made = Scales(
+        bank, np.array(bins_us, np.int64), every, np.array(most or [NO_LIMIT] * n, np.int64), side, width,
+        empty_lists.across, np.zeros((n, SPARE), np.uint16), np.zeros((n, *empty_lists.meta.shape), np.int64),
+        np.zeros((n, *empty_lists.seen.shape), np.uint64), np.zeros(n, np.int64),
+        np.empty((n, width * height), np.int32), np.zeros((n, -(-width * height // 64)), np.uint64),
+        np.empty((n, 4), np.int64), np.zeros((n, tiles, bank.classes), np.int64), np.zeros((n, tiles), np.int64),
+        np.zeros((n, tiles), np.int64), tuple(new_scratch(bank) for _ in range(threads)),
     )  # fmt: skip
     forget(made)
     return made
 
 
-def forget(scale: Scale) -> None:
+def forget(scales: Scales) -> None:
     """Start anew, as after a gap."""
-    old = scale.tiles
-    scale.tiles = tile_lists.new_tiles(
-        old.across * tile_lists.SIDE, len(old.meta) // old.across * tile_lists.SIDE, old.delays
-    )
-    scale.marked[:], scale.sums[:], scale.rows[:] = 0, 0, 0
-    scale.bins[:] = NO_BIN, NO_BIN, 0, 0
+    scales.meta[:], scales.used[:], scales.marked[:] = 0, 0, 0
+    scales.meta[:, :, LAST] = NO_BIN
+    scales.bins[:] = NO_BIN, NO_BIN, 0, 0
+    empty(scales)
 
 
-def advance(scale: Scale, t: T, x: XY, y: XY, p: P, until_us: int) -> None:
+def reserve(scales: Scales, n: int) -> None:
+    """Make room for ``n`` more events."""
+    given = scales.meta[:, :, ROOM].sum(axis=1)
+    if (
+        int((scales.used + tile_lists.need(scales.meta.shape[1], given, n)).max()) + SPARE
+        <= scales.entries.shape[1]
+    ):
+        return
+    moved = [tile_lists.reserve(scales.lists(i), n) for i in range(len(scales))]
+    room = max(len(lists.entries) for lists in moved)
+    entries = np.zeros((len(scales), room), np.uint16)
+    for i, lists in enumerate(moved):
+        entries[i, : len(lists.entries)] = lists.entries
+    scales.entries = entries
+
+
+def advance(scales: Scales, t: T, x: XY, y: XY, p: P, until_us: int, part: int = 0, parts: int = 1) -> None:
     """Take in events and sum every bin that closes: those before the last event's, or that end by ``until_us``.
 
+    Scales know nothing of each other, so that several threads may each do a part of them; whoever does so reserves
+    room before.
+
     Args:
-        scale: updated.
+        scales: updated.
         t: times [n], never falling.
         x: columns [n]; so are ``y`` and ``p``.
         y: see above.
         p: see above.
         until_us: what was said before this time is complete.
+        part: of the scales, those whose number leaves this rest.
+        parts: divided by this.
     """
-    scale.tiles = tile_lists.reserve(scale.tiles, len(t))
-    _advance(
-        t, x, y, p, scale.tiles, scale.places, scale.marked, scale.bins, scale.scratch, scale.bank, scale.bin_us,
-        scale.every, scale.side, scale.width, until_us // scale.bin_us, scale.sums, scale.rows,
+    if parts == 1:
+        reserve(scales, len(t))
+    _advance_all(
+        t, x, y, p, scales.entries, scales.meta, scales.seen, scales.used, scales.across, scales.places,
+        scales.marked, scales.bins, scales.scratch[part], scales.bank, scales.bins_us, scales.every, scales.most,
+        scales.side, scales.width, until_us, scales.sums, scales.rows, scales.added, part, parts,
     )  # fmt: skip
 
 
-def empty(scale: Scale) -> None:
+def empty(scales: Scales) -> None:
     """Begin new sums; the past stays."""
-    scale.sums[:], scale.rows[:] = 0, 0
+    scales.sums[:], scales.rows[:], scales.added[:] = 0, 0, 0
 
 
-def saved(scale: Scale) -> dict[str, NDArray[Any]]:
+def saved(scales: Scales) -> dict[str, NDArray[Any]]:
     """All that a later :func:`load` needs, as copies."""
-    lists = {f"tiles_{name}": array for name, array in tile_lists.saved(scale.tiles).items()}
-    return {
-        **lists, "places": scale.places[: scale.bins[WAITING]].copy(), "bins": scale.bins.copy(),
-        "sums": scale.sums.copy(), "rows": scale.rows.copy(),
-    }  # fmt: skip
+    kept: dict[str, NDArray[Any]] = {}
+    for i in range(len(scales)):
+        lists = {f"tiles_{name}": array for name, array in tile_lists.saved(scales.lists(i)).items()}
+        own = {
+            **lists, "places": scales.places[i, : scales.bins[i, WAITING]].copy(), "bins": scales.bins[i].copy(),
+            "sums": scales.sums[i].copy(), "rows": scales.rows[i].copy(), "added": scales.added[i].copy(),
+        }  # fmt: skip
+        kept.update({f"{i}_{name}": array for name, array in own.items()})
+    return kept
 
 
-def load(scale: Scale, arrays: Mapping[str, NDArray[Any]]) -> None:
+def load(scales: Scales, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Go on from what :func:`saved` gave."""
-    lists = {name[6:]: array for name, array in arrays.items() if name.startswith("tiles_")}
-    scale.tiles = tile_lists.load(scale.tiles, lists)
-    scale.bins[:], scale.sums[:], scale.rows[:] = arrays["bins"], arrays["sums"], arrays["rows"]
-    places = arrays["places"]
-    scale.places[: len(places)], scale.marked[:] = places, 0
-    np.bitwise_or.at(scale.marked, places >> 6, np.uint64(1) << (places & 63).astype(np.uint64))
+    room = max(len(arrays[f"{i}_tiles_entries"]) for i in range(len(scales)))
+    scales.entries = np.zeros((len(scales), room + SPARE), np.uint16)
+    scales.marked[:] = 0
+    for i in range(len(scales)):
+        own = {name.partition("_")[2]: array for name, array in arrays.items() if name.startswith(f"{i}_")}
+        entries, places = own["tiles_entries"], own["places"]
+        scales.entries[i, : len(entries)], scales.used[i] = entries, len(entries)
+        scales.meta[i], scales.seen[i] = own["tiles_meta"], own["tiles_seen"]
+        scales.bins[i], scales.sums[i], scales.rows[i] = own["bins"], own["sums"], own["rows"]
+        scales.added[i] = own.get("added", own["rows"])
+        scales.places[i, : len(places)] = places
+        np.bitwise_or.at(scales.marked[i], places >> 6, np.uint64(1) << (places & 63).astype(np.uint64))
+
+
+@kernel
+def _advance_all(
+    t: T, x: XY, y: XY, p: P, entries: U16, meta: I64, seen: U64, used: I64, across: int, places: I32, marked: U64,
+    bins: I64, scratch: Scratch, bank: Taps, bins_us: I64, every: int, most: I64, side: int, width: int,
+    until_us: int, sums: I64, rows: I64, added: I64, part: int, parts: int,
+) -> None:  # fmt: skip
+    for s in range(part, bins_us.size, parts):
+        lists = Tiles(entries[s], meta[s], seen[s], used[s : s + 1], across, bank.delays)
+        _advance(
+            t, x, y, p, lists, places[s], marked[s], bins[s], scratch, bank, bins_us[s], every, side, width,
+            until_us // bins_us[s], sums[s], rows[s], added[s], most[s],
+        )  # fmt: skip
 
 
 @kernel
 def _advance(
     t: T, x: XY, y: XY, p: P, tiles: Tiles, places: I32, marked: U64, bins: I64, scratch: Scratch, bank: Taps,
     bin_us: int, every: int, side: int, width: int, until_bin: int, sums: I64, rows: I64,
+    added: I64, most: int,
 ) -> None:  # fmt: skip
     entries, meta, seen, used, across, delays = tiles
     rx, ry = bank.width // 2, bank.height // 2
@@ -157,7 +235,7 @@ def _advance(
     while i < t.size:
         now = t[i] // bin_us
         if now != bins[OPEN]:
-            _close(tiles, places, marked, bins, scratch, bank, side, width, sums, rows)
+            _close(tiles, places, marked, bins, scratch, bank, side, width, sums, rows, added, most)
             bins[OPEN] = now
             if bins[START] == NO_BIN:
                 bins[START] = now
@@ -180,7 +258,7 @@ def _advance(
         bins[WAITING] = waiting
         bins[COUNT] += i - first
     if bins[OPEN] < until_bin:
-        _close(tiles, places, marked, bins, scratch, bank, side, width, sums, rows)
+        _close(tiles, places, marked, bins, scratch, bank, side, width, sums, rows, added, most)
 
 
 @kernel
@@ -197,7 +275,7 @@ def _drawn(number: int, every: int, key: Any) -> int:
 @kernel
 def _close(
     tiles: Tiles, places: I32, marked: U64, bins: I64, scratch: Scratch, bank: Taps, side: int, width: int,
-    sums: I64, rows: I64,
+    sums: I64, rows: I64, added: I64, most: int,
 ) -> None:  # fmt: skip
     """Evaluate the pixels that wait, and add what they say to their tiles."""
     entries, meta, across, logits = tiles.entries, tiles.meta, tiles.across, scratch.logits
@@ -208,9 +286,11 @@ def _close(
         marked[place >> 6] = np.uint64(0)
         if is_warm:
             row, column = place // width, place % width
-            sums_at(row, column, now, entries, meta, across, scratch, bank)
             k = row // side * tiles_x + column // side
-            for c in range(bank.bias.size):
-                sums[k, c] += logits[c]
             rows[k] += 1
+            if added[k] < most:
+                sums_at(row, column, now, entries, meta, across, scratch, bank)
+                for c in range(bank.bias.size):
+                    sums[k, c] += logits[c]
+                added[k] += 1
     bins[WAITING] = 0

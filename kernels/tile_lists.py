@@ -74,20 +74,21 @@ def reserve(tiles: Tiles, n: int) -> Tiles:
     can ask for is twice what is given out, four places for each of them, and the first regions.
     """
     given = int(tiles.meta[:, ROOM].sum())
-    if int(tiles.used[0]) + _need(tiles, given, n) + SPARE <= len(tiles.entries):
+    if int(tiles.used[0]) + int(need(len(tiles.meta), given, n)) + SPARE <= len(tiles.entries):
         return tiles
     living = tiles.meta[:, TAIL] - tiles.meta[:, HEAD]
     doubled = np.maximum(1 << np.ceil(np.log2(np.maximum(2 * living, 1))).astype(np.int64), _LEAST)
     rooms = np.where(living > 0, doubled, 0)
     given = int(rooms.sum())
-    pool = np.zeros(given + 2 * _need(tiles, given, n) + SPARE, np.uint16)
+    pool = np.zeros(given + 2 * int(need(len(tiles.meta), given, n)) + SPARE, np.uint16)
     _move(tiles.entries, tiles.meta, pool, np.cumsum(rooms) - rooms, rooms)
     tiles.used[0] = given
     return tiles._replace(entries=pool)
 
 
-def _need(tiles: Tiles, given: int, n: int) -> int:
-    return 2 * given + 4 * n + _LEAST * min(n, len(tiles.meta))
+def need(tiles: int, given: Any, n: int) -> Any:
+    """Places that ``n`` events may ask for in lists of so many tiles that were given so many; see :func:`reserve`."""
+    return 2 * given + 4 * n + _LEAST * min(n, tiles)
 
 
 @kernel

@@ -20,6 +20,8 @@ from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
 _WIDE, _NARROW = 0.3, 0.5
 """An aperture: the velocity is unsure by this share of it along one line, and by at most half of that across it."""
+_MOST = ((8000, 4), (4000, 6), (2000, 8), (0, 12))
+"""(shortest bin, us; answers of such a scale in a tile and window): what comes behind says the same again."""
 _WORTH_A_THREAD = 500
 """Events for which it pays to wake another thread."""
 
@@ -97,14 +99,11 @@ class _OpticalFlowStage(Stage):
         self._across = -(-grid.width // card.tile)
         tiles = self._across * -(-grid.height // card.tile)
         taps = bank.taps()
-        self._scales = [
-            tile_evidence.new_scale(grid.width, grid.height, taps, bin_us, config.every, card.tile)
-            for bin_us in card.bins_us
-        ]
-        self._sums = np.zeros((len(card.bins_us), tiles, taps.classes), np.int64)
-        self._rows = np.zeros((len(card.bins_us), tiles), np.int64)
-        for scale, sums, rows in zip(self._scales, self._sums, self._rows, strict=True):
-            scale.sums, scale.rows = sums, rows
+        self._scales = tile_evidence.new_scales(
+            grid.width, grid.height, taps, card.bins_us, config.every, card.tile,
+            [next(most for shortest_us, most in _MOST if bin_us >= shortest_us) for bin_us in card.bins_us],
+            context.workers.threads,
+        )  # fmt: skip
         self._belief = flow.new_belief(tiles, len(model.bias) * len(card.labels))
         self._events = np.zeros(tiles, np.int64)
         self._window, self._after_gap = NEVER, False
@@ -133,32 +132,21 @@ class _OpticalFlowStage(Stage):
         return [self._packet(closed, 0)]
 
     def reset(self, packet: Packet) -> None:
-        for scale in self._scales:
-            tile_evidence.forget(scale)
+        tile_evidence.forget(self._scales)
         self._events[:] = 0
         self._belief = flow.new_belief(*self._belief.logs.shape)
         self._window, self._after_gap = NEVER, True
 
     def set_stride(self, stride: int) -> None:
-        for scale in self._scales:
-            scale.every = self._config.every * stride
+        self._scales.every = self._config.every * stride
 
     def snapshot(self) -> Arrays:
-        scales = {
-            f"{i}_{name}": array
-            for i, scale in enumerate(self._scales)
-            for name, array in tile_evidence.saved(scale).items()
-        }
         belief = {name: array.copy() for name, array in self._belief._asdict().items()}
         state = np.array([self._window, self._after_gap], np.int64)
-        return {**scales, **belief, "events": self._events.copy(), "state": state}
+        return {**tile_evidence.saved(self._scales), **belief, "events": self._events.copy(), "state": state}
 
     def restore(self, arrays: Arrays) -> None:
-        for i, scale in enumerate(self._scales):
-            own = {
-                name.partition("_")[2]: array for name, array in arrays.items() if name.startswith(f"{i}_")
-            }
-            tile_evidence.load(scale, own)
+        tile_evidence.load(self._scales, arrays)
         for name, array in self._belief._asdict().items():
             array[:] = arrays[name]
         self._events[:] = arrays["events"]
@@ -173,21 +161,21 @@ class _OpticalFlowStage(Stage):
     def _each_scale(self, t: T, x: XY, y: XY, p: P, until_us: int) -> None:
         """Scales know nothing of each other: each may have a thread."""
 
-        def some(scales: list[tile_evidence.Scale]) -> None:
-            for scale in scales:
-                tile_evidence.advance(scale, t, x, y, p, until_us)
-
-        threads = self._workers.threads if len(t) >= _WORTH_A_THREAD else 1
-        self._workers.run(
-            [partial(some, self._scales[i::threads]) for i in range(min(threads, len(self._scales)))]
-        )
+        threads = min(self._workers.threads, len(self._scales)) if len(t) >= _WORTH_A_THREAD else 1
+        if threads == 1:
+            tile_evidence.advance(self._scales, t, x, y, p, until_us)
+            return
+        tile_evidence.reserve(self._scales, len(t))
+        part = partial(tile_evidence.advance, self._scales, t, x, y, p, until_us)
+        self._workers.run([partial(part, k, threads) for k in range(threads)])
 
     def _close(self) -> Columns:
         """The rows of the open window; the next one opens."""
         end_us = (self._window + 1) * self._window_us
         found = flow.advance(
-            self._sums,
-            self._rows,
+            self._scales.sums,
+            self._scales.rows,
+            self._scales.added,
             self._events,
             self._config.min_events,
             self._belief,
@@ -196,10 +184,10 @@ class _OpticalFlowStage(Stage):
         )
         confidence = self._model.confidence(found.mass)
         kept = confidence >= self._config.min_confidence
-        early = WARM_UP | (AFTER_GAP if self._after_gap else 0) if not self._scales[0].is_warm else 0
+        early = WARM_UP | (AFTER_GAP if self._after_gap else 0) if not self._scales.is_warm else 0
         narrow = (found.spread[:, 1] > _WIDE) & (found.spread[:, 0] < _NARROW * found.spread[:, 1])
         flags = early | np.where(narrow, APERTURE, 0).astype(np.uint32)
-        self._sums[:], self._rows[:], self._events[:] = 0, 0, 0
+        self._forget_window()
         self._window += 1
         n = int(np.count_nonzero(kept))
         return {
@@ -218,9 +206,13 @@ class _OpticalFlowStage(Stage):
             return
         nothing = np.empty(0, np.uint16)
         self._each_scale(np.empty(0, np.int64), nothing, nothing, nothing > 0, window * self._window_us)
-        self._sums[:], self._rows[:] = 0, 0
+        self._forget_window()
         flow.fade(self._belief, skipped)
         self._window = window
+
+    def _forget_window(self) -> None:
+        tile_evidence.empty(self._scales)
+        self._events[:] = 0
 
     def _packet(self, closed: list[Columns], until_us: int) -> Packet:
         parts = closed or [_NOTHING]

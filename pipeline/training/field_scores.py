@@ -141,7 +141,9 @@ def told(take: Take, readout: flow.Readout, bank: Taps, every: int = 8) -> Told:
     belief = flow.new_belief(across * -(-scene.height // TILE), len(readout.bias) * readout.angles)
     wait_ms, parts = max(WAIT_MS, WAIT_PX / scene.speed), list[Told]()
     for window in windows(take, bank, every):
-        found = flow.advance(window.sums, window.rows, window.events, LEAST, belief, readout, across)
+        found = flow.advance(
+            window.sums, window.rows, window.added, window.events, LEAST, belief, readout, across
+        )
         end_ms = (window.number + 1) * 20.0 - take.start_us / 1000
         if end_ms <= wait_ms:
             continue

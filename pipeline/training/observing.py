@@ -26,7 +26,8 @@ class Window:
     Attributes:
         number: it ends at (number + 1) times its length.
         sums: [scale, tile, class] int64.
-        rows: [scale, tile] int64.
+        rows: [scale, tile] int64; so is ``added``.
+        added: see :mod:`kernels.tile_evidence`.
         events: [tile] int64.
         moving: [tile] int64, events of anything that moves.
         layer: [tile], of most events; NO_LAYER where there are too few, or of several.
@@ -37,6 +38,7 @@ class Window:
     number: int
     sums: I64
     rows: I64
+    added: I64
     events: I64
     moving: I64
     layer: NDArray[np.int8]
@@ -48,23 +50,18 @@ def windows(take: Take, bank: Taps, every: int) -> list[Window]:
     """All whole windows in which anything moved."""
     scene = take.scene
     across, down = -(-scene.width // TILE), -(-scene.height // TILE)
-    scales = [
-        tile_evidence.new_scale(scene.width, scene.height, bank, bin_us, every, TILE) for bin_us in BINS_US
-    ]
+    scales = tile_evidence.new_scales(scene.width, scene.height, bank, BINS_US, every, TILE)
     until_us = take.start_us + int(scene.duration_ms * 1000)
     found, at = list[Window](), 0
     for number in range(until_us // WINDOW_US):
         end_us = (number + 1) * WINDOW_US
         stop = int(np.searchsorted(take.t, end_us))
         part = slice(at, stop)
-        for scale in scales:
-            tile_evidence.advance(scale, take.t[part], take.x[part], take.y[part], take.p[part], end_us)
+        tile_evidence.advance(scales, take.t[part], take.x[part], take.y[part], take.p[part], end_us)
         if end_us > take.start_us:
-            sums = np.stack([scale.sums for scale in scales])
-            rows = np.stack([scale.rows for scale in scales])
-            found.append(Window(number, sums, rows, *truth(take, part, across, across * down)))
-        for scale in scales:
-            tile_evidence.empty(scale)
+            sums, rows, added = scales.sums.copy(), scales.rows.copy(), scales.added.copy()
+            found.append(Window(number, sums, rows, added, *truth(take, part, across, across * down)))
+        tile_evidence.empty(scales)
         at = stop
     return found
 

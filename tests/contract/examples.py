@@ -148,7 +148,7 @@ EXAMPLES = {
                 "min_confidence": 0.0,
             },
         ],
-        [*FIELD, {"kind": "movers", "camera": "still", "windows": 2, "min_confidence": 0.0}],
+        [*FIELD, {"kind": "movers", "camera": "still", "windows": 1, "min_tiles": 1, "min_confidence": 0.0}],
     ],
     "complexity": [[{"kind": "complexity", "tile": 9, "bin_us": 700, "window_bins": 6}]],
     "reservoir": [

@@ -299,34 +299,50 @@ def test_dense_bins_are_summed_by_rows_with_the_same_answers():
 
 @settings(max_examples=80)
 @given(
-    recordings(max_events=60),
-    banks(),
-    st.booleans(),
-    st.sampled_from([1, 125, 2000]),
-    st.integers(1, 3),
-    st.data(),
-)
-def test_sums_of_a_tile_equal_the_twin_however_it_is_cut(columns, bank, flip, bin_us, every, data):
+    recordings(max_events=60), banks(), st.booleans(), st.lists(st.sampled_from([1, 125, 2000]), min_size=1, max_size=3),
+    st.integers(1, 3), st.sampled_from([None, 1, 2]), st.integers(1, 2), st.data(),
+)  # fmt: skip
+def test_sums_of_a_tile_equal_the_twin_however_it_is_cut(
+    columns, bank, flip, bins_us, every, most, parts, data
+):
     weight, bias = bank
     made = motifs.taps(weight, bias, flip)
-    scale = tile_evidence.new_scale(*SIZE, made, bin_us, every, 5)
+
+    def fresh():
+        return tile_evidence.new_scales(
+            *SIZE, made, bins_us, every, 5, [most] * len(bins_us) if most else None, parts
+        )
+
+    def take(columns, until):
+        tile_evidence.reserve(scales, len(columns[0]))
+        for part in range(parts):
+            tile_evidence.advance(scales, *columns, until, part, parts)
+
+    scales = fresh()
     t, last = columns[0], int(columns[0][-1]) if len(columns[0]) else 0
     for a, b in itertools.pairwise(data.draw(cuts(len(t)))):
-        until = int(t[b - 1]) if b else 0
-        tile_evidence.advance(scale, *(c[a:b] for c in columns), until)
+        take([c[a:b] for c in columns], int(t[b - 1]) if b else 0)
         if data.draw(st.booleans()):
-            kept = tile_evidence.saved(scale)
-            scale = tile_evidence.new_scale(*SIZE, made, bin_us, every, 5)
-            tile_evidence.load(scale, kept)
-    tile_evidence.advance(scale, *(c[:0] for c in columns), last + bin_us)
-    sums, rows = np.zeros_like(scale.sums), np.zeros_like(scale.rows)
-    first = int(t[0]) // bin_us if len(t) else 0
-    for k, y, x, _, logits in naive.detect(*columns, weight, bias, bin_us, *SIZE, flip, ("drawn", every)):
-        if k - first >= made.delays - 1:
-            sums[y // 5 * 4 + x // 5] += logits.astype(int)
-            rows[y // 5 * 4 + x // 5] += 1
-    np.testing.assert_array_equal(scale.sums, sums)
-    np.testing.assert_array_equal(scale.rows, rows)
+            kept, scales = tile_evidence.saved(scales), fresh()
+            tile_evidence.load(scales, kept)
+    take([c[:0] for c in columns], last + max(bins_us))
+    for s, bin_us in enumerate(bins_us):
+        sums, rows, added = (
+            np.zeros_like(scales.sums[s]),
+            np.zeros_like(scales.rows[s]),
+            np.zeros_like(scales.added[s]),
+        )
+        first = int(t[0]) // bin_us if len(t) else 0
+        for k, y, x, _, logits in naive.detect(*columns, weight, bias, bin_us, *SIZE, flip, ("drawn", every)):
+            if k - first >= made.delays - 1:
+                tile = y // 5 * 4 + x // 5
+                rows[tile] += 1
+                if most is None or added[tile] < most:
+                    sums[tile] += logits.astype(int)
+                    added[tile] += 1
+        np.testing.assert_array_equal(scales.sums[s], sums)
+        np.testing.assert_array_equal(scales.rows[s], rows)
+        np.testing.assert_array_equal(scales.added[s], added)
 
 
 def test_banks_that_tiles_cannot_hold_are_summed_by_rows():

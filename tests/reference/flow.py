@@ -7,7 +7,7 @@ import numpy as np
 F = np.float32
 
 
-def logs(sums, rows, readout):
+def logs(sums, rows, added, readout):
     """L [o, a] of one tile [scale, class], in the order of additions that the kernel promises.
 
     ``readout`` is the parts: weight [q, f, o], has, bias, angle, speed, angles, scale.
@@ -22,7 +22,7 @@ def logs(sums, rows, readout):
     for s in range(scales):
         for c in range(classes):
             if rows[s]:
-                exact = math.sqrt(rows[s] / (rows[s] + 4.0)) * readout.scale / rows[s] * sums[s, c]
+                exact = math.sqrt(rows[s] / (rows[s] + 4.0)) * readout.scale / added[s] * sums[s, c]
                 z[s, c] = exact
                 total += exact**2
     nu = F(1.0 / (0.3 + math.sqrt(total / (scales * classes))))
@@ -47,17 +47,17 @@ def logs(sums, rows, readout):
 
 
 def windows(series, least, readout, across, rounds, agree):
-    """For each (sums, rows, events) what is said: {tile: (vx, vy, mass, and its place in tiles)}, and the joint posteriors' integers."""
+    """For each (sums, rows, added, events) what is said: {tile: (vx, vy, mass, and its place in tiles)}, and the joint posteriors' integers."""
     tiles = series[0][1].shape[1]
     state = {}
     said = []
-    for sums, rows, events in series:
+    for sums, rows, added, events in series:
         for k, (logs_, weight) in state.items():
             state[k] = ((logs_ * 179 + 128) >> 8, (weight * 179 + 128) >> 8)
         speaks = [k for k in range(tiles) if events[k] >= least and rows[:, k].sum() > 0]
         for k in speaks:
             before, weight = state.get(k, (0, 0))
-            loud = np.clip(logs(sums[:, k], rows[:, k], readout) * F(256), F(-(2**22)), F(2**22))
+            loud = np.clip(logs(sums[:, k], rows[:, k], added[:, k], readout) * F(256), F(-(2**22)), F(2**22))
             fresh = np.floor(loud + F(0.5)).astype(np.int64)
             state[k] = (before + fresh, weight + 256)
         joint = {k: state[k] for k in speaks}

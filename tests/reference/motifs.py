@@ -38,9 +38,8 @@ def wanted(t, x, y, active, bin_us, width, height, shape, where):
     """The voxels (bin, y, x) that are asked for, sorted."""
     kind, step, *more = where
     if kind == "drawn":
-        return sorted(
-            {(int(t[i]) // bin_us, int(y[i]), int(x[i])) for i in range(len(t)) if drawn(i, step, bin_us)}
-        )
+        every = ((int(t[i]) // bin_us, int(y[i]), int(x[i])) for i in range(len(t)) if drawn(i, step, bin_us))
+        return list(dict.fromkeys(every))  # in the order in which they were drawn
     if kind == "events":
         return sorted(
             {(int(t[i]) // bin_us, int(y[i]), int(x[i])) for i in range(len(t)) if (i + 1) % step == 0}
