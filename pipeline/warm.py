@@ -9,7 +9,19 @@ from typing import Any
 import numba.core.event as numba_event
 import numpy as np
 
-from kernels import coincidence, decode, delta, encoding, events, history, motifs, neurons, synapses
+from kernels import (
+    coincidence,
+    decode,
+    delta,
+    encoding,
+    events,
+    groups,
+    history,
+    merging,
+    motifs,
+    neurons,
+    synapses,
+)
 from kernels._sums import WIDTHS
 from pipeline.engine import Engine
 from pipeline.graph import Graph
@@ -31,10 +43,11 @@ _SPECS: tuple[dict[str, Any], ...] = (
             {"id": "movers", "kind": "movers", "input": "field", "min_spread": 0.0, "min_confidence": 0.0},
             {"id": "flow", "kind": "optical_flow", "input": "clean", "every": 1, "min_events": 1},
             {"id": "energy", "kind": "motion_energy", "input": "clean"},
+            {"id": "even", "kind": "gain"},
             {"id": "steered", "kind": "motif", "input": "clean", "model": "motif8", "at": {"grid": 4},
              "threshold": {"rate_hz": 100}, "learn": {}},
         ],
-        "outputs": ["clean", "motion", "field", "alarm", "movers", "flow", "energy", "steered"],
+        "outputs": ["clean", "motion", "field", "alarm", "movers", "flow", "energy", "even", "steered"],
     },
 )  # fmt: skip
 
@@ -57,7 +70,7 @@ def warm(progress: Callable[[float], None] = lambda _: None) -> None:
     """Run every kernel once on a little recording, with the very types that streams use."""
     jobs: list[Callable[[], None]] = [
         _warm_emulator, _warm_decoders, *(_warmer(spec) for spec in _SPECS),
-        *(partial(_warm_detectors, width) for width in WIDTHS), _warm_networks,
+        *(partial(_warm_detectors, width) for width in WIDTHS), _warm_networks, _warm_tiles,
     ]  # fmt: skip
     for i, job in enumerate(jobs):
         job()
@@ -91,12 +104,21 @@ def _warm_detectors(lanes: int) -> None:
     bias = np.zeros(classes, np.float32)
     bank = motifs.taps(np.ones((classes, 2, 2, 3, 3), np.float32), bias, False)
     past, lists = history.new_history(40, 30, 3, 3), motifs.new_lists(40, 30, bank)
-    motifs.advance(t, x, y, p, past, lists, bank, 1000, 2**60, True)
+    found = motifs.advance(t, x, y, p, past, lists, bank, 1000, 2**60, True)
     motifs.rebuild(lists, past)
+    for rows in (found.evidence, found.evidence[:0]):  # of two threads
+        half = merging.Answers(found.bin, found.x, found.y, found.label, found.total, rows)
+        merging.merged((half, half))
     for push in (False, True):
         synapses = coincidence.synapses(np.ones((classes, 40, 2), np.float32), bias, push)
         arrivals = coincidence.new_arrivals(synapses)
         coincidence.advance(t, x.astype(np.int64), arrivals, synapses, 1000, 2**20)
+
+
+def _warm_tiles() -> None:
+    """What is only needed where things move by themselves."""
+    place = np.arange(4, dtype=np.int64)
+    groups.groups(place % 2, place // 2, np.ones(4), np.zeros(4), 0.5)
 
 
 def _warm_networks() -> None:

@@ -12,6 +12,7 @@ from pipeline.stages.complexity import Complexity
 from pipeline.stages.crop import Crop
 from pipeline.stages.delta_network import DeltaNetworkStage
 from pipeline.stages.downsample import Downsample
+from pipeline.stages.gain import Gain
 from pipeline.stages.global_motion import GlobalMotion
 from pipeline.stages.looming import Looming
 from pipeline.stages.motif import Motif
@@ -25,7 +26,7 @@ from pipeline.stages.spiking_classifier import SpikingClassifier
 
 AnyStage = Annotated[
     Crop | Downsample | Refractory | BackgroundActivity
-    | Motif | MotionEnergy | MotionField | OpticalFlow | GlobalMotion | Looming | Movers
+    | Motif | MotionEnergy | Gain | MotionField | OpticalFlow | GlobalMotion | Looming | Movers
     | SpikingClassifier | DeltaNetworkStage | Reservoir | Complexity,
     Field(discriminator="kind"),
 ]  # fmt: skip
@@ -33,7 +34,7 @@ AnyStage = Annotated[
 KINDS: dict[str, type[StageConfig]] = {
     config.model_fields["kind"].default: config
     for config in (
-        Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionEnergy, MotionField, OpticalFlow, GlobalMotion,
-        Looming, Movers, SpikingClassifier, DeltaNetworkStage, Reservoir, Complexity,
+        Crop, Downsample, Refractory, BackgroundActivity, Motif, MotionEnergy, Gain, MotionField, OpticalFlow,
+        GlobalMotion, Looming, Movers, SpikingClassifier, DeltaNetworkStage, Reservoir, Complexity,
     )
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import filecmp
 import hashlib
 import json
 import os
@@ -102,9 +103,10 @@ async def create_job(
     finally:
         if job is None or job.id != id_:  # refused, or the same key came before
             shutil.rmtree(folder, ignore_errors=True)
-    if idempotency_key is not None and known.asked not in {None, body.asked}:
+    is_its_own = known.id == id_ or known.asked == body.asked or await _alike(known, body, service)
+    if idempotency_key is not None and known.asked is not None and not is_its_own:
         raise Problem(422, "Idempotency-Key: a job with this key was made from another body")
-    if body.waited is not None and known.id == id_:  # only now: a kill before leaves the upload where it was
+    if body.waited is not None and is_its_own:  # only now: a kill before leaves the upload where it was
         service.uploads.remove(body.waited.id)
     response.headers["Location"] = f"/v1/jobs/{known.id}"
     return await _describe(service, known)
@@ -132,7 +134,10 @@ async def _body(request: Request, service: Service, folder: FilePath, is_new: bo
     if request.headers.get("content-type", "").partition(";")[0] == "application/json":
         document = await _json(request)
         asked = _sum(document)
-        if not is_new:
+        if (
+            not is_new
+            and service.uploads.get(str(document.get("upload") if isinstance(document, dict) else "")) is None
+        ):
             return _Body("", {}, asked)
         waited, name, fields = _from_upload(service, document, folder)
         return _Body(name, fields, asked, waited)
@@ -144,6 +149,21 @@ async def _body(request: Request, service: Service, folder: FilePath, is_new: bo
     return _Body(
         taken.name, dict[str, Any](taken.fields), _sum([taken.name, taken.fields, taken.sum.hexdigest()])
     )
+
+
+async def _alike(known: Job, body: _Body, service: Service) -> bool:
+    """Whether a body asks for what a job was made from, though it names another upload.
+
+    Whoever never heard of the job, as the service was killed meanwhile, sends the same file once more.
+    """
+    before = next(service.jobs.folder(known.id).glob("upload*"), None)
+    if body.waited is None or before is None or body.name != known.name:
+        return False
+    fields = dict(body.fields)
+    _priority(fields)
+    if _options(fields) != known.options:
+        return False
+    return await asyncio.to_thread(filecmp.cmp, body.waited.path, before, shallow=False)
 
 
 def _sum(document: Any) -> str:

@@ -127,6 +127,20 @@ EXAMPLES = {
         [{**MOTIF, "threshold": {"evidence": -1e6}, "at": {"random": 0.01, "seed": 5}}],
     ],
     "motion_field": [FIELD],
+    "gain": [
+        [MOTIF, {"kind": "gain", "input": "motion.evidence", "tau_us": 20_000, "least": 2}],
+        [
+            MOTIF,
+            {
+                "id": "even",
+                "kind": "gain",
+                "input": "motion.evidence",
+                "tile": 9,
+                "least": 1,
+                "threshold": 3.0,
+            },
+        ],
+    ],
     "motion_energy": [[{"kind": "motion_energy", "size": 7, "delays": 9, "at": {"every": 2}}]],
     "global_motion": [[*FIELD, {"kind": "global_motion", "tile": 7, "min_tiles": 3, "min_spread": 0.0}]],
     "looming": [

@@ -209,3 +209,25 @@ def test_an_upload_that_is_too_large_is_refused(tmp_path):
             assert list((service.data / "jobs").iterdir()) == []
     finally:
         service.stop()
+
+
+def test_a_job_that_is_asked_for_once_more_with_the_same_file_is_the_same_job(service, client, tmp_path):
+    """A client that never heard of its job, as the service was killed meanwhile, uploads its file anew."""
+    clip, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    clip.write_text("t,x,y,p\n1,1,1,1\n2,2,2,0\n")
+    other.write_text("t,x,y,p\n1,1,1,1\n2,3,3,0\n")
+    asked = {"pipeline": "denoise", "key": "once more", "sensor": "8x8"}
+    job = client.submit(clip, **asked)
+    job.wait()
+
+    def waiting():
+        return len(list((service.data / "uploads").glob("*.json")))
+
+    before = waiting()
+    assert client.submit(clip, **asked).id == job.id
+    assert waiting() == before, "the upload that nobody needs is gone"
+    other.rename(clip)
+    with pytest.raises(Refused, match="another body"):
+        client.submit(clip, **asked)
+    with pytest.raises(Refused, match="another body"):
+        client.submit(clip, **{**asked, "sensor": "9x9"})

@@ -35,8 +35,25 @@ def test_metrics_count_what_happens_and_nothing_is_compiled_after_readiness(clie
     with client.stream("view", sensor=(64, 48)) as stream:
         stream.send([1, 2, 3], [1, 2, 3], [1, 2, 3], [1, 0, 1])
     assert metric("streams_taken_in") >= before + 3
+    side_by_side = {
+        "threads": 2,
+        "stages": [
+            {"id": "motion", "kind": "motif", "model": "motif8"},
+            {"id": "field", "kind": "optical_flow", "input": "source", "min_events": 1},
+            {"id": "camera", "kind": "global_motion"},
+            {"id": "movers", "kind": "movers", "input": "field", "camera": "still", "min_confidence": 0},
+        ],
+        "outputs": ["motion", "motion.evidence", "field", "camera", "movers"],
+    }
+    k = np.arange(30_000)
+    with client.stream(
+        side_by_side, sensor=(128, 96)
+    ) as second:  # a line of 40 pixels that walks to the right
+        second.send(10 * k, 10 + k // 500, 20 + k % 40, k % 2)
+    assert second.stats()["rows"]["movers"] > 0
     assert metric("kernel_compilations_total") == compiled
     stream.delete()
+    second.delete()
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,47 @@ def test_results_come_while_the_stream_runs(client, data_dir):
     assert sum(len(row) for row in rows) == final["rows"]["motion"]
 
 
+def test_reaction_times_are_told_per_output(client, service, data_dir):
+    """Paced as it was recorded: the parts add up, and the wait is that of windows of 20 ms."""
+    events, _ = recording(data_dir)
+    t = events[0] - events[0][0]
+    stream = client.stream("motion", sensor=(346, 260))
+    with connect(
+        f"{service.url.replace('http', 'ws')}/v1/streams/{stream.id}/results", subprotocols=["polychrony.v1"]
+    ) as reader:
+        hello = json.loads(reader.recv())
+        of = {output["id"]: (output["tile"], output["window_us"]) for output in hello["outputs"]}
+        assert of == {"motion": (1, 1000), "field": (16, 20_000)}
+        reading = threading.Thread(target=drain, args=(reader,), daemon=True)
+        reading.start()
+        started, at = time.monotonic(), 0
+        while at < len(t) and t[at] < 1_500_000:
+            to = int(np.searchsorted(t, t[at] + 4_000))
+            time.sleep(max(0.0, started + t[to - 1] * 1e-6 - time.monotonic()))
+            stream.send(*packets.cut(events, at, to))
+            at = to
+        time.sleep(0.3)
+        told = stream.stats()["reaction"]
+        lines = client.request("GET", "/metrics").text.splitlines()
+        stream.end()
+    assert set(told) == {"motion", "field"}
+    field = told["field"]
+    assert field["events"] > 300
+    assert field["given_up"] == 0
+    assert 0 < field["p50_us"] <= field["p90_us"] <= field["p99_us"]
+    assert field["horizon_us"] == 20_000
+    assert field["bound_us"] > 20_000
+    assert 7_000 < field["parts_us"]["wait"] < 13_000
+    assert told["motion"]["parts_us"]["wait"] < 1_000
+    assert all(part >= 0 for part in field["parts_us"].values())
+    counted = [
+        float(line.split()[-1])
+        for line in lines
+        if line.startswith("streams_reaction_seconds_count") and stream.id in line
+    ]
+    assert sum(counted) >= field["events"] + told["motion"]["events"]
+
+
 def test_subscribers_start_where_they_ask(client, data_dir):
     events, _ = recording(data_dir)
     with client.stream("motion", sensor=(346, 260)) as stream:
