@@ -6,9 +6,9 @@ arrived at wall time a, and the first answer with s0 < t <= s1, which left at wa
     reaction = w - a = wait + hold + queue + compute + outbox
 
 wait: until the interval was over, s1 - t, as far as that lies behind a; hold: until what showed that it was over
-had arrived (reordering, packets);
-queue: that packet's, before it was worked on; compute: until the answer existed; outbox: until it was handed to a
-subscriber's socket, 0 where nobody reads. The first and the last event of each batch of frames stand for all of it.
+had arrived (reordering, packets); queue: that packet's, before it was worked on; compute: until the answer existed;
+outbox: until it was handed to a subscriber's socket, 0 where nobody reads. The first and the last event of a batch of
+frames stand for all of it, and a batch for those that follow within 2 ms.
 An interval that ends without a row is answered by the word that there is none, the watermark; its events count as
 ``silent``, too.
 """
@@ -33,6 +33,7 @@ _SHORTEST_S, _LONGEST_S, _RATIO = 1e-4, 100.0, 1.1
 EDGES_S = [_SHORTEST_S * _RATIO**i for i in range(math.ceil(math.log(_LONGEST_S / _SHORTEST_S, _RATIO)) + 1)]
 """Upper edges of the buckets, each a tenth above the one before."""
 _RECENT_S = 10.0
+_APART_S = 2e-3
 _MOST_OPEN = 10_000
 """Events that wait for their answer, or answers for a socket; beyond it the oldest are given up."""
 
@@ -161,11 +162,19 @@ class Reactions:
     def __init__(self, ports: dict[str, Port]) -> None:
         self.outputs = {name: Output(port) for name, port in ports.items() if port.kind != "triggers"}
         self._readers = Counter[str]()
+        self._sampled_s = -math.inf
+        self._samples = False
+
+    def begins(self, now_s: float) -> None:
+        """A batch is about to be worked on; in the stream's thread. Batches that follow at once are not looked at."""
+        self._samples = now_s - self._sampled_s >= _APART_S
+        if self._samples:
+            self._sampled_s = now_s
 
     def published(self, result: Result, made_s: float) -> None:
         """An answer of the batch that is being worked on exists since ``made_s``; in the stream's thread."""
         output = self.outputs.get(result.output)
-        if output is not None:
+        if output is not None and (self._samples or output.open):
             output.made.add(result, made_s)
 
     def worked_off(self, arrived: tuple[tuple[int, float], ...], came_s: float, began_s: float) -> None:
@@ -177,7 +186,10 @@ class Reactions:
             began_s: when the work on it began.
         """
         for output in self.outputs.values():
-            output.open.extend(arrived)
+            if self._samples:
+                output.open.extend(arrived)
+            elif not output.open:
+                continue
             while len(output.open) > _MOST_OPEN:
                 output.open.popleft()
                 output.given_up += 1

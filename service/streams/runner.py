@@ -302,6 +302,7 @@ class Runner:
             raise _Stopped
         elif one.rows is None:
             started = time.monotonic()
+            self.reactions.begins(started)
             self._handle(one.frame)
             self._react(batch[at : at + 1], started)
             self._learn(one.frame.count, time.monotonic() - started)
@@ -309,6 +310,7 @@ class Runner:
             rows, n = [(one.frame.t_us, one.rows)], len(one.rows)
             most = min(self._at_once, int(self._events_per_s * self._step_s))
             started = time.monotonic()
+            self.reactions.begins(started)
             while to < len(batch) and (more := batch[to].rows) is not None and n + len(more) <= most:
                 rows.append((batch[to].frame.t_us, more))
                 n, to = n + len(more), to + 1

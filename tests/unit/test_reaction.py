@@ -24,6 +24,7 @@ def answer(name, port, watermark_us, *times, from_us=()):
 
 def told(port, name="field"):
     found = Reactions({name: port})
+    found.begins(0.0)
     return found, found.outputs[name]
 
 
@@ -61,6 +62,14 @@ def test_a_send_that_is_heard_of_before_what_it_sent_counts(monkeypatch):
     monkeypatch.setattr(reaction.time, "monotonic", lambda: 9.0)
     found.announced()
     assert output.reaction.sum_s == pytest.approx(0.004)
+
+
+def test_batches_that_follow_at_once_are_not_looked_at():
+    found, output = told(FIELD)
+    for now in (1.0, 1.001, 1.0025):
+        found.begins(now)
+        found.worked_off(((5_000, now),), now, now)
+    assert [at for _, at in output.open] == [1.0, 1.0025]
 
 
 def test_silence_is_an_answer_and_is_counted():
