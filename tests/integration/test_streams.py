@@ -131,7 +131,12 @@ def test_reaction_times_are_told_per_output(client, service, data_dir):
         hello = json.loads(reader.recv())
         of = {output["id"]: (output["tile"], output["window_us"]) for output in hello["outputs"]}
         assert of == {"motion": (1, 1000), "field": (16, 20_000)}
-        reading = threading.Thread(target=drain, args=(reader,), daemon=True)
+
+        def read():
+            with contextlib.suppress(ConnectionClosed):
+                drain(reader)
+
+        reading = threading.Thread(target=read, daemon=True)
         reading.start()
         started, at = time.monotonic(), 0
         while at < len(t) and t[at] < 1_500_000:
