@@ -74,7 +74,7 @@ function drawMovers(context: CanvasRenderingContext2D, nowUs: number, movers: Mo
     context.strokeStyle = context.fillStyle = ofDirection(Math.atan2(one.vy[k]!, one.vx[k]!), light);
     context.strokeRect(one.x[k]!, one.y[k]!, one.width[k]!, one.height[k]!);
     const pxPerS = 1000 * Math.hypot(one.vx[k]!, one.vy[k]!);
-    context.fillText(`${one.id[k]}: ${pxPerS.toPrecision(2)} px/s`, one.x[k]! + 3 / scale, one.y[k]! + 13 / scale);
+    context.fillText(`${one.id[k]}: ${Number(pxPerS.toPrecision(2))} px/s`, one.x[k]! + 3 / scale, one.y[k]! + 13 / scale);
   }
 }
 
