@@ -10,8 +10,17 @@ from kernels._jit import kernel
 from kernels.columns import F32, I64, XY
 
 
-class Answers(NamedTuple):
-    """Rows as the kernel takes them; see :class:`kernels.motifs.Found`."""
+class Found(NamedTuple):
+    """Rows of closed bins, in order of (bin, y, x).
+
+    Attributes:
+        bin: of the rows [n].
+        x: likewise; so is ``y``.
+        y: see above.
+        label: the winner.
+        total: the winner's integer sum.
+        evidence: all classes' integer sums [n, class], or [0, class] where nobody asked.
+    """
 
     bin: I64
     x: XY
@@ -21,12 +30,12 @@ class Answers(NamedTuple):
     evidence: F32
 
 
-def merged(parts: tuple[Answers, ...]) -> Answers:
+def merged(parts: tuple[Found, ...]) -> Found:
     """One set of rows of several that are sorted by (bin, y, x); no two parts hold the same voxel."""
     n = sum(len(part.bin) for part in parts)
     evidence = parts[0].evidence
     rows = n if any(len(part.evidence) for part in parts) else 0
-    out = Answers(
+    out = Found(
         np.empty(n, np.int64), np.empty(n, np.uint16), np.empty(n, np.uint16), np.empty(n, np.uint16),
         np.empty(n, np.float32), np.empty((rows, evidence.shape[1]), np.float32),
     )  # fmt: skip
@@ -40,7 +49,7 @@ def merged(parts: tuple[Answers, ...]) -> Answers:
 
 
 @kernel
-def _merge(a: Answers, b: Answers, out: Answers) -> None:
+def _merge(a: Found, b: Found, out: Found) -> None:
     i, j = 0, 0
     for k in range(out.bin.size):
         first = j == b.bin.size
@@ -60,7 +69,7 @@ def _merge(a: Answers, b: Answers, out: Answers) -> None:
 
 
 @kernel
-def _copy(source: Answers, i: int, out: Answers, k: int) -> None:
+def _copy(source: Found, i: int, out: Found, k: int) -> None:
     out.bin[k], out.x[k], out.y[k] = source.bin[i], source.x[i], source.y[i]
     out.label[k], out.total[k] = source.label[i], source.total[i]
     if out.evidence.shape[0] > 0:

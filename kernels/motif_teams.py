@@ -65,11 +65,7 @@ class Team:
             )  # fmt: skip
 
         run([partial(part, k) for k in range(members)])
-        answers = tuple(
-            merging.Answers(one.bin, one.x, one.y, one.label, one.total, one.evidence)
-            for one in found if one is not None
-        )  # fmt: skip
-        return Found(*merging.merged(answers))
+        return merging.merged(tuple(one for one in found if one is not None))
 
     def rebuild(self) -> None:
         """Make lists follow the past, or a bank that changed."""

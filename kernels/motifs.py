@@ -25,6 +25,7 @@ from kernels import row_lists, tile_lists, tile_sums
 from kernels._jit import kernel, trailing_zeros
 from kernels.columns import F32, I64, XY, P, T
 from kernels.history import COUNT, FRESH, MAX_DELAYS, OPEN, History, start_bin
+from kernels.merging import Found
 from kernels.row_lists import Lists as RowLists
 from kernels.taps import Taps, taps
 from kernels.targets import EVERY_EVENT, Where, choose, count_targets, is_mine
@@ -55,20 +56,6 @@ class Lists:
     rows: RowLists
     tiles: Tiles
     scratch: Scratch
-
-
-@dataclass
-class Found:
-    """Rows of closed bins, in order of (bin, y, x)."""
-
-    bin: I64
-    x: XY
-    y: XY
-    label: XY
-    total: F32
-    """The winner's integer sum."""
-    evidence: F32
-    """All classes' integer sums [n, class], or [0, class] where nobody asked."""
 
 
 def new_lists(width: int, height: int, bank: Taps) -> Lists:
@@ -126,21 +113,12 @@ def advance(
 
 
 def _first(out: Found, n: int, with_evidence: bool, copy: bool) -> Found:
-    part = Found(
-        out.bin[:n], out.x[:n], out.y[:n], out.label[:n], out.total[:n], out.evidence[: n * with_evidence]
-    )  # fmt: skip
+    part = Found(*(column[:n] for column in out[:-1]), out.evidence[: n * with_evidence])
     return _joined([part]) if copy else part
 
 
 def _joined(parts: list[Found]) -> Found:
-    return Found(
-        np.concatenate([part.bin for part in parts]),
-        np.concatenate([part.x for part in parts]),
-        np.concatenate([part.y for part in parts]),
-        np.concatenate([part.label for part in parts]),
-        np.concatenate([part.total for part in parts]),
-        np.concatenate([part.evidence for part in parts]),
-    )
+    return Found._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
 @kernel

@@ -10,7 +10,7 @@ from pipeline import interrupt
 from pipeline.packets import Kind, Packet
 from pipeline.spec import PipelineSpec, Sensor, SpecError
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
-from pipeline.workers import Workers
+from pipeline.workers import Workers, processors
 
 MOST_PIXELS = 2**26
 """Pixels of the sensor times stages: each stage may keep some bytes for every pixel."""
@@ -30,7 +30,8 @@ class Graph:
         stopwatch: a clock in seconds, where each stage's time shall be summed in ``seconds``.
         take: told before each stage how much memory all so far will hold, bytes; it may raise what says that there is
             no room.
-        threads: how many work on it; the spec's where None. Answers do not depend on it.
+        threads: how many work on it; where None what the spec says, at most the processors there are. Answers do not
+            depend on it.
 
     Raises:
         SpecError: it cannot be built, with the path of what is wrong.
@@ -46,7 +47,7 @@ class Graph:
         """About how much memory its stages hold."""
         self.seconds: dict[str, float] = {}
         self._stopwatch = stopwatch or (lambda: 0.0)
-        self._workers = Workers(threads or spec.threads or 1)
+        self._workers = Workers(threads or min(spec.threads or 1, processors()))
         self.sensor = _agree(spec.sensor, sensor)
         if (held := self.sensor.width * self.sensor.height * len(spec.stages)) > MOST_PIXELS:
             raise SpecError("sensor", f"{held} pixels over all stages; allowed are {MOST_PIXELS}")

@@ -37,7 +37,7 @@ def engine_for(
     Raises:
         SpecError: the pipeline does not fit it.
     """
-    graph = Graph(spec, source.info.sensor, threads=spec.threads or threads)
+    graph = Graph(spec, source.info.sensor, threads=None if spec.threads else threads)
     return Engine(graph, clock, source.doubts)
 
 

@@ -107,7 +107,7 @@ def _warm_detectors(lanes: int) -> None:
     found = motifs.advance(t, x, y, p, past, lists, bank, 1000, 2**60, True)
     motifs.rebuild(lists, past)
     for rows in (found.evidence, found.evidence[:0]):  # of two threads
-        half = merging.Answers(found.bin, found.x, found.y, found.label, found.total, rows)
+        half = found._replace(evidence=rows)
         merging.merged((half, half))
     for push in (False, True):
         synapses = coincidence.synapses(np.ones((classes, 40, 2), np.float32), bias, push)

@@ -168,8 +168,6 @@ class Reactions:
     def begins(self, now_s: float) -> None:
         """A batch is about to be worked on; in the stream's thread. Batches that follow at once are not looked at."""
         self._samples = now_s - self._sampled_s >= _APART_S
-        if self._samples:
-            self._sampled_s = now_s
 
     def published(self, result: Result, made_s: float) -> None:
         """An answer of the batch that is being worked on exists since ``made_s``; in the stream's thread."""
@@ -185,6 +183,8 @@ class Reactions:
             came_s: when its last frame arrived, on the monotonic clock.
             began_s: when the work on it began.
         """
+        if self._samples and arrived:  # a heartbeat takes nobody's turn
+            self._sampled_s = began_s
         for output in self.outputs.values():
             if self._samples:
                 output.open.extend(arrived)

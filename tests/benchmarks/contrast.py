@@ -15,28 +15,26 @@ SPEEDS = np.arange(-21, 22) * 0.04
 
 
 @kernel
-def _contrasts(t, x, y, middle, side, speeds, image, out):
-    pad = (image.shape[0] - side) // 2
-    for i in range(speeds.size):
-        for j in range(speeds.size):
-            image[:] = 0.0
-            for k in range(t.size):
-                dt = (t[k] - middle) * 1e-3
-                px, py = x[k] - speeds[j] * dt + pad, y[k] - speeds[i] * dt + pad
-                column, row = int(np.floor(px)), int(np.floor(py))
-                if 0 <= column < image.shape[1] - 1 and 0 <= row < image.shape[0] - 1:
-                    a, b = px - column, py - row
-                    image[row, column] += (1 - a) * (1 - b)
-                    image[row, column + 1] += a * (1 - b)
-                    image[row + 1, column] += (1 - a) * b
-                    image[row + 1, column + 1] += a * b
-            total, square = 0.0, 0.0
-            for row in range(image.shape[0]):
-                for column in range(image.shape[1]):
-                    total += image[row, column]
-                    square += image[row, column] ** 2
-            mean = total / image.size
-            out[i, j] = square / image.size - mean * mean
+def contrasts(ms, x, y, vx, vy, image, out):
+    """How sharp the image is of events (time in ms, place) that are moved back along each velocity."""
+    for i in range(vx.size):
+        image[:] = 0.0
+        for k in range(ms.size):
+            px, py = x[k] - vx[i] * ms[k], y[k] - vy[i] * ms[k]
+            column, row = int(np.floor(px)), int(np.floor(py))
+            if 0 <= column < image.shape[1] - 1 and 0 <= row < image.shape[0] - 1:
+                a, b = px - column, py - row
+                image[row, column] += (1 - a) * (1 - b)
+                image[row, column + 1] += a * (1 - b)
+                image[row + 1, column] += (1 - a) * b
+                image[row + 1, column + 1] += a * b
+        total, square = 0.0, 0.0
+        for row in range(image.shape[0]):
+            for column in range(image.shape[1]):
+                total += image[row, column]
+                square += image[row, column] ** 2
+        mean = total / image.size
+        out[i] = square / image.size - mean * mean
 
 
 def velocity(t, x, y, middle_us, side):
@@ -45,9 +43,11 @@ def velocity(t, x, y, middle_us, side):
     Along a straight edge all velocities with the same component across it are as good: nothing is known of the
     direction then, and unanimity is low.
     """
-    image = np.zeros((side + 24, side + 24))
-    out = np.empty((len(SPEEDS), len(SPEEDS)))
-    _contrasts(t, x.astype(np.float64), y.astype(np.float64), middle_us, side, SPEEDS, image, out)
+    image, pad = np.zeros((side + 24, side + 24)), 12.0
+    vy, vx = (grid.ravel() for grid in np.meshgrid(SPEEDS, SPEEDS, indexing="ij"))
+    out = np.empty(len(vx))
+    contrasts((t - middle_us) * 1e-3, x + pad, y + pad, vx, vy, image, out)
+    out = out.reshape(len(SPEEDS), len(SPEEDS))
     i, j = np.unravel_index(int(out.argmax()), out.shape)
     middle = np.median(out)
     rows, columns = np.nonzero(out >= middle + 0.85 * (out.max() - middle))

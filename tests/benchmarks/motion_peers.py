@@ -26,6 +26,7 @@ from pipeline.training import field_scores
 from pipeline.training.field_scores import Told
 from pipeline.training.observing import TILE, WINDOW_US, truth
 from pipeline.training.scenes import NO_LAYER
+from tests.benchmarks.contrast import contrasts
 from tests.benchmarks.motion_field import pipelines, rows_of, scene_of
 from tests.benchmarks.pages import write
 
@@ -96,28 +97,6 @@ def by_planes(columns, width, height, start, stop, speed, left, top):
     return (c * d - b * e) / det, (a * e - b * d) / det
 
 
-@kernel
-def _contrasts(t, x, y, vx, vy, image, out):
-    for i in range(vx.size):
-        image[:] = 0.0
-        for k in range(t.size):
-            px, py = x[k] - vx[i] * t[k], y[k] - vy[i] * t[k]
-            column, row = math.floor(px), math.floor(py)
-            if 0 <= column < image.shape[1] - 1 and 0 <= row < image.shape[0] - 1:
-                a, b = px - column, py - row
-                image[row, column] += (1 - a) * (1 - b)
-                image[row, column + 1] += a * (1 - b)
-                image[row + 1, column] += (1 - a) * b
-                image[row + 1, column + 1] += a * b
-        total, square = 0.0, 0.0
-        for row in range(image.shape[0]):
-            for column in range(image.shape[1]):
-                total += image[row, column]
-                square += image[row, column] ** 2
-        mean = total / image.size
-        out[i] = square / image.size - mean * mean
-
-
 def by_contrast(columns, stop, left, top):
     t, x, y, _ = columns
     middle = np.array([left, top]) + TILE / 2
@@ -129,7 +108,7 @@ def by_contrast(columns, stop, left, top):
     angle, speed = (grid.ravel() for grid in np.meshgrid(DIRECTIONS, SPEEDS))
     vx, vy, out = speed * np.cos(angle), speed * np.sin(angle), np.empty(len(angle))
     at = (t[near] - t[near[-1]]) * 1e-3
-    _contrasts(at, x[near] - middle[0] + 24, y[near] - middle[1] + 24, vx, vy, np.zeros((48, 48)), out)
+    contrasts(at, x[near] - middle[0] + 24, y[near] - middle[1] + 24, vx, vy, np.zeros((48, 48)), out)
     best = int(out.argmax())
     return vx[best], vy[best]
 

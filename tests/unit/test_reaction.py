@@ -70,6 +70,11 @@ def test_batches_that_follow_at_once_are_not_looked_at():
         found.begins(now)
         found.worked_off(((5_000, now),), now, now)
     assert [at for _, at in output.open] == [1.0, 1.0025]
+    found.begins(2.0)
+    found.worked_off((), 2.0, 2.0)  # a heartbeat before each packet
+    found.begins(2.0001)
+    found.worked_off(((6_000, 2.0001),), 2.0001, 2.0001)
+    assert output.open[-1] == (6_000, 2.0001)
 
 
 def test_silence_is_an_answer_and_is_counted():
