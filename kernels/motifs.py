@@ -113,7 +113,7 @@ def advance(
 
 
 def _first(out: Found, n: int, with_evidence: bool, copy: bool) -> Found:
-    part = Found(*(column[:n] for column in out[:-1]), out.evidence[: n * with_evidence])
+    part = Found._make([*(column[:n] for column in out[:-1]), out.evidence[: n * with_evidence]])
     return _joined([part]) if copy else part
 
 
