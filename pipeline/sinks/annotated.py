@@ -187,7 +187,7 @@ class Annotated:
         ):
             ends = [(round(float(end[0])), round(float(end[1]))) for end in (a, b)]
             # What is known across an edge alone is drawn thin.
-            width = 1 if open_ else max(1, scale)
+            width = 1 if open_ else max(2, scale)
             cv2.arrowedLine(picture, ends[0], ends[1], (blue, g, r), width, cv2.LINE_AA, tipLength=0.35)
 
 

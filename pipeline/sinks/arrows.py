@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.packets import Columns
 from pipeline.sinks.style import direction_colour
 
-_WINDOWS, _SURE = 25, 0.3
+_WINDOWS, _SURE = 8, 0.3
 _LONGEST, _SHORTEST = 1.6, 0.12
 _LARGE, _SMALL = 1.2, 0.3
 

@@ -287,9 +287,14 @@ def _field_over_time(name: str, field: FieldStatistics, events: EventStatistics)
     )
     note = (
         f"Tiles of {field.tile} px; colour = direction, as on the wheel; an arrow of {1.4 * field.tile:.0f} px "
-        f"is {1000 * longest:.3g} px/s; what is less sure is paler.{marked}"
+        f"is {_plain(1000 * longest)} px/s; what is less sure is paler.{marked}"
     )
     return Plot(f"Motion field over time: {name}", note, _svg(figure))
+
+
+def _plain(value: float) -> str:
+    """Two digits that count, and no power of ten."""
+    return f"{float(f'{value:.2g}'):,.10g}"
 
 
 _MARKS = {

@@ -2,7 +2,7 @@
 
 import type { Field } from "./feed.ts";
 
-const FIELDS = 25, SURE = 0.3, LONGEST = 1.6, SHORTEST = 0.12;
+const FIELDS = 8, SURE = 0.3, LONGEST = 1.6, SHORTEST = 0.12;
 
 export class ArrowScale {
   /** px/s of an arrow as long as a tile; 0 before the first field. */
