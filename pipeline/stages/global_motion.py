@@ -20,7 +20,8 @@ class GlobalMotion(StageConfig):
     """One row for each window of the field in which enough tiles answered; t is the end of the window.
 
     (vx, vy) is the movement at the middle of the view; above 0, zoom means that the view grows, and rotation that
-    it turns clockwise (y grows downwards). The equations: :mod:`kernels.global_motion`.
+    it turns clockwise (y grows downwards). Confidence is the share of motion that it explains times the mean
+    confidence of the tiles. The equations: :mod:`kernels.global_motion`.
     """
 
     accepts: ClassVar[Kind] = "field"
@@ -78,6 +79,9 @@ def _of_tiles(tiles: Columns, x: F64, y: F64) -> tuple[float, ...]:
     """(vx, vy, zoom, rotation, confidence)."""
     vx, vy, weight = (tiles[name].astype(np.float64) for name in ("vx", "vy", "confidence"))
     found, explained = global_motion.fit(x, y, vx, vy, weight)
+    explained *= float(
+        weight.mean()
+    )  # tiles that agree and know nothing, as under a lamp that flickers, know nothing
     return float(found[0]), float(found[1]), float(found[2]) * _PER_S, float(found[3]) * _PER_S, explained
 
 

@@ -256,3 +256,29 @@ def test_before_a_still_camera_all_that_moves_is_a_mover():
     rows = movers_of(take, validate(still))
     assert len(rows) > 3
     assert len(np.unique(rows["id"])) <= 2
+
+
+def flicker(hz, width=160, height=120, seconds=1.0):
+    """Every pixel ON and OFF in turn, half a ms apart from each other: a lamp on a wall."""
+    rng, n = np.random.default_rng(0), width * height
+    pixel, parts = np.arange(n), []
+    for k in range(int(seconds * hz)):
+        for half in (0, 1):
+            t = (k + half / 2) * 1e6 / hz + rng.normal(2000, 500, n)
+            parts.append((np.maximum(np.rint(t), 0), pixel % width, pixel // width, np.full(n, half == 0)))
+    t, x, y, p = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(t, kind="stable")
+    return t[order].astype(np.int64), x[order].astype(np.uint16), y[order].astype(np.uint16), p[order]
+
+
+@pytest.mark.parametrize("hz", [50, 100])
+def test_a_lamp_that_flickers_is_no_movement_and_no_alarm(hz):
+    """Tiles that were all as unsure, and all alike, made a sure movement of the view: something neared."""
+    engine = Engine(Graph(preset("egomotion"), Sensor(width=160, height=120)))
+    results = engine.feed(flicker(hz)) + engine.end()
+    rows = {name: np.concatenate([r.rows for r in results if r.output == name]) for name in engine.rows}
+    assert len(rows["alarm"]) == 0
+    assert len(rows["movers"]) == 0
+    for name in ("field", "camera"):
+        late = rows[name][rows[name]["t"] > 340_000]
+        assert np.percentile(late["confidence"], 90) < 0.35
