@@ -310,10 +310,17 @@ def test_what_the_service_does_by_itself_is_shown(chromium, tmp_path, shoot):
 def test_pages_fit_their_window(chromium, served, width, shoot):
     context = chromium.new_context(viewport={"width": width, "height": 740}, base_url=served.url)
     page = context.new_page()
+    page.set_default_timeout(120_000)
     try:
+        # With a stream whose figures are all there.
+        page.goto("/#/start")
+        page.get_by_role("button", name="Play the sample").click()
+        page.locator(".reactions td").first.wait_for()
         for where in ("live", "start", "jobs", "models", "models/motif8", "service"):
             page.goto(f"/#/{where}")
             page.locator("main h1, main h2, main .stage").first.wait_for()
+            if where == "live":
+                page.locator(".reactions td").first.wait_for()
             time.sleep(0.3)
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, where
             shoot(page, f"{where.replace('/', '-')}-{width}")

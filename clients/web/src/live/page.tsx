@@ -72,15 +72,17 @@ function Reactions({ of }: { of: Record<string, Reaction> }) {
   if (known.length === 0) return null;
   const ms = (us: number | null | undefined) => (us === null || us === undefined ? "–" : (us * 1e-3).toFixed(us < 10_000 ? 1 : 0));
   return (
-    <table class="reactions">
-      <caption>Reaction time, ms: from an event's arrival to the answer that covers it</caption>
-      <thead><tr><th>answer</th><th>half</th><th>99 %</th>{PARTS.map(([part, what]) => <th key={part} title={`mean, ${what}`}>{part}</th>)}</tr></thead>
-      <tbody>
-        {known.map(([name, one]) => (
-          <tr key={name}><th>{name}</th><td>{ms(one.p50_us)}</td><td>{ms(one.p99_us)}</td>{PARTS.map(([part]) => <td key={part}>{ms(one.parts_us[part])}</td>)}</tr>
-        ))}
-      </tbody>
-    </table>
+    <div class="wide" tabIndex={0} role="group" aria-label="Reaction times">
+      <table class="reactions">
+        <caption>Reaction time, ms: from an event's arrival to the answer that covers it</caption>
+        <thead><tr><th>answer</th><th>half</th><th>99 %</th>{PARTS.map(([part, what]) => <th key={part} title={`mean, ${what}`}>{part}</th>)}</tr></thead>
+        <tbody>
+          {known.map(([name, one]) => (
+            <tr key={name}><th>{name}</th><td>{ms(one.p50_us)}</td><td>{ms(one.p99_us)}</td>{PARTS.map(([part]) => <td key={part}>{ms(one.parts_us[part])}</td>)}</tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }
 
