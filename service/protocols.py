@@ -18,6 +18,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
 from service import descriptors
+from service.pieces import Pieces
 from service.settings import Settings
 
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -39,6 +40,10 @@ WRITE = "polychrony.write"
 """Of a scope's extensions: writes frames that are built already, and says whether it could do so at once."""
 _SMALL, _AHEAD = 262_144, 8
 """Messages of so many bytes, and so many of them, may wait without reading being stopped."""
+_READ_BYTES = 2**20
+"""Bytes that are read from a WebSocket at once: asyncio's own 256 KiB hold two or three frames of a camera."""
+_FRAMES_A_TURN = 64
+"""Frames of a WebSocket, pings too, that are worked on before others have their turn."""
 
 
 class _Flow(FlowControl):
@@ -285,6 +290,18 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
 
     settings: ClassVar[Settings]
     _message_timer: asyncio.TimerHandle | None = None
+    _turn_due = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pieces = self.conn.reader = Pieces()
+        self.conn.parser = self.conn.parse()  # anew, as the one that has begun asks the reader that was there
+        next(self.conn.parser)
+
+    def connection_made(self, transport: Any) -> None:
+        """Read much at once."""
+        super().connection_made(transport)
+        transport.max_size = _READ_BYTES
 
     def handle_connect(self, event: Any) -> None:
         """Let the application write without a task's detour."""
@@ -301,16 +318,51 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        """Count the time of a message from its first byte, anew for each."""
+        """Work on some of the frames that came; on the rest when others had their turn."""
         whole = self._messages
+        self._pieces.turn = _FRAMES_A_TURN
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self._refuse_handshake()
             return
-        if self._message_timer is not None and (self._messages != whole or not self._amid_a_message()):
+        self._time_message(self._messages != whole)
+        if self._pieces.held:
+            self.transport.pause_reading()
+            if not self.read_paused:
+                self._ask_turn()
+        else:
+            self._pieces.let_go()
+
+    async def receive(self) -> Any:
+        """The next message; behind the last that waited, more is read, or taken from what was."""
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            if self._pieces.held:
+                self._ask_turn()
+            else:
+                self.transport.resume_reading()
+        return message
+
+    def _ask_turn(self) -> None:
+        if not self._turn_due:
+            self._turn_due = True
+            self.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn_due = False
+        if not self.transport.is_closing():
+            self.data_received(b"")
+            if not self._pieces.held and not self.read_paused:
+                self.transport.resume_reading()
+
+    def _time_message(self, is_another: bool) -> None:
+        """Count the time of a message from its first byte, anew for each."""
+        amid = self._amid_a_message()
+        if self._message_timer is not None and (is_another or not amid):
             self._message_timer.cancel()
             self._message_timer = None
-        if self._message_timer is None and self._amid_a_message():
+        if self._message_timer is None and amid:
             self._message_timer = self.loop.call_later(self.settings.message_timeout_s, self._too_slow)
 
     _messages = 0

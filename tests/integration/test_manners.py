@@ -4,6 +4,7 @@ import json
 import re
 import resource
 import socket
+import threading
 
 import httpx
 import pytest
@@ -231,3 +232,28 @@ def test_a_service_below_a_prefix_answers_with_it_and_without(tmp_path):
         assert httpx.get(f"{service.url}/lab/dvs2/healthz", timeout=60).status_code in {401, 404}
     finally:
         service.stop()
+
+
+@pytest.mark.threat(
+    "floods of pings or of frames without a byte", "64 frames of a socket, then others have their turn"
+)
+def test_many_small_frames_are_all_answered_some_at_a_time(service):
+    """Pings and frames that come at once are more than a turn's worth, and the last of them counts like the first."""
+    one = RawSocket(service.port, f"/v1/streams/{create(service)}/ingest")
+    one.until(1)
+    pings = b"".join(b"\x89\x84\0\0\0\0" + n.to_bytes(4, "big") for n in range(5000))
+    frames = [frame(n, random_events(3, n)) for n in range(1, 301)]
+    head = b"".join(b"\x82\xfe" + len(raw).to_bytes(2, "big") + bytes(4) + raw for raw in frames)
+    reading = threading.Thread(target=one.put, args=(pings + head + pings[-10:],))
+    reading.start()
+    ponged, acknowledged = [], 0
+    while len(ponged) < 5001 or acknowledged < 300:
+        opcode, payload = one.receive()
+        assert opcode is not None
+        if opcode == 10:
+            ponged.append(int.from_bytes(payload, "big"))
+        elif opcode == 1:
+            acknowledged = json.loads(payload)["durable"]
+    reading.join()
+    one.end()
+    assert ponged == [*range(5000), 4999]

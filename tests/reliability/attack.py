@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Networks that the attacks make are nobody's: told before anything is imported that makes them.
@@ -122,6 +122,47 @@ def descriptors(folder):
     return f"acks {max(took) * 1e3:.0f} ms at most, {lines} log lines", max(took) < 1 and lines < 100
 
 
+def small_frames(folder):
+    """A WebSocket that sends nothing but pings, or fragments without a byte: /healthz under 200 ms."""
+    service = ServiceProcess(folder / "data", requests_per_minute=10**6, ping_s=3600)
+    worst = {}
+    try:
+        for what, first, piece in (
+            ("pings", b"", b"\x89\x80\0\0\0\0"),
+            ("empty fragments", b"\x02\x80\0\0\0\0", b"\0\x80\0\0\0\0"),
+        ):
+            one, stop = RawSocket(service.port, f"/v1/streams/{create(service)}/ingest"), threading.Event()
+            one.put(first)
+            work = [threading.Thread(target=_flood, args=(one, piece * 200_000, stop)),
+                    threading.Thread(target=_drain, args=(one, stop))]  # fmt: skip
+            for each in work:
+                each.start()
+            with watched(service) as took:
+                time.sleep(10)
+            stop.set()
+            one.socket.shutdown(socket.SHUT_RDWR)
+            for each in work:
+                each.join()
+            worst[what] = max(took)
+    finally:
+        service.stop()
+    return "; ".join(f"/healthz {t * 1e3:.0f} ms at most beside {what}" for what, t in worst.items()), all(
+        t < 0.2 for t in worst.values()
+    )
+
+
+def _flood(one, data, stop):
+    with suppress(OSError):
+        while not stop.is_set():
+            one.socket.sendall(data)
+
+
+def _drain(one, stop):
+    with suppress(OSError):
+        while not stop.is_set() and one.socket.recv(2**20):
+            pass
+
+
 def endless(folder):
     """The worst frames, at every kind of stage: DELETE within 5 s, a stop within 10 s."""
     service = ServiceProcess(folder / "data")
@@ -195,6 +236,7 @@ def tests_of(*names):
 _HERE = "tests/integration"
 ATTACKS: list[tuple[str, Callable[[Path], tuple[str, bool]]]] = [
     ("bodies in one-byte chunks, 50 at a time", chunks),
+    ("WebSocket frames without a byte, as fast as they go", small_frames),
     ("1,100 idle connections with 1,024 descriptors", descriptors),
     ("frames of hours of work, every kind of stage", endless),
     ("sensors of 8192x4096", sensors),
