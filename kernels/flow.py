@@ -22,7 +22,7 @@ the row: the mean place, weighted with N, of the tiles that had part in it.
 
 Sums of rows are integers, L is float32 in one order of additions, and everything behind it is in 1/256 nat, so that
 answers depend neither on how a stream was cut nor on the order of tiles. After Grimaldi & Perrinet (Biological
-Cybernetics 2023) for the bank, Heeger (Visual Neuroscience 1992) for nu; the rest is described in docs/flow.md.
+Cybernetics 2023) for the bank, Heeger (Visual Neuroscience 1992) for nu; the rest is described in docs/motion.md.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from kernels import (
     motifs,
     neurons,
     synapses,
+    warp,
 )
 from kernels._sums import WIDTHS
 from pipeline.engine import Engine
@@ -164,6 +165,10 @@ def _warm_emulator() -> None:
             emulator = Emulator(config, 8, 8)
             for i, level in enumerate((10, 200, 20)):
                 emulator.feed(np.full((8, 8), level, np.uint8), i * 1e-3)
+    flow = np.zeros((8, 8, 2), np.float32)
+    first, second = warp.places(flow, flow, 0.5)
+    warp.meet(flow, flow, warp.shifted(flow))
+    warp.merge(first, second, 0.5)
 
 
 def _warm_decoders() -> None:

@@ -14,6 +14,8 @@ from pipeline.sinks.style import INK, OFF, ON, SOFT
 
 _MOST_CLASSES = 48
 _PANELS = 7
+_GAP = 2
+"""Pixels between two of them."""
 
 
 def draw(bank: Bank) -> Figure:
@@ -28,32 +30,31 @@ def _on_pixels(bank: MotifBank) -> Figure:
     contrast = np.sign(difference) * np.sqrt(np.abs(difference))
     classes, delays = min(len(contrast), _MOST_CLASSES), contrast.shape[1]
     shown = np.unique(np.linspace(0, delays - 1, min(_PANELS, delays)).round().astype(int))
+    most = np.maximum(np.abs(contrast[:classes, 1:]).max(axis=(1, 2, 3), initial=1), 1.0)
+    panels = contrast[:classes, shown] / most[:, None, None, None]
     columns = 3 if classes > 8 else 1
     rows = -(-classes // columns)
-    figure = Figure((3.2 * columns, 0.48 * rows + 0.6), layout="constrained")
-    parts: Any = figure.subfigures(1, columns, squeeze=False)[0]
-    for column in range(columns):
-        grid: Any = parts[column].subplots(rows, len(shown), squeeze=False)
-        for row in range(rows):
-            label = column * rows + row
-            for panel, delay in enumerate(shown):
-                axes = grid[row, panel]
-                axes.set(xticks=[], yticks=[])
-                if label >= classes:
-                    axes.set_axis_off()
-                    continue
-                most = max(float(np.abs(contrast[label, 1:]).max(initial=1)), 1.0)
-                axes.imshow(
-                    contrast[label, delay], cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest"
-                )
-                axes.spines[:].set_visible(False)
-                if row == 0:
-                    axes.set_title(f"{delay * bank.card.bin_us / 1000:g} ms", fontsize=6, loc="center", pad=2)
-                if panel == 0:
-                    axes.set_ylabel(
-                        bank.card.labels[label].name, fontsize=5.5, rotation=0, ha="right", va="center"
-                    )
+    figure = Figure((3.2 * columns, 0.4 * rows + 0.4), layout="constrained")
+    grid: Any = figure.subplots(1, columns, squeeze=False)[0]
+    names = [label.name for label in bank.card.labels[:classes]]
+    titles = [f"{delay * bank.card.bin_us / 1000:g} ms" for delay in shown]
+    for column, axes in enumerate(grid):
+        part = slice(column * rows, (column + 1) * rows)
+        _mosaic(axes, panels[part], names[part], titles, rows)
     return figure
+
+
+def _mosaic(axes: Any, panels: NDArray[np.float32], names: list[str], titles: list[str], rows: int) -> None:
+    """Pictures [row, column, y, x] of -1 .. 1 in one, as hundreds of axes take seconds; room for ``rows`` rows."""
+    high, wide = panels.shape[2] + _GAP, panels.shape[3] + _GAP
+    whole = np.full((rows, len(titles), high, wide), np.nan, np.float32)
+    whole[: len(panels), :, :-_GAP, :-_GAP] = panels
+    image = whole.transpose(0, 2, 1, 3).reshape(rows * high, len(titles) * wide)
+    axes.imshow(image, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+    axes.set_xticks((np.arange(len(titles)) + 0.5) * wide - 0.5 * (1 + _GAP), titles, fontsize=6)
+    axes.set_yticks((np.arange(len(names)) + 0.5) * high - 0.5 * (1 + _GAP), names, fontsize=5.5)
+    axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False, pad=2)
+    axes.spines[:].set_visible(False)
 
 
 def curves(bank: Bank) -> Figure | None:

@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels import warp
+
 Mode = Literal["auto", "off"] | int
 LARGEST_STEP_PX = 2.0
 MOST_INSERTED = 63
@@ -136,24 +138,15 @@ class _Warp:
     def __init__(
         self, before: Frame, after: Frame, there: Frame, back: Frame, met_there: Frame, met_back: Frame
     ) -> None:
-        height, width = before.shape
         self._there, self._back = there, back
-        x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-        self._grid = np.stack(np.meshgrid(x, y), axis=-1)
         # Beside the light, how much of it is also seen in the other frame.
         self._before = np.dstack([_as_16(before).astype(np.float32), met_there.astype(np.float32)])
         self._after = np.dstack([_as_16(after).astype(np.float32), met_back.astype(np.float32)])
 
     def at(self, s: float) -> Frame:
         """The frame at the fraction ``s`` of the time between."""
-        to_before = self._grid + ((s * s) * self._back - (s * (1 - s)) * self._there)
-        to_after = self._grid + (((1 - s) * (1 - s)) * self._there - (s * (1 - s)) * self._back)
-        one, other = _sample(self._before, to_before), _sample(self._after, to_after)
-        # What is covered in the other frame comes from this one alone.
-        weight_other = s * np.clip(one[:, :, 1], 0.01, 1)
-        weight_one = (1 - s) * np.clip(other[:, :, 1], 0.01, 1)
-        light = (weight_one * one[:, :, 0] + weight_other * other[:, :, 0]) / (weight_one + weight_other)
-        return np.clip(np.rint(light), 0, 65535).astype(np.uint16)
+        to_before, to_after = warp.places(self._there, self._back, s)
+        return warp.merge(_sample(self._before, to_before), _sample(self._after, to_after), s)
 
 
 def _sample(image: Frame, places: Frame) -> Frame:
@@ -162,14 +155,10 @@ def _sample(image: Frame, places: Frame) -> Frame:
 
 
 def _meet(there: Frame, back: Frame) -> Frame:
-    """Where going there and back again ends close to the start (Sundaram, Brox & Keutzer, ECCV 2010)."""
-    height, width = there.shape[:2]
-    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-    places = np.stack(np.meshgrid(x, y), axis=-1) + there
+    """Where going there and back again ends close to the start."""
+    places = warp.shifted(there)
     returned = cv2.remap(back, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    miss = ((there + returned) ** 2).sum(axis=-1)
-    inside = (places >= 0).all(-1) & (places[..., 0] <= width - 1) & (places[..., 1] <= height - 1)
-    return (miss <= 0.01 * ((there**2).sum(-1) + (returned**2).sum(-1)) + 0.5) & inside
+    return warp.meet(there, returned, places)
 
 
 def _length(flow: Frame) -> Frame:
