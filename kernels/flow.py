@@ -12,13 +12,18 @@ readout, alike under rotation and mirroring, turns planes into log posteriors ov
 with X^ the Fourier transform of X over angles, real W, and few q. Contrast normalisation is X's second half.
 Additions are in order of classes, of f, and of (q, real before imaginary part).
 
-Time adds up, S <- rho S + L, N <- rho N + 1, and so do neighbours, in rounds, all tiles at once:
+Time adds up, S <- rho S + L, N <- rho N + 1, and so do neighbours, in four rounds, all tiles at once:
 
     A <- S + lambda sum of A_nb,  NA <- N + lambda sum of NA_nb   over those of the four that answered and agree,
     agree:  max a + max a_nb - max (a + a_nb) < 6 nats,  a = A / sqrt(NA);    posterior = softmax(a)
 
+A view that turns or comes nearer moves each tile otherwise. In a first pass neighbours are therefore taken loosely: a
+cell of theirs is the largest of it and those beside it, less N/20 nats for the speed and N/5 for the direction. The
+field that comes of it says how it changes from tile to tile (:mod:`kernels.velocity_gradient`), and two passes more,
+each from S, move what neighbours say by so many cells before it is compared and added.
+
 Where neighbours are missing or do not agree, what a tile says is of another place than its middle; it is told with
-the row: the mean place, weighted with N, of the tiles that had part in it.
+the row: the mean place, weighted with N, of the tiles that had part in it and were not moved.
 
 Sums of rows are integers, L is float32 in one order of additions, and everything behind it is in 1/256 nat, so that
 answers depend neither on how a stream was cut nor on the order of tiles. After Grimaldi & Perrinet (Biological
@@ -33,6 +38,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels import velocity_gradient
 from kernels._jit import kernel
 from kernels._lanes import LANES, padded, sum_scaled
 from kernels.columns import F32, F64, I64, XY
@@ -44,6 +50,9 @@ NAT = 256
 RHO, LAMBDA = 179, 128
 """In 1/256: what a window leaves of the last one's sum, and what a neighbour counts."""
 ROUNDS = 4
+PASSES = 2
+"""Along the field's gradient, after the loose one."""
+_PER_SPEED, _PER_DIRECTION = 20, 5
 AGREE = 6 * NAT
 _LONGEST = 12 * NAT
 """Cells this far below the largest have no part in a posterior."""
@@ -219,42 +228,67 @@ def advance(
     )
     fade(belief, 1)
     belief.idle[speaks] = 0
-    joint, weight = own, own_weight
     middles = np.stack([speaks % across, speaks // across], axis=1).astype(np.float64)
-    centre = middles
+    alone = _Joint(own, own_weight, middles)
+    where = _Places(speaks, number, across, readout.angles)
+    joint = alone
     for _ in range(ROUNDS):
-        joint, weight, centre = _round(
-            own, own_weight, middles, joint, weight, centre, speaks, number, across
-        )
-    out = Field(speaks, np.empty(n), np.empty(n), np.empty(n), centre, np.empty((n, 2)))
-    angles = readout.angles
-    turn = 2 * math.pi / angles * np.arange(angles)
-    _decode(
-        joint,
-        weight,
-        np.cos(turn),
-        np.sin(turn),
-        readout.log2_speed,
-        _EXP,
-        out.vx,
-        out.vy,
-        out.mass,
-        out.spread,
-    )
+        joint = _round(alone, joint, _loosened(joint, readout.angles), where, None)
+    out = _decoded(joint, readout, speaks)
+    for _ in range(PASSES):
+        steps = velocity_gradient.steps(out.vx, out.vy, out.mass, speaks, number, across, readout.angles)
+        joint = alone
+        for _ in range(ROUNDS):
+            joint = _round(alone, joint, joint.logs, where, steps)
+        out = _decoded(joint, readout, speaks)
     return out
 
 
-def _round(
-    own: I32, own_weight: I64, middles: F64, joint: I32, weight: I64, centre: F64, speaks: I64, number: I64,
-    across: int,
-) -> tuple[I32, I64, F64]:  # fmt: skip
-    even = np.empty_like(joint)
-    _even(joint, weight, even)
-    after, after_weight, after_centre = own.copy(), own_weight.copy(), middles.copy()
+class _Joint(NamedTuple):
+    """A, NA and the place that they speak of: [n, o * a], [n], [n, 2]."""
+
+    logs: I32
+    weight: I64
+    centre: F64
+
+
+class _Places(NamedTuple):
+    """The tiles that answered [n], which of them a tile is, tiles in a row, and directions of the grid."""
+
+    speaks: I64
+    number: I64
+    across: int
+    angles: int
+
+
+def _round(alone: _Joint, joint: _Joint, said: I32, where: _Places, steps: I64 | None) -> _Joint:
+    """What a tile and its neighbours say together: ``said`` is what they say, ``steps`` how they move otherwise."""
+    even = np.empty_like(joint.logs)
+    _even(joint.logs, joint.weight, even)
+    if steps is None:
+        steps = np.zeros((len(where.speaks), velocity_gradient.SIDES, 2), np.int64)
+    after = _Joint(alone.logs.copy(), alone.weight.copy(), alone.centre.copy())
     _join(
-        joint, weight, centre, even, speaks, number, across, AGREE, LAMBDA, after, after_weight, after_centre
-    )
-    return after, after_weight, after_centre
+        said, joint.weight, joint.centre, even, where.speaks, where.number, where.across, where.angles, steps, AGREE,
+        LAMBDA, *after,
+    )  # fmt: skip
+    return after
+
+
+def _loosened(joint: _Joint, angles: int) -> I32:
+    out = np.empty_like(joint.logs)
+    _loosen(joint.logs, joint.weight, angles, out)
+    return out
+
+
+def _decoded(joint: _Joint, readout: Readout, speaks: I64) -> Field:
+    n, turn = len(speaks), 2 * math.pi / readout.angles * np.arange(readout.angles)
+    out = Field(speaks, np.empty(n), np.empty(n), np.empty(n), joint.centre, np.empty((n, 2)))
+    _decode(
+        joint.logs, joint.weight, np.cos(turn), np.sin(turn), readout.log2_speed, _EXP, out.vx, out.vy, out.mass,
+        out.spread,
+    )  # fmt: skip
+    return out
 
 
 def logs_of(sums: I64, rows: I64, added: I64, readout: Readout) -> F32:
@@ -373,19 +407,50 @@ def _even(joint: I32, weight: I64, even: I32) -> None:
 
 
 @kernel
+def _loosen(joint: I32, weight: I64, angles: int, out: I32) -> None:
+    """The largest of each cell and those beside it, less what that costs."""
+    cells = joint.shape[1]
+    for i in range(joint.shape[0]):
+        speed, direction = np.int32(weight[i] // _PER_SPEED), np.int32(weight[i] // _PER_DIRECTION)
+        row = joint[i].copy()
+        for j in range(cells):
+            if j >= angles:
+                row[j] = max(row[j], joint[i, j - angles] - speed)
+            if j < cells - angles:
+                row[j] = max(row[j], joint[i, j + angles] - speed)
+        for j in range(cells):
+            first = j - j % angles
+            beside = max(row[first + (j - 1) % angles], row[first + (j + 1) % angles])
+            out[i, j] = max(row[j], beside - direction)
+
+
+@kernel
+def _moved(row: I32, speeds: int, directions: int, angles: int, out: I32) -> None:
+    """Each cell as that which lies so many speeds and directions further; beyond the last speed, the last."""
+    count = row.size // angles
+    turn = directions % angles
+    for o in range(count):
+        at, to = o * angles, min(max(o + speeds, 0), count - 1) * angles
+        for a in range(angles - turn):
+            out[at + a] = row[to + a + turn]
+        for a in range(angles - turn, angles):
+            out[at + a] = row[to + a + turn - angles]
+
+
+@kernel
 def _join(
-    joint: I32, weight: I64, centre: F64, even: I32, speaks: I64, number: I64, across: int, agree: int, share: int,
-    after: I32, after_weight: I64, after_centre: F64,
+    said: I32, weight: I64, centre: F64, even: I32, speaks: I64, number: I64, across: int, angles: int, steps: I64,
+    agree: int, share: int, after: I32, after_weight: I64, after_centre: F64,
 ) -> None:  # fmt: skip
     """Add what the neighbours say that agree; ``after`` and the like begin as a tile's own."""
-    cells = joint.shape[1]
-    top = np.empty(joint.shape[0], np.int32)
-    for i in range(joint.shape[0]):
+    n, cells = said.shape
+    top, there, own = np.empty(n, np.int32), np.empty(cells, np.int32), after_centre.copy()
+    for i in range(n):
         most = even[i, 0]
         for j in range(cells):
             most = max(most, even[i, j])
         top[i] = most
-    for i in range(joint.shape[0]):
+    for i in range(n):
         k = speaks[i]
         for side in range(4):
             if side == 0:
@@ -399,18 +464,21 @@ def _join(
             if nb < 0 or nb >= number.size or number[nb] < 0:
                 continue
             m = number[nb]
-            both = even[i, 0] + even[m, 0]
+            _moved(even[m], steps[i, side, 0], steps[i, side, 1], angles, there)
+            both = even[i, 0] + there[0]
             for j in range(cells):
-                both = max(both, even[i, j] + even[m, j])
+                both = max(both, even[i, j] + there[j])
             if top[i] + top[m] - both < agree:
+                _moved(said[m], steps[i, side, 0], steps[i, side, 1], angles, there)
                 for j in range(cells):
-                    after[i, j] += (joint[m, j] * share + NAT // 2) >> 8
+                    after[i, j] += (there[j] * share + NAT // 2) >> 8
                 more = (weight[m] * share + NAT // 2) >> 8
                 after_weight[i] += more
+                # What was moved to where this tile lies speaks of there.
+                is_moved = steps[i, side, 0] != 0 or steps[i, side, 1] != 0
                 for axis in range(2):
-                    after_centre[i, axis] += (centre[m, axis] - after_centre[i, axis]) * (
-                        more / after_weight[i]
-                    )
+                    place = centre[m, axis] + (own[i, axis] - own[m, axis] if is_moved else 0.0)
+                    after_centre[i, axis] += (place - after_centre[i, axis]) * (more / after_weight[i])
 
 
 @kernel

@@ -17,8 +17,9 @@ _LABEL = MotifLabel(name="looming")
 class Looming(StageConfig):
     """A detection for each window whose time to contact is short, from the movement of the whole view.
 
-    What nears at a constant speed grows by zoom = 1 / (time to contact) (Lee, Perception 1976). A row's score is
-    the zoom, 1/s; (x, y) is the point from which the view spreads, where it lies on the sensor, else the nearest
+    What nears at a constant speed grows by zoom = 1 / (time to contact) (Lee, Perception 1976); as the movement is
+    that of ``age_us`` ago, the time that is left is 1 / zoom - age_us. A row's score is the zoom, 1/s; (x, y) is the
+    point from which the view spreads, where it lies on the sensor, else the nearest
     pixel. An alarm needs ``windows`` rows of motion in a row that all agree.
     """
 
@@ -27,6 +28,12 @@ class Looming(StageConfig):
 
     kind: Literal["looming"] = "looming"
     contact_within_us: int = Field(default=1_000_000, ge=1000, description="longest time to contact, us")
+    age_us: int = Field(
+        default=46_000,
+        ge=0,
+        le=10_000_000,
+        description="how old the movement is; optical_flow remembers so long",
+    )
     min_confidence: float = Field(default=0.3, ge=0, le=1, description="of the movement")
     windows: int = Field(default=2, ge=1, le=1000, description="windows in a row that must agree")
 
@@ -44,7 +51,9 @@ class _LoomingStage(Stage):
 
     def work(self, packet: Packet) -> list[Packet]:
         c, config = packet.columns, self._config
-        near = (c["zoom"] >= 1e6 / config.contact_within_us) & (c["confidence"] >= config.min_confidence)
+        near = (c["zoom"] >= 1e6 / (config.contact_within_us + config.age_us)) & (
+            c["confidence"] >= config.min_confidence
+        )
         kept = np.zeros(len(near), np.bool_)
         for i, one in enumerate(near.tolist()):  # a row a window, not a row an event
             self._agreed = self._agreed + 1 if one else 0

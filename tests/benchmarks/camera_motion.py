@@ -19,6 +19,7 @@ from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.sources.emulator import PRESETS
 from pipeline.spec import Sensor, validate
+from pipeline.stages.looming import Looming
 from pipeline.training import field_scores, images, moving
 from pipeline.training.scenes import film
 from tests.benchmarks.pages import write
@@ -136,6 +137,9 @@ def camera_error(one):
     return np.abs(c[:, column] / c[:, 4 + column] - 1), np.empty(0)
 
 
+AGE_MS = Looming(id="alarm").age_us / 1000
+
+
 def tables(found):
     lines = [
         "| scenes | how many | windows answered | error of speed or rate: median / 90 % | direction, degrees: median / 90 % | "
@@ -151,7 +155,7 @@ def tables(found):
             rate, turn = (np.concatenate([error[i] for error in errors]) for i in range(2))
             answered = sum(len(one["camera"]) for one in own) / max(1, sum(one["windows"] for one in own))
             contact = np.concatenate(
-                [one["camera"][:, 6] / np.maximum(one["camera"][:, 2], 1e-9) for one in own]
+                [one["camera"][:, 6] * (1 / np.maximum(one["camera"][:, 2], 1e-9) - AGE_MS) for one in own]
             )
             far = np.abs(contact - 1)
             lines.append(

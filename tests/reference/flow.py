@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from kernels import velocity_gradient  # which has a twin of its own
+
 F = np.float32
 
 
@@ -46,7 +48,7 @@ def logs(sums, rows, added, readout):
     return out
 
 
-def windows(series, least, readout, across, rounds, agree):
+def windows(series, least, readout, across, rounds, agree, passes):
     """For each (sums, rows, added, events) what is said: {tile: (vx, vy, mass, and its place in tiles)}, and the joint posteriors' integers."""
     tiles = series[0][1].shape[1]
     state = {}
@@ -60,32 +62,65 @@ def windows(series, least, readout, across, rounds, agree):
             loud = np.clip(logs(sums[:, k], rows[:, k], added[:, k], readout) * F(256), F(-(2**22)), F(2**22))
             fresh = np.floor(loud + F(0.5)).astype(np.int64)
             state[k] = (before + fresh, weight + 256)
-        joint = {k: state[k] for k in speaks}
-        centre = middles = {k: np.array([k % across, k // across], float) for k in speaks}
-        for _ in range(rounds):
-            even = {k: evened(*one) for k, one in joint.items()}
-            after, moved = {}, {}
-            for k in speaks:
-                total, weight = state[k]
-                place = weight * middles[k]
-                for nb in neighbours(k, across, tiles):
-                    if nb in joint and even[k].max() + even[nb].max() - (even[k] + even[nb]).max() < agree:
-                        total = total + ((joint[nb][0] * 128 + 128) >> 8)
-                        weight += (joint[nb][1] * 128 + 128) >> 8
-                        place = place + ((joint[nb][1] * 128 + 128) >> 8) * centre[nb]
-                after[k], moved[k] = (total, weight), place / weight
-            joint, centre = after, moved
-        said.append({k: (*decoded(evened(*one), readout), *centre[k]) for k, one in joint.items()})
+        own = {k: state[k] for k in speaks}
+        middles = {k: np.array([k % across, k // across], float) for k in speaks}
+        steps = None
+        for _ in range(1 + passes):
+            joint, centre = own, middles
+            for _ in range(rounds):
+                joint, centre = together(own, middles, joint, centre, steps, across, tiles, agree)
+            told = {k: decoded(evened(*one), readout) for k, one in joint.items()}
+            number = np.full(tiles, -1)
+            number[speaks] = np.arange(len(speaks))
+            columns = [np.array([told[k][i] for k in speaks], float) for i in range(3)]
+            found = velocity_gradient.steps(
+                *columns, np.array(speaks, np.int64), number, across, readout.angles
+            )
+            steps = {(k, side): found[i, side] for i, k in enumerate(speaks) for side in range(4)}
+        said.append({k: (*told[k], *centre[k]) for k in joint})
     return said
 
 
+def together(own, middles, joint, centre, steps, across, tiles, agree):
+    """One round; loosely where there are no steps."""
+    even = {k: evened(*one) for k, one in joint.items()}
+    says = {k: loosened(*one) if steps is None else one[0] for k, one in joint.items()}
+    after, moved_to = {}, {}
+    for k, alone in own.items():
+        total, weight = alone
+        place = weight * middles[k]
+        for side, nb in neighbours(k, across, tiles):
+            step = (0, 0) if steps is None else steps[k, side]
+            if (
+                nb in joint
+                and even[k].max() + even[nb].max() - (even[k] + moved(even[nb], *step)).max() < agree
+            ):
+                total = total + ((moved(says[nb], *step) * 128 + 128) >> 8)
+                more = (joint[nb][1] * 128 + 128) >> 8
+                weight += more
+                place = place + more * (centre[nb] + (middles[k] - middles[nb] if any(step) else 0))
+        after[k], moved_to[k] = (total, weight), place / weight
+    return after, moved_to
+
+
+def loosened(logs_, weight):
+    around = np.pad(logs_, ((1, 1), (0, 0)), constant_values=-(2**40))
+    faster = np.maximum(logs_, np.maximum(around[:-2], around[2:]) - weight // 20)
+    beside = np.maximum(np.roll(faster, 1, axis=1), np.roll(faster, -1, axis=1))
+    return np.maximum(faster, beside - weight // 5)
+
+
+def moved(logs_, speeds, directions):
+    rows = np.clip(np.arange(len(logs_)) + speeds, 0, len(logs_) - 1)
+    return np.roll(logs_[rows], -directions, axis=1)
+
+
 def neighbours(k, across, tiles):
-    sides = []
-    if k % across > 0:
-        sides.append(k - 1)
+    """(side, tile): left, right, above, below."""
+    sides = [(0, k - 1)] if k % across > 0 else []
     if k % across < across - 1:
-        sides.append(k + 1)
-    return [n for n in (*sides, k - across, k + across) if 0 <= n < tiles]
+        sides.append((1, k + 1))
+    return [(side, n) for side, n in (*sides, (2, k - across), (3, k + across)) if 0 <= n < tiles]
 
 
 def evened(total, weight):
