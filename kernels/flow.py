@@ -234,10 +234,12 @@ def advance(
     joint = alone
     for _ in range(ROUNDS):
         joint = _round(alone, joint, _loosened(joint, readout.angles), where, None)
-    out = _decoded(joint, readout, speaks)
+    out, before = _decoded(joint, readout, speaks), None
     for _ in range(PASSES):
         steps = velocity_gradient.steps(out.vx, out.vy, out.mass, speaks, number, across, readout.angles)
-        joint = alone
+        if before is not None and np.array_equal(steps, before):
+            break  # it would say the same again
+        joint, before = alone, steps
         for _ in range(ROUNDS):
             joint = _round(alone, joint, joint.logs, where, steps)
         out = _decoded(joint, readout, speaks)
@@ -410,18 +412,21 @@ def _even(joint: I32, weight: I64, even: I32) -> None:
 def _loosen(joint: I32, weight: I64, angles: int, out: I32) -> None:
     """The largest of each cell and those beside it, less what that costs."""
     cells = joint.shape[1]
+    row = np.empty(cells, np.int32)
     for i in range(joint.shape[0]):
         speed, direction = np.int32(weight[i] // _PER_SPEED), np.int32(weight[i] // _PER_DIRECTION)
-        row = joint[i].copy()
         for j in range(cells):
-            if j >= angles:
-                row[j] = max(row[j], joint[i, j - angles] - speed)
-            if j < cells - angles:
-                row[j] = max(row[j], joint[i, j + angles] - speed)
-        for j in range(cells):
-            first = j - j % angles
-            beside = max(row[first + (j - 1) % angles], row[first + (j + 1) % angles])
-            out[i, j] = max(row[j], beside - direction)
+            row[j] = joint[i, j]
+        for j in range(angles, cells):
+            row[j] = max(row[j], joint[i, j - angles] - speed)
+        for j in range(cells - angles):
+            row[j] = max(row[j], joint[i, j + angles] - speed)
+        for first in range(0, cells, angles):
+            last = first + angles - 1
+            out[i, first] = max(row[first], max(row[last], row[first + 1]) - direction)
+            for j in range(first + 1, last):
+                out[i, j] = max(row[j], max(row[j - 1], row[j + 1]) - direction)
+            out[i, last] = max(row[last], max(row[last - 1], row[first]) - direction)
 
 
 @kernel
@@ -444,7 +449,7 @@ def _join(
 ) -> None:  # fmt: skip
     """Add what the neighbours say that agree; ``after`` and the like begin as a tile's own."""
     n, cells = said.shape
-    top, there, own = np.empty(n, np.int32), np.empty(cells, np.int32), after_centre.copy()
+    top, room, own = np.empty(n, np.int32), np.empty(cells, np.int32), after_centre.copy()
     for i in range(n):
         most = even[i, 0]
         for j in range(cells):
@@ -464,18 +469,23 @@ def _join(
             if nb < 0 or nb >= number.size or number[nb] < 0:
                 continue
             m = number[nb]
-            _moved(even[m], steps[i, side, 0], steps[i, side, 1], angles, there)
+            speeds, directions = steps[i, side, 0], steps[i, side, 1]
+            is_moved = speeds != 0 or directions != 0
+            if is_moved:
+                _moved(even[m], speeds, directions, angles, room)
+            there = room if is_moved else even[m]
             both = even[i, 0] + there[0]
             for j in range(cells):
                 both = max(both, even[i, j] + there[j])
             if top[i] + top[m] - both < agree:
-                _moved(said[m], steps[i, side, 0], steps[i, side, 1], angles, there)
+                if is_moved:
+                    _moved(said[m], speeds, directions, angles, room)
+                there = room if is_moved else said[m]
                 for j in range(cells):
                     after[i, j] += (there[j] * share + NAT // 2) >> 8
                 more = (weight[m] * share + NAT // 2) >> 8
                 after_weight[i] += more
                 # What was moved to where this tile lies speaks of there.
-                is_moved = steps[i, side, 0] != 0 or steps[i, side, 1] != 0
                 for axis in range(2):
                     place = centre[m, axis] + (own[i, axis] - own[m, axis] if is_moved else 0.0)
                     after_centre[i, axis] += (place - after_centre[i, axis]) * (more / after_weight[i])
