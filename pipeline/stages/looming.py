@@ -19,8 +19,8 @@ class Looming(StageConfig):
 
     What nears at a constant speed grows by zoom = 1 / (time to contact) (Lee, Perception 1976); as the movement is
     that of ``age_us`` ago, the time that is left is 1 / zoom - age_us. A row's score is the zoom, 1/s; (x, y) is the
-    point from which the view spreads, where it lies on the sensor, else the nearest
-    pixel. An alarm needs ``windows`` rows of motion in a row that all agree.
+    point from which the view spreads, where it lies on the sensor, else the nearest pixel. An alarm needs ``windows``
+    rows of motion in a row that all agree.
     """
 
     accepts: ClassVar[Kind] = "motion"
