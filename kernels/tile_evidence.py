@@ -136,17 +136,14 @@ def forget(scales: Scales) -> None:
 def reserve(scales: Scales, n: int) -> None:
     """Make room for ``n`` more events."""
     given = scales.meta[:, :, ROOM].sum(axis=1)
-    if (
-        int((scales.used + tile_lists.need(scales.meta.shape[1], given, n)).max()) + SPARE
-        <= scales.entries.shape[1]
-    ):
-        return
-    moved = [tile_lists.reserve(scales.lists(i), n) for i in range(len(scales))]
-    room = max(len(lists.entries) for lists in moved)
-    entries = np.zeros((len(scales), room), np.uint16)
-    for i, lists in enumerate(moved):
-        entries[i, : len(lists.entries)] = lists.entries
-    scales.entries = entries
+    asked = scales.used + tile_lists.need(scales.meta.shape[1], given, n) + SPARE
+    for i in np.flatnonzero(asked > scales.entries.shape[1]).tolist():
+        moved = tile_lists.reserve(scales.lists(i), n).entries
+        if len(moved) > scales.entries.shape[1]:
+            entries = np.zeros((len(scales), len(moved)), np.uint16)
+            entries[:, : scales.entries.shape[1]] = scales.entries
+            scales.entries = entries
+        scales.entries[i, : scales.used[i]] = moved[: scales.used[i]]
 
 
 def advance(scales: Scales, t: T, x: XY, y: XY, p: P, until_us: int, part: int = 0, parts: int = 1) -> None:

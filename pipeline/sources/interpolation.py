@@ -21,6 +21,8 @@ from kernels import warp
 
 Mode = Literal["auto", "off"] | int
 LARGEST_STEP_PX = 2.0
+BLOCK_STEP_PX = 1.0
+"""How far what is seen in a block of a frame moves from one warp to the next: between, it fades."""
 MOST_INSERTED = 63
 SLOW_FRAME_US = 10_000
 """Frames so far apart or further may show a motion detector no motion, unless they are bridged."""
@@ -114,9 +116,11 @@ class Interpolator:
         if steps < 2:
             return []
         self.bridging.inserted += steps - 1
-        warp = _Warp(last[0], this[0], there, back, met_there, met_back)
-        phases = [k / steps for k in range(1, steps)]
-        return [(warp.at(s), last[1] + s * (this[1] - last[1])) for s in phases]
+        step_px = BLOCK_STEP_PX if self._mode == "auto" else 0.0
+        between = warp.pair(
+            _as_16(last[0]), _as_16(this[0]), there, back, (met_there, met_back), steps, step_px
+        )
+        return [(warp.at(between, k), last[1] + k / steps * (this[1] - last[1])) for k in range(1, steps)]
 
     def _steps(self, there: Frame, back: Frame, met_there: Frame, met_back: Frame) -> int:
         """Into how many steps the largest displacement must be cut; single pixels do not decide."""
@@ -130,28 +134,6 @@ class Interpolator:
         else:
             self.bridging.not_followed += 1
         self.bridging.doubt(from_s, to_s)
-
-
-class _Warp:
-    """Two frames and the flow between them, to be looked at from any time between."""
-
-    def __init__(
-        self, before: Frame, after: Frame, there: Frame, back: Frame, met_there: Frame, met_back: Frame
-    ) -> None:
-        self._there, self._back = there, back
-        # Beside the light, how much of it is also seen in the other frame.
-        self._before = np.dstack([_as_16(before).astype(np.float32), met_there.astype(np.float32)])
-        self._after = np.dstack([_as_16(after).astype(np.float32), met_back.astype(np.float32)])
-
-    def at(self, s: float) -> Frame:
-        """The frame at the fraction ``s`` of the time between."""
-        to_before, to_after = warp.places(self._there, self._back, s)
-        return warp.merge(_sample(self._before, to_before), _sample(self._after, to_after), s)
-
-
-def _sample(image: Frame, places: Frame) -> Frame:
-    """Cubic: a linear one blurs between pixels and not on them, and flickers as things move."""
-    return cv2.remap(image, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def _meet(there: Frame, back: Frame) -> Frame:

@@ -8,21 +8,54 @@ from tests.reference import warp as naive
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 seeds = st.integers(0, 2**32)
 reaches = st.sampled_from([0.0, 0.3, 2.0, 40.0, 1e6])
-moments = st.sampled_from([0.0, 1.0, 0.5, 1 / 3]) | st.floats(0, 1)
+large = st.tuples(st.integers(1, 35), st.integers(1, 35))
 
 
 def flow(rng, size, reach):
     return (rng.normal(0, 1, (*size, 2)) * reach).astype(np.float32)
 
 
-@given(seeds, sizes, reaches, moments)
-def test_places_equal_their_twin(seed, size, reach, s):
+@given(seeds, large, reaches, st.integers(2, 64), st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.booleans())
+def test_pictures_between_equal_their_twin_in_any_order(seed, size, reach, n, step_px, is_bright):
     rng = np.random.default_rng(seed)
     there, back = flow(rng, size, reach), flow(rng, size, reach)
-    for got, expected in zip(warp.places(there, back, s), naive.places(there, back, s), strict=True):
-        assert got.dtype == np.float32
-        np.testing.assert_array_equal(got, expected)
+    before, after = (rng.integers(0, 65536, size, np.uint16) for _ in range(2))
+    if is_bright:  # a cubic sample may lie beyond what it samples
+        before, after = (np.where(one > 30_000, 65535, 0).astype(np.uint16) for one in (before, after))
+    seen = rng.random(size) < 0.8, rng.random(size) < 0.8
+    pair = warp.pair(before, after, there, back, seen, n, step_px)
+    asked = [*range(1, n)] if rng.random() < 0.5 else rng.integers(1, n, 3).tolist()
+    for k in asked[:4]:
+        expected = naive.between(before, after, there, back, seen, n, step_px, k)
+        np.testing.assert_array_equal(warp.at(pair, k), expected)
+
+
+@given(seeds, sizes, reaches)
+def test_where_flows_lead_equals_its_twin(seed, size, reach):
+    there = flow(np.random.default_rng(seed), size, reach)
     np.testing.assert_array_equal(warp.shifted(there), naive.shifted(there))
+
+
+def test_flows_that_are_no_numbers_lead_nowhere_else():
+    rng = np.random.default_rng(1)
+    there = np.full((20, 30, 2), np.nan, np.float32)
+    before, after = (rng.integers(0, 65536, (20, 30), np.uint16) for _ in range(2))
+    seen = np.ones((20, 30), bool)
+    for flows in ((there, there), (np.full_like(there, np.inf), np.full_like(there, -np.inf))):
+        pair = warp.pair(before, after, *flows, (seen, seen), 4, 1.0)
+        assert all(warp.at(pair, k).shape == (20, 30) for k in (1, 2, 3))
+
+
+def test_what_stands_still_fades_and_what_moves_is_moved():
+    before = np.zeros((32, 48), np.uint16)
+    before[:, 20:28] = 40_000
+    there = np.zeros((32, 48, 2), np.float32)
+    there[:, 16:32, 0] = 8.0
+    after = np.roll(before, 8, axis=1)
+    seen = np.ones(before.shape, bool)
+    pair = warp.pair(before, after, there, -there, (seen, seen), 8, 1.0)
+    assert pair.counts.tolist() == [[1, 8, 1]] * 2
+    assert abs(int(warp.at(pair, 4)[16, 24:32].mean()) - 40_000) < 2000
 
 
 @given(seeds, sizes, reaches, st.sampled_from([0.0, 0.01, 0.7, 3.0]))
@@ -42,14 +75,3 @@ def test_flows_that_meet_inside_do_and_those_that_leave_do_not():
     assert met[:, :3].all()
     assert not met[:, 3:].any()
     assert not warp.meet(there, there, warp.shifted(there)).any()
-
-
-@given(seeds, sizes, moments, st.sampled_from([1.0, 300.0, 70_000.0]))
-def test_merging_equals_its_twin_and_never_wraps(seed, size, s, bright):
-    rng = np.random.default_rng(seed)
-    # What a cubic sample yields may lie beyond what it samples.
-    one, other = (
-        np.dstack([rng.uniform(-0.1, 1.1, size) * bright, rng.uniform(-0.2, 1.2, size)]).astype(np.float32)
-        for _ in range(2)
-    )
-    np.testing.assert_array_equal(warp.merge(one, other, s), naive.merge(one, other, s))
