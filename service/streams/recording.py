@@ -24,13 +24,27 @@ class Recorder:
         self.path, self.left_out = path, 0
         self._most_bytes = most_bytes
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        if os.fstat(self._file).st_size == 0:
-            text = json.dumps(about).encode()
-            os.write(self._file, wire.build(wire.STREAM, 0, 0, 0, len(text), text))
-        self._size = os.fstat(self._file).st_size
-        head = os.pread(self._file, wire.HEADER_BYTES, 0)
-        self.start = wire.HEADER_BYTES + wire.payload_bytes(head)
+        self.start = self._first_frame()
         """Where the first frame of the stream lies."""
+        if self.start == 0:  # new, or a power cut took its beginning: what it holds then is of no use
+            text = json.dumps(about).encode()
+            os.ftruncate(self._file, 0)
+            write_all(self._file, [wire.build(wire.STREAM, 0, 0, 0, len(text), text)])
+            self.start = os.fstat(self._file).st_size
+        self._size = os.fstat(self._file).st_size
+
+    def _first_frame(self) -> int:
+        """Behind the frame that says what the others are of; 0 where there is none."""
+        head = os.pread(self._file, wire.HEADER_BYTES, 0)
+        if len(head) < wire.HEADER_BYTES or not head.startswith(wire.MAGIC):
+            return 0
+        size = wire.HEADER_BYTES + wire.payload_bytes(head)
+        if size > os.fstat(self._file).st_size:
+            return 0
+        try:
+            return size if wire.parse(os.pread(self._file, size, 0)).type == wire.STREAM else 0
+        except wire.BadFrame:
+            return 0
 
     def append(self, frames: list[bytes]) -> None:
         """Keep frames, whole ones alone; OSError where the disk does not take them."""
@@ -49,6 +63,10 @@ class Recorder:
         """Forget what lies behind ``size``: it comes once more."""
         self._size = min(self._size, max(self.start, size))
         os.ftruncate(self._file, self._size)
+
+    def sync(self) -> None:
+        """Wait until the disk has all of it."""
+        os.fdatasync(self._file)
 
     @property
     def size(self) -> int:

@@ -27,6 +27,7 @@ from service.streams.memory import Hold, Memory, NoRoom
 from service.streams.request import StreamRequest, read_request
 from service.streams.snapshots import Snapshot, Snapshots
 from service.streams.stream import GONE, Stream
+from service.writing import sync_folder
 
 _log = structlog.get_logger("streams")
 
@@ -61,6 +62,8 @@ class Streams:
         """Go on with the streams that a crash or restart left, and start watching."""
         folder = self._settings.streams_dir
         folder.mkdir(parents=True, exist_ok=True)
+        if self._settings.fsync:
+            sync_folder(folder.parent)
         self._key = snapshots.key_of(self._settings.data_dir)
         for path in sorted(folder.iterdir()):
             if path.name.startswith(GONE):

@@ -35,6 +35,7 @@ from service.streams.recording import Recorder
 from service.streams.request import StreamRequest, write_request
 from service.streams.runner import Runner, Shelf
 from service.streams.snapshots import Snapshot, Snapshots
+from service.writing import sync_folder
 
 _log = structlog.get_logger("streams")
 _LOOK_S = 0.5
@@ -87,6 +88,9 @@ class Stream:
         except BaseException:
             self._let_go()
             raise
+        if settings.fsync:  # a frame that the disk has is of no use where it does not know the file's name
+            sync_folder(folder)
+            sync_folder(folder.parent)
         self._snapshots = Snapshots(folder, key, settings.fsync)
         intake = Intake(Engine(self._graph, Clock(request.reorder_us, late_is_error=request.late == "error")))
         self._runner = Runner(
@@ -372,7 +376,8 @@ class Stream:
             "dropped": {**engine.dropped, "shed": intake.shed_events},
             "repaired": {
                 "duplicate_frames": self.gate.duplicates, "labels_unused": engine.labels_unused,
-                "beyond_time": intake.beyond_time, "log_bytes_cut": self._log_bytes_cut, **ignored,
+                "beyond_time": intake.beyond_time, "log_bytes_cut": self._log_bytes_cut,
+                "rows_lost": sum(feed.lost_rows for feed in self.feeds.values()), **ignored,
             },
             "stride": self._stride(),
             "labels_learned": engine.labels_learned, "costs": self._graph.activity(),
@@ -442,7 +447,14 @@ class Stream:
         return Snapshot(progress.received, card, self._runner.intake.snapshot())
 
     def _keep(self) -> int:
-        return self._snapshots.write(self._take())
+        snapshot = self._take()
+        if self._settings.fsync:
+            # The log behind a snapshot is forgotten: rows and recording must be on the disk before it says so.
+            for feed in self.feeds.values():
+                feed.sync()
+            if self._shelf.recorder:
+                self._shelf.recorder.sync()
+        return self._snapshots.write(snapshot)
 
     def _recall(self, snapshot: Snapshot) -> None:
         card, progress = snapshot.card, self._runner.progress
@@ -473,6 +485,10 @@ class Stream:
                 _log.warning("the end of a stream's log was damaged and is cut off", id=self.id,
                              bytes=log.cut_bytes, last_frame=self.gate.accepted)  # fmt: skip
             self._log_bytes_cut = log.cut_bytes
+            for name, feed in self.feeds.items():
+                if feed.count_lost():
+                    _log.warning("the disk has not got all rows that a stream had", id=self.id, output=name,
+                                 rows=feed.lost_rows)  # fmt: skip
             return True
         finally:  # a stream that fails here must say so to those who wait
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits

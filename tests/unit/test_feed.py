@@ -1,3 +1,6 @@
+import json
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -31,4 +34,57 @@ def test_a_ring_gives_back_what_it_still_keeps_and_says_what_is_gone(tmp_path_fa
             with pytest.raises(Lagged) as caught:
                 feed.read(feed.oldest - 1, 1)
             assert caught.value.oldest == feed.oldest
+    feed.close()
+
+
+def checked(feed, first, n):
+    """Every row from ``first`` on that the feed still has is the one that was written."""
+    if feed.oldest < n:
+        np.testing.assert_array_equal(feed.read(feed.oldest, 10**6)["t"], np.arange(feed.oldest, n))
+    if first < feed.oldest:
+        with pytest.raises(Lagged):
+            feed.read(first, 1)
+
+
+@given(
+    st.lists(st.integers(0, 300), min_size=1, max_size=8), st.integers(1, 700),
+    st.sampled_from(["nothing", "cut", "zeros", "old"]), st.integers(0, 2**32), st.lists(st.integers(0, 300), max_size=4),
+)  # fmt: skip
+def test_rows_that_the_disk_has_not_got_are_gone_and_never_zeros(
+    tmp_path_factory, sizes, capacity, damage, seed, later
+):
+    """A power cut: of what was written behind the last sync, any part may be missing."""
+    rng, path = np.random.default_rng(seed), tmp_path_factory.mktemp("feed") / "rows"
+    feed, n, generations = Feed(0, "motion", PORT, path, capacity * 24), 0, []
+    for size in sizes:
+        generations.append(path.read_bytes())
+        feed.publish(Result("motion", n, rows(n, size), n))
+        n += size
+    known, oldest = json.loads(json.dumps(feed.snapshot())), feed.oldest
+    feed.close()
+    data = bytearray(path.read_bytes())
+    a, b = sorted(rng.integers(0, len(data) + 1, 2).tolist())
+    if damage == "cut":
+        os.truncate(path, a)
+    elif damage == "zeros":
+        path.write_bytes(data[:a] + bytes(b - a) + data[b:])
+    elif damage == "old":
+        before = generations[rng.integers(len(generations))].ljust(len(data), b"\0")
+        path.write_bytes(data[:a] + before[a:b] + data[b:])
+    feed = Feed(0, "motion", PORT, path, capacity * 24, known)
+    checked(feed, oldest, n)
+    if feed.count_lost():
+        assert damage != "nothing"
+        assert feed.oldest >= oldest + feed.lost_rows
+    if damage == "nothing":
+        assert feed.oldest - oldest < max(1, -(-capacity // 64))
+    for size in later:
+        feed.publish(Result("motion", n, rows(n, size), n))
+        n += size
+        checked(feed, oldest, n)
+    known = feed.snapshot()
+    feed.close()
+    feed = Feed(0, "motion", PORT, path, capacity * 24, known)
+    checked(feed, oldest, n)
+    assert feed.count_lost() == 0
     feed.close()

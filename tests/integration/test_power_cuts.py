@@ -1,0 +1,99 @@
+"""With `fsync`, whatever was promised before a power cut is there after it, and nothing is told that never was."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from kernels.events import pack_aer64
+from pipeline import frame_file, wire
+from pipeline.engine import Engine
+from pipeline.graph import Graph
+from pipeline.spec import Sensor, preset
+from service.settings import Settings
+from service.streams.registry import Streams
+from tests.integration.test_durability import asked, create, in_a_loop, until
+from tests.power_cut import Disk
+
+EVENTS, FRAMES = 3000, 40
+
+
+def columns(n):
+    rng = np.random.default_rng(n)
+    t = np.sort(rng.integers(0, 10_000, EVENTS)) + n * 10_000
+    x, y = (rng.integers(0, 32, EVENTS).astype(np.uint16) for _ in "xy")
+    return t, x, y, rng.integers(0, 2, EVENTS).astype(bool)
+
+
+def frame(n):
+    packed = pack_aer64(*columns(n), n * 10_000)
+    return wire.build(wire.EVENTS, wire.AER64, n, n * 10_000, EVENTS, packed.tobytes())
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """All rows of the output, as an engine gives them that no cut ever touched."""
+    engine = Engine(Graph(preset("denoise"), Sensor(width=32, height=32)))
+    return np.concatenate([one.rows for n in range(1, FRAMES + 1) for one in engine.feed(columns(n))])
+
+
+def settings(folder):
+    return Settings(data_dir=folder, fsync=True, snapshot_bytes=200_000, retention_bytes=2**20)
+
+
+@pytest.mark.parametrize("zeros", [False, True], ids=["short", "zeros"])
+@in_a_loop
+async def test_what_was_promised_outlives_a_power_cut(rows, tmp_path, monkeypatch, zeros):
+    data = tmp_path / "data"
+    data.mkdir()
+    found = []
+
+    def promised():
+        """Frames that were acknowledged, and rows that a subscriber may have seen."""
+        return [(one.ack()["durable"], next(iter(one.feeds.values())).head.next_row) for one in found]
+
+    disk = Disk(data, promised, monkeypatch)
+    streams = Streams(settings(data))
+    await streams.open()
+    found.append(await create(streams, asked(record=True)))
+    stream = found[0]
+    for n in range(1, FRAMES + 1):
+        stream.push(stream.gate.admit(frame(n)))
+        await until(lambda n=n: stream.ack()["durable"] >= n or stream.failure)
+    await until(lambda: stream._runner.intake.frames >= FRAMES)
+    assert stream.stats()["snapshots"] >= 3
+    head = next(iter(stream.feeds.values())).head.next_row
+    assert head * rows.dtype.itemsize > 2**20, "old rows are overwritten"
+    monkeypatch.undo()
+    await streams.close()
+    raw = [frame(n) for n in range(1, FRAMES + 1)]
+    for number, cut in enumerate(disk.cuts):
+        there = tmp_path / f"cut-{number}"
+        disk.left(cut, there, zeros)
+        await look(there, stream.id, cut.facts, rows, raw)
+        shutil.rmtree(there)
+    disk.close()
+
+
+async def look(folder, id_, facts, rows, raw):
+    """A service that starts from what is left has all that was promised."""
+    streams = Streams(settings(folder))
+    await streams.open()
+    durable, seen = facts[0] if facts else (0, 0)
+    stream = streams.get(id_)
+    if durable == 0 and stream is None:  # it was not promised yet
+        await streams.close()
+        return
+    assert stream is not None, streams.not_restored
+    await stream.restored.wait()
+    assert not stream.failure
+    assert stream.gate.accepted == stream.ack()["durable"] >= durable
+    feed = next(iter(stream.feeds.values()))
+    assert feed.lost_rows == 0
+    assert feed.head.next_row >= seen
+    np.testing.assert_array_equal(feed.read(feed.oldest, 2**30), rows[feed.oldest : feed.head.next_row])
+    assert feed.oldest <= max(0, feed.head.next_row - 2**20 // rows.dtype.itemsize) + 2**14
+    kept = [*frame_file.frames(stream.recording)][1:]
+    assert [one.number for one in kept] == list(range(1, stream.gate.accepted + 1))
+    assert all(bytes(one.payload) == raw[one.number - 1][wire.HEADER_BYTES :] for one in kept)
+    await streams.close()
