@@ -55,6 +55,28 @@ def at(motion: F64, x: F64, y: F64) -> tuple[F64, F64]:
     return motion[0] + motion[2] * x - motion[3] * y, motion[1] + motion[2] * y + motion[3] * x
 
 
+def growth(motion: F64, x: F64, y: F64, weight: F64) -> float:
+    """How fast what the tiles see grows, beside how fast it moves and turns otherwise.
+
+    With m the tiles' weighted middle and rho the root of their mean square distance from it, px,
+
+        zoom rho / hypot(|v(m)|, rotation rho)
+
+    What nears and stays where it is has a large one; what passes by has a small one, and so has the zoom that errors
+    of a few per cent make of a pan. Without any motion it is 0.
+    """
+    total = float(weight.sum())
+    if total <= 0:
+        return 0.0
+    share = weight / total
+    mx, my = float((share * x).sum()), float((share * y).sum())
+    rho = math.sqrt(float((share * ((x - mx) ** 2 + (y - my) ** 2)).sum()))
+    vx, vy = at(motion, np.array([mx]), np.array([my]))
+    otherwise = math.hypot(float(vx[0]), float(vy[0]), float(motion[3]) * rho)
+    grown = float(motion[2]) * rho
+    return grown / max(otherwise, 1e-12) if grown else 0.0
+
+
 def spread(x: F64, y: F64) -> float:
     """Deviation of places [n] from the line that fits them best, pixels; 0 for fewer than 2."""
     if len(x) < 2:

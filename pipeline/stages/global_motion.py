@@ -76,20 +76,29 @@ class _GlobalMotionStage(Stage):
 
 
 def _of_tiles(tiles: Columns, x: F64, y: F64) -> tuple[float, ...]:
-    """(vx, vy, zoom, rotation, confidence)."""
+    """(vx, vy, zoom, rotation, confidence, growth)."""
     vx, vy, weight = (tiles[name].astype(np.float64) for name in ("vx", "vy", "confidence"))
     found, explained = global_motion.fit(x, y, vx, vy, weight)
     explained *= float(
         weight.mean()
     )  # tiles that agree and know nothing, as under a lamp that flickers, know nothing
-    return float(found[0]), float(found[1]), float(found[2]) * _PER_S, float(found[3]) * _PER_S, explained
+    growth = global_motion.growth(found, x, y, weight)
+    return (
+        float(found[0]),
+        float(found[1]),
+        float(found[2]) * _PER_S,
+        float(found[3]) * _PER_S,
+        explained,
+        growth,
+    )
 
 
 def _columns(rows: list[tuple[float, ...]]) -> Columns:
-    table = list(zip(*rows, strict=True)) if rows else [()] * 7
+    table = list(zip(*rows, strict=True)) if rows else [()] * 8
     names = ("vx", "vy", "zoom", "rotation", "confidence")
     return {
         "t": np.array(table[0], np.int64),
         **{name: np.array(table[i + 1], np.float32) for i, name in enumerate(names)},
-        "flags": np.array(table[6], np.uint32),
+        "growth": np.array(table[6], np.float64),
+        "flags": np.array(table[7], np.uint32),
     }

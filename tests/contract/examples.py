@@ -147,7 +147,13 @@ EXAMPLES = {
         [
             *FIELD,
             {"kind": "global_motion", "tile": 7, "min_tiles": 3, "min_spread": 0.0},
-            {"kind": "looming", "contact_within_us": 1_000_000_000, "min_confidence": 0.0, "windows": 1},
+            {
+                "kind": "looming",
+                "contact_within_us": 1_000_000_000,
+                "min_confidence": 0.0,
+                "growth": 0.0,
+                "windows": 1,
+            },
         ]
     ],
     "movers": [

@@ -35,3 +35,26 @@ def test_tiles_in_one_place_cannot_tell():
     found, explained = global_motion.fit(*np.ones((5, 8)))
     assert (found == 0).all()
     assert explained == 0
+
+
+@given(st.integers(0, 2**32), st.integers(0, 40), st.sampled_from([0.0, 1e-9, 1.0, 1e6]))
+def test_growth_equals_its_twin(seed, n, fast):
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(-100, 100, (2, n))
+    weight, motion = rng.uniform(0, 1, n), rng.standard_normal(4) * fast
+    assert global_motion.growth(motion, x, y, weight) == pytest.approx(
+        naive.growth(motion, x, y, weight), rel=1e-6
+    )
+
+
+def test_what_nears_grows_and_what_passes_does_not():
+    x, y = (one.ravel().astype(float) for one in np.meshgrid(np.arange(-72, 80, 16), np.arange(-56, 60, 16)))
+    near, pan, turn = (
+        np.array([0.01, 0, 0.002, 0]),
+        np.array([2.0, 0, 0.002, 0]),
+        np.array([0, 0, 0.002, 0.02]),
+    )
+    growths = [global_motion.growth(motion, x, y, np.ones(len(x))) for motion in (near, pan, turn)]
+    assert growths[0] > 5
+    assert max(growths[1:]) < 0.2
+    assert global_motion.growth(-near, x, y, np.ones(len(x))) < 0

@@ -19,3 +19,14 @@ def fit(x, y, vx, vy, weight):
         share = np.minimum(1.0, scale / np.maximum(residual, 1e-300))
     total = (weight * (vx**2 + vy**2)).sum()
     return found, max(0.0, 1 - (weight * residual**2).sum() / total) if total > 0 else 0.0
+
+
+def growth(motion, x, y, weight):
+    if weight.sum() <= 0:
+        return 0.0
+    mx, my = np.average(x, weights=weight), np.average(y, weights=weight)
+    rho = np.sqrt(np.average((x - mx) ** 2 + (y - my) ** 2, weights=weight))
+    vx, vy, zoom, rotation = motion
+    there = vx + zoom * mx - rotation * my, vy + zoom * my + rotation * mx
+    otherwise = np.sqrt(there[0] ** 2 + there[1] ** 2 + (rotation * rho) ** 2)
+    return zoom * rho / max(otherwise, 1e-12)
