@@ -15,12 +15,12 @@ Additions are in order of classes, of f, and of (q, real before imaginary part).
 Time adds up, S <- rho S + L, N <- rho N + 1, and so do neighbours, in four rounds, all tiles at once:
 
     A <- S + lambda sum of A_nb,  NA <- N + lambda sum of NA_nb   over those of the four that answered and agree,
-    agree:  max a + max a_nb - max (a + a_nb) < 6 nats,  a = A / sqrt(NA);    posterior = softmax(a)
+    agree:  max a + max a_nb - max (a + a_nb) < 6 nats,  a = A / sqrt(NA);    posterior = softmax(a / TEMPER)
 
-A view that turns or comes nearer moves each tile otherwise. In a first pass neighbours are therefore taken loosely: a
-cell of theirs is the largest of it and those beside it, less N/20 nats for the speed and N/5 for the direction. The
-field that comes of it says how it changes from tile to tile (:mod:`kernels.velocity_gradient`), and two passes more,
-each from S, move what neighbours say by so many cells before it is compared and added.
+A view that turns or comes nearer moves each tile otherwise. The field of a first pass says how it changes from tile
+to tile (:mod:`kernels.velocity_gradient`), and up to four passes more, each from S, move what neighbours say by so
+many cells before it is compared and added, until that changes no more. What tiles and windows say is not independent,
+so that a sum of it is too sure: TEMPER is what makes the posterior tell sure rows from surer ones.
 
 Where neighbours are missing or do not agree, what a tile says is of another place than its middle; it is told with
 the row: the mean place, weighted with N, of the tiles that had part in it and were not moved.
@@ -50,16 +50,16 @@ NAT = 256
 RHO, LAMBDA = 179, 128
 """In 1/256: what a window leaves of the last one's sum, and what a neighbour counts."""
 ROUNDS = 4
-PASSES = 2
-"""Along the field's gradient, after the loose one."""
-_PER_SPEED, _PER_DIRECTION = 20, 5
+PASSES = 4
+"""Along the field's gradient, at most, after the first."""
 AGREE = 6 * NAT
-_LONGEST = 12 * NAT
+TEMPER = 2.0
+_LONGEST = round(12 * TEMPER * NAT)
 """Cells this far below the largest have no part in a posterior."""
 _IDLE = 64
 """Windows without an event after which nothing is left of what was."""
 _SHRINK, _FLOOR = 4.0, 0.3
-_EXP = np.exp(-np.arange(_LONGEST + 1) / NAT)
+_EXP = np.exp(-np.arange(_LONGEST + 1) / (TEMPER * NAT))
 _NEAR_ANGLES, _NEAR_SPEEDS = 3, 3
 MOST_PLANES = 2048
 """Planes that a readout may have."""
@@ -233,7 +233,7 @@ def advance(
     where = _Places(speaks, number, across, readout.angles)
     joint = alone
     for _ in range(ROUNDS):
-        joint = _round(alone, joint, _loosened(joint, readout.angles), where, None)
+        joint = _round(alone, joint, where, None)
     out, before = _decoded(joint, readout, speaks), None
     for _ in range(PASSES):
         steps = velocity_gradient.steps(out.vx, out.vy, out.mass, speaks, number, across, readout.angles)
@@ -241,7 +241,7 @@ def advance(
             break  # it would say the same again
         joint, before = alone, steps
         for _ in range(ROUNDS):
-            joint = _round(alone, joint, joint.logs, where, steps)
+            joint = _round(alone, joint, where, steps)
         out = _decoded(joint, readout, speaks)
     return out
 
@@ -263,24 +263,18 @@ class _Places(NamedTuple):
     angles: int
 
 
-def _round(alone: _Joint, joint: _Joint, said: I32, where: _Places, steps: I64 | None) -> _Joint:
-    """What a tile and its neighbours say together: ``said`` is what they say, ``steps`` how they move otherwise."""
+def _round(alone: _Joint, joint: _Joint, where: _Places, steps: I64 | None) -> _Joint:
+    """What a tile and its neighbours say together; ``steps`` is how they move otherwise."""
     even = np.empty_like(joint.logs)
     _even(joint.logs, joint.weight, even)
     if steps is None:
         steps = np.zeros((len(where.speaks), velocity_gradient.SIDES, 2), np.int64)
     after = _Joint(alone.logs.copy(), alone.weight.copy(), alone.centre.copy())
     _join(
-        said, joint.weight, joint.centre, even, where.speaks, where.number, where.across, where.angles, steps, AGREE,
-        LAMBDA, *after,
+        joint.logs, joint.weight, joint.centre, even, where.speaks, where.number, where.across, where.angles, steps,
+        AGREE, LAMBDA, *after,
     )  # fmt: skip
     return after
-
-
-def _loosened(joint: _Joint, angles: int) -> I32:
-    out = np.empty_like(joint.logs)
-    _loosen(joint.logs, joint.weight, angles, out)
-    return out
 
 
 def _decoded(joint: _Joint, readout: Readout, speaks: I64) -> Field:
@@ -406,27 +400,6 @@ def _even(joint: I32, weight: I64, even: I32) -> None:
         factor = np.float32(1.0 / math.sqrt(weight[i] / NAT))
         for j in range(joint.shape[1]):
             even[i, j] = np.int32(math.floor(np.float32(joint[i, j]) * factor + np.float32(0.5)))
-
-
-@kernel
-def _loosen(joint: I32, weight: I64, angles: int, out: I32) -> None:
-    """The largest of each cell and those beside it, less what that costs."""
-    cells = joint.shape[1]
-    row = np.empty(cells, np.int32)
-    for i in range(joint.shape[0]):
-        speed, direction = np.int32(weight[i] // _PER_SPEED), np.int32(weight[i] // _PER_DIRECTION)
-        for j in range(cells):
-            row[j] = joint[i, j]
-        for j in range(angles, cells):
-            row[j] = max(row[j], joint[i, j - angles] - speed)
-        for j in range(cells - angles):
-            row[j] = max(row[j], joint[i, j + angles] - speed)
-        for first in range(0, cells, angles):
-            last = first + angles - 1
-            out[i, first] = max(row[first], max(row[last], row[first + 1]) - direction)
-            for j in range(first + 1, last):
-                out[i, j] = max(row[j], max(row[j - 1], row[j + 1]) - direction)
-            out[i, last] = max(row[last], max(row[last - 1], row[first]) - direction)
 
 
 @kernel

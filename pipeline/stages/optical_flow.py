@@ -18,7 +18,7 @@ from pipeline.models.motif_bank import MotifBank
 from pipeline.packets import AFTER_GAP, APERTURE, WARM_UP, Columns, Kind, Packet
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
-_WIDE, _NARROW = 0.3, 0.5
+_WIDE, _NARROW = 0.25, 0.5
 """An aperture: the velocity is unsure by this share of it along one line, and by at most half of that across it."""
 _MOST = ((8000, 4), (4000, 6), (2000, 8), (0, 12))
 """(shortest bin, us; answers of such a scale in a tile and window): what comes behind says the same again."""

@@ -24,7 +24,7 @@ from pipeline.training.images import Image, load
 from pipeline.training.observing import LEAST, TILE, windows
 from pipeline.training.scenes import NO_LAYER, Take, film, steady
 
-SPEEDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.5, 3.0)
+STRATA = 9
 SENSORS = ("ideal", "clean", "noisy")
 STEADY_US = 20_000
 """Window of the filter in front, as in the presets."""
@@ -87,15 +87,19 @@ def joined(parts: Sequence[Told]) -> Told:
 
 
 ALL = tuple(
-    (kind, speed, name) for kind in (*moving.KINDS, *moving.CAMERA) for speed in SPEEDS for name in SENSORS
+    (kind, stratum, name)
+    for kind in (*moving.KINDS, *moving.CAMERA)
+    for stratum in range(STRATA)
+    for name in SENSORS
 )
-"""The scenes of a set: kind, speed in px/ms, sensor."""
+"""The scenes of a set: kind, part of the range of speeds, sensor."""
 
 
 def scene(number: int, pictures: Sequence[Image], seed: int) -> Take:
     """A scene of a set."""
-    kind, speed, name = ALL[number]
+    kind, stratum, name = ALL[number]
     rng = np.random.default_rng([seed, number])
+    speed = moving.tested_speed(stratum, STRATA, rng)
     contrast = math.exp(rng.uniform(math.log(0.35), math.log(1.4)))
     duration_ms = max(200.0, min(700.0, 60 / speed))
     made = moving.scene(kind, speed, rng.uniform(0, 2 * math.pi), contrast, pictures, rng, duration_ms)

@@ -1,13 +1,15 @@
 """Scenes drawn at random: what a motion field learns from, and what it is tested on.
 
-Kinds: a texture that fills the view, a long bar, a triangle, a square, two shapes or two textures that move in
-opposite directions. Speeds are uniform in their logarithm. Contrast is the span of log intensity.
+Kinds: a texture that fills the view, one that is out of focus, a long bar, a triangle, a square, two shapes or two
+textures that move in opposite directions. Speeds are uniform in their logarithm. Contrast is the span of log
+intensity.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from pipeline.training.images import Image
 from pipeline.training.scenes import (
     GREY,
     NO_LAYER,
+    Lamp,
     Layer,
     Movement,
     Scene,
@@ -25,15 +28,24 @@ from pipeline.training.scenes import (
     textured,
 )
 
-CAMERA = ("rotation", "zoom", "camera and mover")
-"""Further kinds, to test on: a texture that turns or grows about the middle, one that passes behind a shape."""
+CAMERA = ("rotation", "zoom", "camera and mover", "textured mover")
+"""Further kinds, to test on: a texture that turns or grows about the middle, one that passes behind a square of one
+intensity, and behind a disc of another texture."""
 APPROACH = "approach"
 """One more: a texture that a camera nears at a constant speed, and would reach."""
-KINDS = ("texture", "bar", "triangle", "square", "two shapes", "two textures")
-_SHARES = (0.28, 0.2, 0.1, 0.1, 0.16, 0.16)
+SMOOTH = "smooth texture"
+KINDS = ("texture", SMOOTH, "bar", "triangle", "square", "two shapes", "two textures")
+_LAMPS = 0.06
+"""The share of scenes to learn from in which light swings and nothing moves."""
+_SHARES = (0.22, 0.12, 0.18, 0.09, 0.09, 0.15, 0.15)
+SLOWEST, FASTEST = 0.02, 3.2
+"""Speeds to test at, px/ms."""
 WIDTH, HEIGHT = 160, 120
 _TRAVEL_PX, _SHORTEST_MS, _LONGEST_MS = 60.0, 90.0, 700.0
 _CANVAS = 420
+_SIDE = 132
+"""Of the canvas of a thing that moves, px."""
+_BLUR_PX = (4.0, 16.0)
 
 
 def scene(
@@ -58,8 +70,16 @@ def scene(
             texture(images, contrast, movement, rng),
             shape("square", 1.4, _other(movement, rng), size, rng),
         ]
+    elif kind == "textured mover":
+        layers = [
+            texture(images, contrast, movement, rng),
+            _disc(images, contrast, _other(movement, rng), size, rng),
+        ]
     elif kind == "texture":
         layers = [texture(images, contrast, movement, rng)]
+    elif kind == SMOOTH:
+        blur_px = math.exp(rng.uniform(math.log(_BLUR_PX[0]), math.log(_BLUR_PX[1])))
+        layers = [texture(images, contrast, movement, rng, blur_px)]
     elif kind == "two textures":
         layers = [texture(images, contrast, movement, rng), _half(images, contrast, against, rng)]
     else:
@@ -76,10 +96,30 @@ def drawn(
     images: Sequence[Image], rng: np.random.Generator, slowest: float = 0.012, fastest: float = 4.2
 ) -> Scene:
     """A scene to learn from."""
+    if rng.random() < _LAMPS:
+        return under_a_lamp(images, rng)
     kind = str(rng.choice(KINDS, p=_SHARES))
     speed = math.exp(rng.uniform(math.log(slowest), math.log(fastest)))
     contrast = math.exp(rng.uniform(math.log(0.35), math.log(1.4)))
     return scene(kind, speed, rng.uniform(0, 2 * math.pi), contrast, images, rng)
+
+
+def under_a_lamp(
+    images: Sequence[Image], rng: np.random.Generator, size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> Scene:
+    """A view that stands still under a lamp that flickers: all of it or a patch, less the further away."""
+    layer = texture(images, math.exp(rng.uniform(math.log(0.35), math.log(1.4))), Movement(), rng)
+    x, y = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
+    reach = math.exp(rng.uniform(math.log(12), math.log(200)))
+    away = (x - rng.uniform(0, size[0])) ** 2 + (y - rng.uniform(0, size[1])) ** 2
+    depth = rng.uniform(0.2, 1.0) * np.exp(-away / (2 * reach**2))
+    lamp = Lamp(math.exp(rng.uniform(math.log(40), math.log(300))), depth.astype(np.float32))
+    return Scene((replace(layer, moves=False),), *size, 250.0, "lamp", 1.0, lamp)
+
+
+def tested_speed(stratum: int, strata: int, rng: np.random.Generator) -> float:
+    """A speed to test at, drawn in one of the strata of equal ratio that the range is cut into: none is chosen."""
+    return SLOWEST * (FASTEST / SLOWEST) ** ((stratum + rng.random()) / strata)
 
 
 def sensor(rng: np.random.Generator) -> EmulatorConfig:
@@ -117,12 +157,48 @@ def _other(movement: Movement, rng: np.random.Generator) -> Movement:
     )
 
 
-def texture(images: Sequence[Image], contrast: float, movement: Movement, rng: np.random.Generator) -> Layer:
+def texture(
+    images: Sequence[Image],
+    contrast: float,
+    movement: Movement,
+    rng: np.random.Generator,
+    blur_px: float = 0.0,
+) -> Layer:
     """A picture that is everywhere."""
+    return Layer(_picture(images, contrast, _CANVAS, rng, blur_px), None, (-130.0, -150.0), movement)
+
+
+def _picture(
+    images: Sequence[Image], contrast: float, side: int, rng: np.random.Generator, blur_px: float = 0.0
+) -> Image:
+    """A part of one of the images."""
     image = images[int(rng.integers(len(images)))]
     zoom = math.exp(rng.uniform(math.log(0.4), math.log(1.6)))
-    log = textured(image, contrast, zoom, rng.uniform(0, 2 * math.pi), _CANVAS, rng)
-    return Layer(log, None, (-130.0, -150.0), movement)
+    return textured(image, contrast, zoom, rng.uniform(0, 2 * math.pi), side, rng, blur_px)
+
+
+def _disc(
+    images: Sequence[Image],
+    contrast: float,
+    movement: Movement,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> Layer:
+    """A round picture, with a radius of 20 to 36 px."""
+    radius = rng.uniform(20, 36)
+    points = [(radius * math.cos(k * math.pi / 24), radius * math.sin(k * math.pi / 24)) for k in range(48)]
+    return _thing(_picture(images, contrast, _SIDE, rng), points, movement, size, rng)
+
+
+def _thing(
+    log: Image, points: Sequence[tuple[float, float]], movement: Movement, size: tuple[int, int],
+    rng: np.random.Generator,
+) -> Layer:  # fmt: skip
+    """A polygon somewhere in the view, that comes back in on the other side where it leaves it."""
+    margin = max(math.hypot(*point) for point in points) + 4
+    wrap = (-margin - _SIDE / 2, -margin - _SIDE / 2, size[0] + 2 * margin, size[1] + 2 * margin)
+    at = rng.uniform(0.2, 0.8) * size[0] - _SIDE / 2, rng.uniform(0.2, 0.8) * size[1] - _SIDE / 2
+    return Layer(log, polygon(points, _SIDE), at, movement, wrap)
 
 
 def _half(images: Sequence[Image], contrast: float, movement: Movement, rng: np.random.Generator) -> Layer:
@@ -160,9 +236,5 @@ def shape(
     points = [
         (x * math.cos(turn) - y * math.sin(turn), x * math.sin(turn) + y * math.cos(turn)) for x, y in points
     ]
-    side = 132
     log = GREY + contrast * (1 if rng.random() < 0.5 and contrast < 1.0 else -1)
-    margin = max(math.hypot(*point) for point in points) + 4
-    wrap = (-margin - side / 2, -margin - side / 2, size[0] + 2 * margin, size[1] + 2 * margin)
-    at = rng.uniform(0.2, 0.8) * size[0] - side / 2, rng.uniform(0.2, 0.8) * size[1] - side / 2
-    return Layer(flat(side, log), polygon(points, side), at, movement, wrap)
+    return _thing(flat(_SIDE, log), points, movement, size, rng)

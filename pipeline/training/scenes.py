@@ -24,6 +24,7 @@ from pipeline.training.images import Image
 NO_LAYER = -1
 _PX_A_FRAME = 0.3
 _LONGEST_STEP_US = 4000
+_FRAMES_A_SWING = 20
 _NEAR_PX = 3
 """Events so close to a mask belong to it: edges are soft, and pixels react late."""
 
@@ -103,6 +104,23 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Lamp:
+    """A light that swings.
+
+    Attributes:
+        hz: how often a second.
+        depth: by how much of log intensity, pixel by pixel [h, w].
+    """
+
+    hz: float
+    depth: Image
+
+    def at(self, ms: float) -> Image:
+        """What it adds to log intensity."""
+        return self.depth * np.float32(math.sin(2 * math.pi * self.hz * ms / 1000))
+
+
+@dataclass(frozen=True)
 class Scene:
     """What is seen.
 
@@ -113,6 +131,7 @@ class Scene:
         duration_ms: how long.
         kind: what it is called in tables.
         speed: px/ms of what the scene is about.
+        lamp: what swings over all of it.
     """
 
     layers: tuple[Layer, ...]
@@ -121,12 +140,14 @@ class Scene:
     duration_ms: float
     kind: str
     speed: float
+    lamp: Lamp | None = None
 
     @property
     def step_us(self) -> int:
         """From frame to frame."""
         fastest = max(layer.movement.fastest(self.duration_ms) for layer in self.layers)
-        return int(min(_LONGEST_STEP_US, max(50, 1000 * _PX_A_FRAME / max(fastest, 1e-6))))
+        longest_us = _LONGEST_STEP_US if self.lamp is None else 1e6 / self.lamp.hz / _FRAMES_A_SWING
+        return int(min(longest_us, max(50, 1000 * _PX_A_FRAME / max(fastest, 1e-6))))
 
 
 @dataclass(frozen=True)
@@ -201,6 +222,8 @@ def _render(scene: Scene, ms: float) -> tuple[Image, NDArray[np.int8]]:
             if not layer.still_mask:
                 here = cv2.dilate(here.astype(np.uint8), np.ones((2 * _NEAR_PX + 1,) * 2, np.uint8)) > 0
         owner[here] = number if layer.moves else NO_LAYER
+    if scene.lamp is not None:
+        log = log + scene.lamp.at(ms)
     return np.clip(np.exp(log), 0, 255).astype(np.float32), owner
 
 
@@ -215,9 +238,16 @@ GREY = math.log(90.0)
 
 
 def textured(
-    image: Image, contrast: float, zoom: float, turn: float, side: int, rng: np.random.Generator
+    image: Image,
+    contrast: float,
+    zoom: float,
+    turn: float,
+    side: int,
+    rng: np.random.Generator,
+    blur_px: float = 0.0,
 ) -> Image:
-    """A turned part of an image, ``side`` pixels square; 90 % of its log intensities span ``contrast``."""
+    """A turned part of an image, ``side`` pixels square, out of focus by a deviation of ``blur_px``; 90 % of its log
+    intensities span ``contrast``."""
     if zoom < 1:  # no aliasing where it shrinks
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.5 / zoom), np.float32)
     h, w = image.shape
@@ -228,6 +258,8 @@ def textured(
     cut = np.asarray(
         cv2.warpAffine(image, matrix, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT), np.float32
     )
+    if blur_px > 0:
+        cut = np.asarray(cv2.GaussianBlur(cut, (0, 0), blur_px), np.float32)
     log = np.log(np.clip(cut, 0, 255) + 15)
     low, high = np.percentile(log, (5, 95))
     log = (log - (low + high) / 2) * (contrast / max(float(high - low), 1e-3))

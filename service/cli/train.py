@@ -89,8 +89,12 @@ def field(
     out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle.")],
     bank: Annotated[str, typer.Option(help="Motif bank whose evidence it reads.")] = "motif36",
     name: Annotated[str, typer.Option(help="Name of the readout.")] = "flow36",
-    movies: Annotated[int, typer.Option(min=8, help="Scenes that it learns from.")] = 2000,
+    movies: Annotated[int, typer.Option(min=8, help="Scenes that it learns from.")] = 1500,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 1,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Learn nothing: measure the readout NAME anew, its confidence too."),
+    ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, max=256, help="Scenes made at a time; default: one a core.")
     ] = None,
@@ -98,8 +102,11 @@ def field(
 ) -> None:
     """Train the readout of `optical_flow`: softmax regression on rendered scenes of known motion."""
     config = FieldTraining(name=name, bank=bank, movies=movies, seed=seed)
-    with progress(f"training {name}", quiet=as_json) as advance:
-        card = field_training.train(config, out_dir, advance, threads)
+    with progress(f"{'measuring' if measure else 'training'} {name}", quiet=as_json) as advance:
+        if measure:
+            card = field_training.measure(name, out_dir, advance, threads)
+        else:
+            card = field_training.train(config, out_dir, advance, threads)
     _told(out_dir, card, as_json)
 
 

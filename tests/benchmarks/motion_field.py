@@ -1,6 +1,6 @@
 """Motion fields against known motion: ``python -m tests.benchmarks.motion_field [--write] [--scenes N] [PART...]``.
 
-Parts: ``scenes`` (324 rendered ones, some 12 minutes on two cores; each is kept in ``out/motion_field`` and not made again),
+Parts: ``scenes`` (396 rendered ones, some 6 minutes on two cores; each is kept in ``out/motion_field`` and not made again),
 ``recordings`` (of the data folder). Scenes show images that neither banks nor readouts learned from; rows are those of the
 presets, through the engine, of tiles on the moving thing, after 80 ms and 5 px. ``--write`` puts tables into docs/motion.md.
 """
@@ -34,9 +34,10 @@ from tests.benchmarks.pages import write
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "out" / "motion_field"
-SPEEDS = (0.02, 0.035, 0.05, 0.1, 0.16, 0.25, 0.4, 0.63, 1.0, 1.6, 2.5, 3.0)
+STRATA = 12
 SENSORS = ("ideal", "clean", "noisy")
 KINDS = (*moving.KINDS, *moving.CAMERA)
+SCENES = len(KINDS) * STRATA * len(SENSORS)
 SEED = 20_000
 OLD = {
     "stages": [
@@ -90,8 +91,9 @@ def told(rows, take):
 def scene_of(number):
     """(kind, speed, sensor, take) of a scene."""
     kind, rest = KINDS[number % len(KINDS)], number // len(KINDS)
-    speed, name = SPEEDS[rest % len(SPEEDS)], SENSORS[rest // len(SPEEDS) % len(SENSORS)]
+    name = SENSORS[rest // STRATA % len(SENSORS)]
     rng = np.random.default_rng([SEED, number])
+    speed = moving.tested_speed(rest % STRATA, STRATA, rng)
     contrast = math.exp(rng.uniform(math.log(0.35), math.log(1.4)))
     scene = moving.scene(
         kind, speed, rng.uniform(0, 2 * math.pi), contrast, images.load(images.HELD_OUT), rng,
@@ -118,7 +120,7 @@ def measured(number):
             found[f"{which}_more"] = np.array([one.silent, time.process_time() - started, len(take.t)])
         part = path.with_suffix(".part.npz")
         part.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(part, about=np.array([kind, str(speed), name]), **found)
+        np.savez(part, about=np.array([kind, f"{speed:.4g}", name]), **found)
         part.replace(path)
     with np.load(path) as kept:
         return {name: kept[name] for name in kept.files}
@@ -175,7 +177,28 @@ def reliability(found):
     return [*lines, "", f"Expected calibration error: {error:.3f}."]
 
 
-def scenes(n=324):
+def asked_to_be_sure(found):
+    """What a user gets who takes rows from a confidence on."""
+    lines = [
+        "| confidence at least | sensors | tiles answered | direction, degrees: median / 90 % | over 60 degrees | speed "
+        "within 30 % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for least in (0, 0.2, 0.4, 0.6, 0.8):
+        for title, is_noisy in (("`ideal`, `clean`", False), ("`noisy`", True)):
+            parts = [one for one in found if (one["about"][2] == "noisy") == is_noisy]
+            whole = field_scores.joined([Told(*one["now"], int(one["now_more"][0])) for one in parts])
+            kept = whole.mass >= least
+            degrees, factor = whole.degrees[kept], whole.factor[kept]
+            lines.append(
+                f"| {least:g} | {title} | {kept.sum() / (len(kept) + whole.silent):.0%} | "
+                f"{np.median(degrees):.1f} / {np.percentile(degrees, 90):.0f} | {np.mean(degrees > 60):.1%} | "
+                f"{np.mean((factor > 1 / 1.3) & (factor < 1.3)):.0%} |"
+            )
+    return lines
+
+
+def scenes(n=SCENES):
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         found = []
         for one in pool.map(measured, range(n), chunksize=2):
@@ -184,7 +207,7 @@ def scenes(n=324):
     print(file=sys.stderr)
     return [
         "Now (`motion`):", "", *table(found, "now"), "", "Before (`motif8`, votes):", "", *table(found, "before"), "",
-        *reliability(found), "",
+        *reliability(found), "", *asked_to_be_sure(found), "",
     ]  # fmt: skip
 
 

@@ -282,3 +282,55 @@ def test_a_lamp_that_flickers_is_no_movement_and_no_alarm(hz):
     for name in ("field", "camera"):
         late = rows[name][rows[name]["t"] > 340_000]
         assert np.percentile(late["confidence"], 90) < 0.35
+
+
+def alarms_of(take):
+    engine = Engine(Graph(preset("egomotion"), Sensor(width=take.scene.width, height=take.scene.height)))
+    results = engine.feed((take.t, take.x, take.y, take.p)) + engine.end()
+    return np.concatenate([result.rows for result in results if result.output == "alarm"])
+
+
+LEAVES = [images.dead_leaves(320, np.random.default_rng(77))]
+
+
+@pytest.mark.parametrize("size", [(96, 72), (160, 120)])
+@pytest.mark.parametrize(("kind", "speed"), [("texture", 2.0), ("texture", 3.0), ("rotation", 1.0)])
+def test_a_pan_or_a_turn_is_no_approach(kind, speed, size):
+    """Errors of a few per cent make a zoom of 2 a second of a fast pan."""
+    for angle in (0.7, 2.4, 4.0):
+        rng = np.random.default_rng(int(10 * angle))
+        scene = moving.scene(kind, speed, angle, 1.0, LEAVES, rng, 300.0, size)
+        assert len(alarms_of(film(scene, PRESETS["clean"]))) == 0
+
+
+@pytest.mark.parametrize("speed", [0.15, 0.3])
+def test_what_crosses_a_still_view_is_no_approach(speed):
+    for angle in (0.3, 2.0, 3.9):
+        rng = np.random.default_rng(int(10 * angle))
+        own = Movement(speed * math.cos(angle), speed * math.sin(angle))
+        scene = moving.scene("textured mover", speed, angle, 1.0, LEAVES, rng, 400.0, (128, 96))
+        still = moving.scene("square", speed, angle, 1.0, LEAVES, rng).layers[0]
+        alone = replace(scene, layers=(still, replace(scene.layers[1], movement=own)))
+        assert len(alarms_of(film(alone, PRESETS["clean"]))) == 0
+
+
+def test_what_nears_raises_an_alarm():
+    scene = moving.scene("approach", 0.1, 0.0, 1.0, LEAVES, np.random.default_rng(3), 400.0)
+    rows = alarms_of(film(scene, PRESETS["clean"]))
+    assert len(rows) >= 5
+    assert np.hypot(rows["x"] - 80.0, rows["y"] - 60.0).max() < 60
+
+
+@pytest.mark.parametrize("speed", [0.45, 0.5, 0.56, 0.75, 0.85, 1.0])
+def test_no_speed_is_told_as_that_of_another_cell(speed):
+    """The posterior's cells are a third of an octave apart, and what lay between two was told as the slower one."""
+    factors = []
+    for angle in (0.4, 2.6, 4.4):
+        scene = moving.scene(
+            "texture", speed, angle, 1.0, LEAVES, np.random.default_rng(int(10 * angle)), 300.0
+        )
+        take = film(scene, PRESETS["clean"])
+        rows = field_of((take.t, take.x, take.y, take.p), scene.width, scene.height)
+        rows = rows[(rows["t"] > 100_000) & (rows["confidence"] >= 0.7)]
+        factors.append(np.hypot(rows["vx"], rows["vy"]) / speed)
+    assert 0.88 <= np.median(np.concatenate(factors)) <= 1.1

@@ -82,9 +82,8 @@ def windows(series, least, readout, across, rounds, agree, passes):
 
 
 def together(own, middles, joint, centre, steps, across, tiles, agree):
-    """One round; loosely where there are no steps."""
+    """One round."""
     even = {k: evened(*one) for k, one in joint.items()}
-    says = {k: loosened(*one) if steps is None else one[0] for k, one in joint.items()}
     after, moved_to = {}, {}
     for k, alone in own.items():
         total, weight = alone
@@ -95,19 +94,12 @@ def together(own, middles, joint, centre, steps, across, tiles, agree):
                 nb in joint
                 and even[k].max() + even[nb].max() - (even[k] + moved(even[nb], *step)).max() < agree
             ):
-                total = total + ((moved(says[nb], *step) * 128 + 128) >> 8)
+                total = total + ((moved(joint[nb][0], *step) * 128 + 128) >> 8)
                 more = (joint[nb][1] * 128 + 128) >> 8
                 weight += more
                 place = place + more * (centre[nb] + (middles[k] - middles[nb] if any(step) else 0))
         after[k], moved_to[k] = (total, weight), place / weight
     return after, moved_to
-
-
-def loosened(logs_, weight):
-    around = np.pad(logs_, ((1, 1), (0, 0)), constant_values=-(2**40))
-    faster = np.maximum(logs_, np.maximum(around[:-2], around[2:]) - weight // 20)
-    beside = np.maximum(np.roll(faster, 1, axis=1), np.roll(faster, -1, axis=1))
-    return np.maximum(faster, beside - weight // 5)
 
 
 def moved(logs_, speeds, directions):
@@ -130,7 +122,7 @@ def evened(total, weight):
 def decoded(even, readout):
     """(vx, vy, mass)."""
     speeds, angles = even.shape
-    share = np.where(even.max() - even <= 12 * 256, np.exp((even - even.max()) / 256), 0.0)
+    share = np.where(even.max() - even <= 24 * 256, np.exp((even - even.max()) / (2 * 256)), 0.0)
     o0, a0 = np.unravel_index(even.argmax(), even.shape)
     near = [
         (o, a % angles) for o in range(max(0, o0 - 3), min(speeds, o0 + 4)) for a in range(a0 - 3, a0 + 4)
