@@ -165,10 +165,9 @@ def _warm_emulator() -> None:
             emulator = Emulator(config, 8, 8)
             for i, level in enumerate((10, 200, 20)):
                 emulator.feed(np.full((8, 8), level, np.uint8), i * 1e-3)
-    flow = np.zeros((8, 8, 2), np.float32)
-    first, second = warp.places(flow, flow, 0.5)
-    warp.meet(flow, flow, warp.shifted(flow))
-    warp.merge(first, second, 0.5)
+    flow, grey = np.ones((8, 8, 2), np.float32), np.zeros((8, 8), np.uint16)
+    met = warp.meet(flow, -flow, warp.shifted(flow))
+    warp.at(warp.pair(grey, grey, flow, -flow, (met, met), 2, 0.5), 1)
 
 
 def _warm_decoders() -> None:
