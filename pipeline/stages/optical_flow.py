@@ -29,7 +29,7 @@ _WORTH_A_THREAD = 500
 class OpticalFlow(StageConfig):
     """One row per tile and window with enough events: its velocity, px/ms; t is the end of the window.
 
-    A bank of motifs is evaluated at several bin widths, which together see 0.02 to 4 px/ms; its evidence is summed
+    A bank of motifs is evaluated at several bin widths, which together see 0.02 to 3 px/ms; its evidence is summed
     per tile, read as a posterior over directions and speeds, and joined with the last windows and with neighbours
     that agree. Confidence c is the share of such rows that are within 15 degrees and 20 % of speed, measured on
     scenes that the readout did not learn from. ``aperture``: only one orientation was seen, so that the movement

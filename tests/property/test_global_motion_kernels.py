@@ -58,3 +58,18 @@ def test_what_nears_grows_and_what_passes_does_not():
     assert growths[0] > 5
     assert max(growths[1:]) < 0.2
     assert global_motion.growth(-near, x, y, np.ones(len(x))) < 0
+
+
+def test_a_movement_is_found_although_nearly_half_of_the_tiles_move_by_themselves():
+    """A compromise between the camera and what moves before it is neither."""
+    rng = np.random.default_rng(0)
+    x, y = (one.ravel().astype(float) for one in np.meshgrid(np.arange(-72, 80, 16), np.arange(-56, 60, 16)))
+    truth = np.array([0.2, -0.1, 0.001, 0.0005])
+    vx = truth[0] + truth[2] * x - truth[3] * y + rng.normal(0, 0.01, len(x))
+    vy = truth[1] + truth[2] * y + truth[3] * x + rng.normal(0, 0.01, len(x))
+    there = np.hypot(x - 30, y + 10) < 55
+    assert 0.35 < there.mean() < 0.5
+    vx[there], vy[there] = -0.25, 0.15
+    found, _ = global_motion.fit(x, y, vx, vy, np.ones(len(x)))
+    np.testing.assert_allclose(found[:2], truth[:2], atol=0.01)
+    np.testing.assert_allclose(found[2:], truth[2:], atol=2e-4)
