@@ -112,7 +112,7 @@ EXAMPLES = {
     "refractory": [[{"kind": "refractory", "period_us": 2000}]],
     "optical_flow": [
         [{"kind": "optical_flow", "every": 1, "min_events": 3}],
-        [{"kind": "optical_flow", "every": 3, "min_confidence": 0.03}],
+        [{"kind": "optical_flow", "every": 3, "min_confidence": 0.005}],
     ],
     "background_activity": [[{"kind": "background_activity", "window_us": 3000}]],
     "motif": [
