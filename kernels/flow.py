@@ -234,10 +234,10 @@ def advance(
     joint = alone
     for _ in range(ROUNDS):
         joint = _round(alone, joint, where, None)
-    out, before = _decoded(joint, readout, speaks), None
+    out, before = _decoded(joint, readout, speaks), np.zeros((n, velocity_gradient.SIDES, 2), np.int64)
     for _ in range(PASSES):
         steps = velocity_gradient.steps(out.vx, out.vy, out.mass, speaks, number, across, readout.angles)
-        if before is not None and np.array_equal(steps, before):
+        if np.array_equal(steps, before):
             break  # it would say the same again
         joint, before = alone, steps
         for _ in range(ROUNDS):
