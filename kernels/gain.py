@@ -113,8 +113,10 @@ def _step(levels: Levels, k: int, tau_us: float, least: int) -> None:
     levels.weight[k] += share * (1 - levels.weight[k])
     share /= levels.weight[k]
     off = levels.total[k] / n - levels.mean[k]
-    moved = share * off
-    levels.mean[k] += moved
-    levels.square[k] += share * (levels.squares[k] / n - 2 * moved * off + moved * moved - levels.square[k])
+    # Around the rows' own mean first: beside a mean that lies far off, what is left of two large squares is noise.
+    around = max(levels.squares[k] / n - off * off, 0.0)
+    left = (1 - share) * off
+    levels.mean[k] += share * off
+    levels.square[k] += share * (around + left * left - levels.square[k])
     levels.total[k], levels.squares[k], levels.rows[k] = 0.0, 0.0, 0
     levels.step_us[k] = levels.bin_us[k]

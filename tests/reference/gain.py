@@ -19,9 +19,11 @@ def advance(t, tile, evidence, mean, spread, tau_us, least):
                 share = -math.expm1(-max(1.0, one["bin"] - one["step"]) / tau_us)
                 one["w"] += share * (1 - one["w"])
                 share /= one["w"]
-                one["m"] += share * (sum(one["rows"]) / len(one["rows"]) - one["m"])
-                off = sum((e - one["m"]) ** 2 for e in one["rows"]) / len(one["rows"])
-                one["v"] += share * (off - one["v"])
+                middle = sum(one["rows"]) / len(one["rows"])
+                around = sum((e - middle) ** 2 for e in one["rows"]) / len(one["rows"])
+                off = (1 - share) * (middle - one["m"])
+                one["m"] += share * (middle - one["m"])
+                one["v"] += share * (around + off**2 - one["v"])
                 one["rows"], one["step"] = [], one["bin"]
             one["bin"] = now
         width = math.sqrt(max(one["v"], (0.1 * spread) ** 2))
