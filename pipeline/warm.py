@@ -50,6 +50,13 @@ _SPECS: tuple[dict[str, Any], ...] = (
         ],
         "outputs": ["clean", "motion", "field", "alarm", "movers", "flow", "energy", "even", "steered"],
     },
+    {
+        "stages": [
+            {"id": "heard", "kind": "reservoir", "neurons": 5, "window_steps": 2, "balance": 0.1, "astrocyte": True},
+            {"id": "words", "kind": "complexity", "input": "source", "tile": 16, "bin_us": 1000, "window_bins": 10},
+        ],
+        "outputs": ["heard", "words"],
+    },
 )  # fmt: skip
 
 
