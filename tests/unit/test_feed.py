@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.engine import Result
+from pipeline.packets import Gap
 from pipeline.rows import layout
 from pipeline.stage import Port
 from service.streams.feed import Feed, Lagged
@@ -87,4 +88,19 @@ def test_rows_that_the_disk_has_not_got_are_gone_and_never_zeros(
     feed = Feed(0, "motion", PORT, path, capacity * 24, known)
     checked(feed, oldest, n)
     assert feed.count_lost() == 0
+    feed.close()
+
+
+def test_gaps_are_known_after_a_restart(tmp_path):
+    path = tmp_path / "rows"
+    feed = Feed(0, "motion", PORT, path, 1000 * 24)
+    feed.publish(Result("motion", 0, rows(0, 10), 10))
+    feed.publish(Result("motion", 10, rows(10, 5), 15, (Gap(20, 30),)))
+    known, gaps = json.loads(json.dumps(feed.snapshot())), list(feed.gaps)
+    feed.close()
+    feed = Feed(0, "motion", PORT, path, 1000 * 24, known)
+    assert (list(feed.gaps), feed.gaps_so_far) == (gaps, 1)
+    assert [(gap.row, gap.from_us, gap.to_us) for gap in gaps] == [(10, 20, 30)]
+    feed.publish(Result("motion", 15, rows(15, 5), 20, (Gap(40, 50),)))
+    assert [gap.number for gap in feed.gaps] == [0, 1]
     feed.close()

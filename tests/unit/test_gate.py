@@ -101,3 +101,15 @@ def test_the_limit_holds():
     with pytest.raises(Refused) as caught:
         admit(at, events(2))
     assert caught.value.close == 1008
+
+
+def test_an_end_behind_a_frame_that_proved_bad_has_not_come():
+    at = gate()
+    at.admit(events(1))
+    before = at.accepted, at.accepted_bytes, at.encoding
+    at.admit(events(2))
+    at.admit(wire.build(wire.END, 0, 3, 0, 0))
+    assert at.ended
+    at.roll_back(*before)
+    assert not at.ended
+    assert at.admit(events(2)).frame.number == 2

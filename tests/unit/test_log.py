@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from pipeline import wire
@@ -111,3 +113,33 @@ def test_a_kill_between_snapshot_and_new_segment_repeats_nothing(tmp_path):
     assert list(log.replay()) == []
     log.append(FRAMES[3:])
     assert [frame.number for frame, _ in FrameLog(tmp_path / "log", False, after=3).replay()] == [4, 5]
+
+
+def test_frames_that_the_disk_did_not_take_whole_leave_nothing(tmp_path, monkeypatch):
+    log = FrameLog(tmp_path / "log", fsync=False)
+    log.append(FRAMES[:2])
+
+    def half(file, parts):
+        os.write(file, b"".join(parts)[:50])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("service.streams.log.write_all", half)
+    with pytest.raises(OSError, match="No space"):
+        log.append(FRAMES[2:])
+    monkeypatch.undo()
+    log.append(FRAMES[2:])
+    log.close()
+    log = FrameLog(tmp_path / "log", fsync=False)
+    assert [frame.number for frame, _ in log.replay()] == [1, 2, 3, 4, 5]
+    assert log.cut_bytes == 0
+
+
+def test_with_fsync_a_frame_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fdatasync", lambda file: synced.append(os.fstat(file).st_size))
+    for fsync in (True, False):
+        log = FrameLog(tmp_path / f"log-{fsync}", fsync=fsync)
+        log.append(FRAMES[:1])
+        log.append(FRAMES[1:3])
+        log.close()
+    assert synced == [len(FRAMES[0]), sum(map(len, FRAMES[:3]))]
