@@ -1,7 +1,7 @@
 # Two commands need nothing but git, make and Python >= 3.11 with venv (Node comes from PyPI where there is none):
 #   make run    start the service and send it the bundled sample
 #   make test   run the whole test suite
-# The rest: make check | test-bounds | lock | bench | fuzz | reliability | soak | security | sample | train | clean
+# The rest: make check | test-bounds | lock | bench | fuzz | mutants | reliability | soak | security | sample | train | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +18,7 @@ PACKAGES := kernels pipeline service clients/python/polychrony_client tests
 # The dashboard, from clients/web.
 web: $(WEB)
 
-.PHONY: run web test test-bounds check bench fuzz reliability reliability-full soak security lock sbom sample train clean
+.PHONY: run web test test-bounds check bench fuzz mutants reliability reliability-full soak security lock sbom sample train clean
 
 run: $(RUNTIME) $(WEB)
 	@$(BIN)/polychrony demo
@@ -46,6 +46,10 @@ bench: $(DEV)
 # Hostile bytes: a million inputs for each decoder of our own, 20,000 for each library's. An hour.
 fuzz: $(DEV)
 	@$(BIN)/python -m tests.fuzz
+
+# Deliberate faults, each of which some test must notice.
+mutants: $(DEV)
+	@PYTHONPATH=.:clients/python $(BIN)/python -m tests.mutants
 
 # All that docs/reliability.md lists, within half an hour; and at full length, which can be broken off and gone on with.
 reliability: $(DEV)

@@ -1,0 +1,108 @@
+"""Deliberate faults, and the tests that must notice them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One line that is made wrong.
+
+    Attributes:
+        path: of the file, from the repository's root.
+        was: what it says, once in the file.
+        becomes: what it says then.
+        tests: what pytest is given; one of them must fail.
+    """
+
+    path: str
+    was: str
+    becomes: str
+    tests: tuple[str, ...]
+
+
+def _of(path: str, tests: str, *changes: tuple[str, str]) -> tuple[Fault, ...]:
+    return tuple(Fault(path, was, becomes, tuple(tests.split())) for was, becomes in changes)
+
+
+_FEED = "tests/unit/test_feed.py"
+_LOG = "tests/unit/test_log.py"
+_POWER = "tests/integration/test_power_cuts.py"
+_FLOW = "tests/property/test_flow_kernels.py"
+_WARP = "tests/property/test_warp_kernels.py"
+_MOTION = "tests/property/test_global_motion_kernels.py"
+_APPROACH = "tests/integration/test_motion.py -k=nears or approach"
+
+FAULTS: tuple[Fault, ...] = (
+    *_of(
+        "service/streams/log.py", _LOG,
+        ("                os.fdatasync(self._file)", "                pass"),
+        ("            os.ftruncate(self._file, before)\n", ""),
+        (" or any(_holds_frame(one, 0) for one in later)", ""),
+        ("            if first <= needless:", "            if first <= needless + 1:"),
+        ("        if found and found[0][0] != self._after + 1:", "        if False:"),
+    ),
+    *_of(
+        "service/streams/feed.py", _FEED,
+        ('        self.gaps.extend(GapMark(*gap) for gap in known["gaps"])\n', ""),
+        ("        self.oldest = max(self.oldest, first + n - self._capacity)\n", ""),
+        ("            if zlib.crc32(self._read(rows, slot)) != crc:", "            if False:"),
+        ("                self._sums.forget_behind(self.head.next_row, first)\n", ""),
+    ),
+    *_of(
+        "service/streams/stream.py", _POWER,
+        ("                feed.sync()", "                pass"),
+        ("                self._shelf.recorder.sync()", "                pass"),
+        ("            sync_folder(folder)\n            sync_folder(folder.parent)", "            pass"),
+    ),
+    *_of("service/streams/recording.py", _POWER, ("        if self.start == 0:", "        if False:")),
+    *_of(
+        "service/streams/gate.py", "tests/unit/test_gate.py",
+        ("size, encoding, False", "size, encoding, self.ended"),
+        ("            self.duplicates += 1\n", ""),
+        ("        if self.accepted_bytes + size > self.limit:", "        if False:"),
+        ("        if frame.number > self.accepted + 1:", "        if frame.number > self.accepted + 2:"),
+    ),
+    *_of(
+        "service/sessions.py", "tests/unit/test_sessions.py",
+        ("        if time.monotonic() > until:", "        if False:"),
+        ("        return self._tokens.find(secret)\n", "        return self._tokens.all()[0]\n"),
+    ),
+    *_of(
+        "kernels/warp.py", _WARP,
+        ("np.float32((k * c - j * steps) / steps)", "np.float32(0)"),
+        ("            if j != begun[row, column]:", "            if j > begun[row, column]:"),
+        ("(ss * bx - rs * fx), py", "(ss * bx + rs * fx), py"),
+        ("_within(seen_one, np.float32(0.01)", "_within(seen_one, np.float32(0.1)"),
+    ),
+    *_of("kernels/_cubic.py", _WARP, ("(1.5, -2.25, 1.5, -0.75)", "(1.5, -2.5, 1.5, -0.5)")),
+    *_of(
+        "kernels/flow.py", _FLOW,
+        ("RHO, LAMBDA = 179, 128", "RHO, LAMBDA = 180, 128"),
+        ("TEMPER = 2.0", "TEMPER = 1.0"),
+        ("            if top[i] + top[m] - both < agree:", "            if top[i] + top[m] - both <= 2 * agree:"),
+        ("_SHRINK, _FLOOR = 4.0, 0.3", "_SHRINK, _FLOOR = 0.0, 0.3"),
+        ("PASSES = 4", "PASSES = 0"),
+    ),
+    *_of(
+        "kernels/global_motion.py", _MOTION,
+        ("_BETTER = 0.35, 2.0, 0.85", "_BETTER = 0.35, 2.0, 0.0"),
+        ("float(motion[3]) * rho)", "0.0)"),
+        ("motion[1] + motion[2] * y + motion[3] * x", "motion[1] + motion[2] * y - motion[3] * x"),
+    ),
+    *_of(
+        "pipeline/stages/looming.py", _APPROACH,
+        ('            & (c["growth"] >= config.growth)\n', ""),
+        ("self._agreed + 1 if one else 0", "0"),
+    ),
+    *_of(
+        "kernels/gain.py", "tests/property/test_gain_kernels.py",
+        ("    left = (1 - share) * off", "    left = off"),
+        ("        if levels.bin_us[k] != t[i]:", "        if True:"),
+    ),
+    *_of(
+        "pipeline/warm.py", "tests/integration/test_warm.py",
+        ('            {"id": "even", "kind": "gain"},\n', ""),
+    ),
+)  # fmt: skip
