@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -39,6 +40,19 @@ def set_aside_if_damaged(path: Path) -> Path | None:
     except sqlite3.DatabaseError:
         sound = False
     return None if sound else set_aside(path)
+
+
+def connecting(fsync: bool) -> Callable[[Any, object], None]:
+    """What to do with each new connection; with ``fsync`` a transaction is on the disk before it counts as done."""
+
+    def configure(connection: Any, _: object) -> None:
+        synchronous = "FULL" if fsync else "NORMAL"
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "busy_timeout=5000"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return configure
 
 
 def has_columns(meta: sa.MetaData, later: frozenset[str] = frozenset()) -> Callable[[sa.Connection], bool]:

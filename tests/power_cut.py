@@ -61,7 +61,7 @@ class Disk:
             else:
                 if about.st_ino not in self._held:
                     self._held[about.st_ino] = os.dup(file)
-                self._contents[about.st_ino] = path.read_bytes()
+                self._contents[about.st_ino] = Path(f"/proc/self/fd/{file}").read_bytes()
             sizes = {one.inode(): one.stat().st_size for one in _files(self.root)}
             names = {folder: dict(there) for folder, there in self._names.items()}
             self.cuts.append(Cut(dict(self._contents), names, sizes, self._facts()))

@@ -64,7 +64,7 @@ class Jobs:
         self._more = asyncio.Semaphore(0)
         self._workers: list[asyncio.Task[None]] = []
         self.last_counts: dict[str, int] = {}
-        self.store = JobStore(settings.data_dir / DATABASE)
+        self.store = JobStore(settings.data_dir / DATABASE, settings.fsync)
         self._ages = Ages()
 
     async def open(self) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.event import listen
 
 from pipeline.errors import UserError
-from service.databases import DatabaseUnusable, has_columns, set_aside, set_aside_if_damaged
+from service.databases import DatabaseUnusable, connecting, has_columns, set_aside, set_aside_if_damaged
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 OVER = frozenset({DONE, FAILED, CANCELLED})
@@ -123,10 +123,10 @@ def check_version(path: Path) -> int:
 class JobStore:
     """The jobs, on disk; every call runs in one thread of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fsync: bool = False) -> None:
         self._path = path
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
-        listen(self._engine, "connect", _configure)
+        listen(self._engine, "connect", connecting(fsync))
         self._thread = ThreadPoolExecutor(1, "jobs-store")
 
     async def open(self, most_attempts: int) -> None:
@@ -332,13 +332,6 @@ def _migrate(db: sa.Connection) -> None:
             for statement in step:
                 db.execute(sa.text(statement))
     db.execute(sa.text(f"PRAGMA user_version = {SCHEMA}"))
-
-
-def _configure(connection: Any, _: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def _job(row: Any) -> Job:

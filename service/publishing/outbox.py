@@ -12,14 +12,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.ages import steady_s
-from service.databases import has_columns, set_aside, set_aside_if_damaged
+from service.databases import connecting, has_columns, set_aside, set_aside_if_damaged
 from service.publishing.message import Message
 
 _R = TypeVar("_R")
@@ -66,10 +66,10 @@ class Waiting:
 class Outbox:
     """The messages of all receivers; every call runs in one thread of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fsync: bool = False) -> None:
         self._path = path
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
-        listen(self._engine, "connect", _configure)
+        listen(self._engine, "connect", connecting(fsync))
         self._thread = ThreadPoolExecutor(1, "outbox")
         self._held: dict[str, Held] = {}
         self._receivers: set[str] = set()
@@ -205,10 +205,3 @@ class Outbox:
                 raise
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
-
-
-def _configure(connection: Any, _: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()

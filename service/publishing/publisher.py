@@ -280,7 +280,7 @@ class Publishers:
         """Begin."""
         if not self._settings.publish:
             return
-        outbox = self._outbox = Outbox(self._settings.data_dir / "outbox.sqlite")
+        outbox = self._outbox = Outbox(self._settings.data_dir / "outbox.sqlite", self._settings.fsync)
         await outbox.open({to.name for to in self._settings.publish})
         self._all = [Publisher(to, outbox) for to in self._settings.publish]
         for one in self._all:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from pipeline.models import registry
 from pipeline.spec import PipelineSpec, Sensor, SpecError, preset, validate
 from service.reading import read_file
 from service.settings import Settings
+from service.writing import replace_file
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
@@ -116,13 +116,7 @@ def write_request(folder: Path, request: StreamRequest, created_s: float, fsync:
     if (folder / "request.json").exists():
         return
     document = {"created_s": created_s, "request": request.model_dump(mode="json")}
-    part = folder / ".request.part"
-    with part.open("w") as file:
-        file.write(json.dumps(document))
-        file.flush()
-        if fsync:
-            os.fsync(file.fileno())
-    part.replace(folder / "request.json")
+    replace_file(folder / "request.json", json.dumps(document).encode(), fsync)
 
 
 def read_request(folder: Path) -> tuple[StreamRequest, float]:

@@ -27,6 +27,7 @@ from service.ages import Ages
 from service.problems import Problem
 from service.reading import read_file
 from service.settings import Settings
+from service.writing import replace_file, sync_folder
 
 _log = structlog.get_logger("uploads")
 _MOST = 1000
@@ -82,6 +83,8 @@ class Uploads:
     def open(self) -> None:
         """Find what an earlier run left."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        if self._settings.fsync:
+            sync_folder(self._folder.parent)
         for card in self._folder.glob("*.json"):
             path = card.with_suffix(".bin")
             try:
@@ -130,9 +133,8 @@ class Uploads:
         id_ = secrets.token_hex(16)
         path = self._folder / f"{id_}.bin"
         path.touch(mode=0o600)
-        part = self._folder / f".{id_}.part"
-        part.write_text(json.dumps({"length": length, "metadata": metadata}))
-        part.replace(path.with_suffix(".json"))
+        card = json.dumps({"length": length, "metadata": metadata}).encode()
+        replace_file(path.with_suffix(".json"), card, settings.fsync)
         upload = self._uploads[id_] = Upload(id_, path, length, metadata)
         return upload
 
@@ -194,6 +196,8 @@ class Uploads:
                     if before < enough <= offset:
                         self._demand_readable(upload)
             finally:
+                if self._settings.fsync:  # what is told to have come is the length of the file, and not zeros
+                    await _whole(asyncio.to_thread(os.fdatasync, file))
                 os.close(file)
         return offset
 

@@ -10,8 +10,12 @@ from pipeline import frame_file, wire
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.spec import Sensor, preset
+from service.jobs.store import JobStore
+from service.publishing.outbox import Outbox
 from service.settings import Settings
 from service.streams.registry import Streams
+from service.uploads.store import Uploads
+from service.writing import sync_folder
 from tests.integration.test_durability import asked, create, in_a_loop, until
 from tests.power_cut import Disk
 
@@ -97,3 +101,53 @@ async def look(folder, id_, facts, rows, raw):
     assert [one.number for one in kept] == list(range(1, stream.gate.accepted + 1))
     assert all(bytes(one.payload) == raw[one.number - 1][wire.HEADER_BYTES :] for one in kept)
     await streams.close()
+
+
+@pytest.mark.parametrize("zeros", [False, True], ids=["short", "zeros"])
+@in_a_loop
+async def test_what_an_upload_was_told_to_have_come_is_there_after_a_power_cut(tmp_path, monkeypatch, zeros):
+    data = tmp_path / "data"
+    content = (
+        "t,x,y,p\n" + "".join(f"{100 * i},{i % 32},{i % 24},{i % 2}\n" for i in range(10_000))
+    ).encode()
+    data.mkdir()
+    told = {}
+    disk = Disk(data, lambda: dict(told), monkeypatch)
+    uploads = Uploads(settings(data))
+    uploads.open()
+    upload = uploads.create(len(content), {"filename": "a.csv"})
+    told[upload.id] = 0
+
+    async def part(start, size):
+        for at in range(start, min(start + size, len(content)), 5000):
+            yield content[at : min(at + 5000, start + size, len(content))]
+
+    while upload.offset < len(content):
+        told[upload.id] = await uploads.append(upload, upload.offset, part(upload.offset, 30_000))
+    sync_folder(data)  # a last look at what was told
+    monkeypatch.undo()
+    assert disk.cuts[-1].facts == {upload.id: len(content)}
+    for number, cut in enumerate(disk.cuts):
+        there = tmp_path / f"cut-{number}"
+        disk.left(cut, there, zeros)
+        found = Uploads(settings(there))
+        found.open()
+        for id_, offset in cut.facts.items():
+            one = found.get(id_)
+            assert one is not None
+            assert one.offset >= offset
+            assert one.path.read_bytes()[:offset] == content[:offset]
+        shutil.rmtree(there)
+    disk.close()
+
+
+@in_a_loop
+async def test_with_fsync_a_transaction_is_on_the_disk_before_it_counts(tmp_path):
+    """Whether a job is queued, and what waits for a receiver."""
+    for fsync, expected in ((True, 2), (False, 1)):
+        folder = tmp_path / str(fsync)
+        folder.mkdir()
+        for store in (JobStore(folder / "jobs.sqlite", fsync), Outbox(folder / "outbox.sqlite", fsync)):
+            with store._engine.connect() as db:
+                assert db.exec_driver_sql("PRAGMA synchronous").scalar() == expected
+            store._engine.dispose()
