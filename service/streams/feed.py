@@ -89,8 +89,9 @@ class Feed:
         self._built: dict[tuple[str | int, ...], bytes] = {}
         if known:
             self._recall(known)
-        self._sums = _Sums(self._capacity, known.get("sums") if known else None)
         is_there = path.exists()
+        # A snapshot that came from elsewhere comes without its rows, and its sums are of another file.
+        self._sums = _Sums(self._capacity, known.get("sums") if known and is_there else None)
         fresh = 0 if known else os.O_TRUNC
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | fresh, 0o600)
         self.lost_rows = 0
@@ -98,7 +99,7 @@ class Feed:
         self._had_from, self._whole_from = self.oldest, 0
         if known and is_there and "sums" in known:
             self._look_what_is_there()
-        elif known and not is_there:  # a snapshot that came from elsewhere, without its rows
+        elif known and not is_there:
             self.oldest = self.head.next_row
 
     def publish(self, result: Result) -> None:

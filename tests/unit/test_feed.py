@@ -104,3 +104,20 @@ def test_gaps_are_known_after_a_restart(tmp_path):
     feed.publish(Result("motion", 15, rows(15, 5), 20, (Gap(40, 50),)))
     assert [gap.number for gap in feed.gaps] == [0, 1]
     feed.close()
+
+
+def test_a_stream_from_elsewhere_keeps_its_own_rows_over_a_restart(tmp_path):
+    """The sums of the stream that it goes on from are of another file."""
+    first = Feed(0, "motion", PORT, tmp_path / "first", 1000 * 24)
+    first.publish(Result("motion", 0, rows(0, 10), 10))
+    known = first.snapshot()
+    first.close()
+    feed = Feed(0, "motion", PORT, tmp_path / "second", 1000 * 24, known)
+    assert feed.oldest == 10
+    feed.publish(Result("motion", 10, rows(10, 4), 14))
+    known = feed.snapshot()
+    feed.close()
+    feed = Feed(0, "motion", PORT, tmp_path / "second", 1000 * 24, known)
+    assert (feed.oldest, feed.count_lost()) == (10, 0)
+    np.testing.assert_array_equal(feed.read(10, 9)["t"], np.arange(10, 14))
+    feed.close()
