@@ -357,7 +357,7 @@ def train(
 
 
 def measure(
-    name: str, out: Path, progress: Callable[[float, str], None], threads: int | None = None
+    name: str, seed: int, out: Path, progress: Callable[[float, str], None], threads: int | None = None
 ) -> FlowCard:
     """Write a readout to ``out`` with the same weights, and its confidence and accuracy measured anew: they change
     with the bank, with :mod:`kernels.flow` and with the filter in front.
@@ -366,7 +366,7 @@ def measure(
         ModelError: there is no readout of this name.
     """
     model = registry.load_readout(name)
-    config = FieldTraining(name=name, bank=model.card.bank, seed=model.card.provenance["config"]["seed"])
+    config = FieldTraining(name=name, bank=model.card.bank, seed=seed)
     points, accuracy = _measured(model.readout(bank_of(config).card.scale), config, progress, threads)
     card = model.card.model_copy(update={"confidence": tuple(points), "accuracy": accuracy})
     tensors = {"weight": model.weight, "has": model.has, "bias": model.bias}
@@ -409,7 +409,8 @@ def _accuracy(held_out: list[tuple[str, str, Told]], points: list[tuple[float, f
         for kind in (*moving.KINDS, *moving.CAMERA)
     }
     return {
-        "what": f"{len(held_out)} scenes of images that were not learned from, 0.02 to 3 px/ms; rows of tiles of "
+        "what": f"{len(held_out)} scenes of images that were not learned from, {moving.SLOWEST:g} to "
+        f"{moving.FASTEST:g} px/ms; rows of tiles of "
         f"{TILE} pixels on the moving thing, after {WAIT_MS:g} ms and {WAIT_PX:g} px; shares of rows, degrees, "
         "speed over the true one, relative end-point error",
         "ideal_and_clean": summary(of(lambda kind, name: name != "noisy")),

@@ -104,7 +104,7 @@ def field(
     config = FieldTraining(name=name, bank=bank, movies=movies, seed=seed)
     with progress(f"{'measuring' if measure else 'training'} {name}", quiet=as_json) as advance:
         if measure:
-            card = field_training.measure(name, out_dir, advance, threads)
+            card = field_training.measure(name, seed, out_dir, advance, threads)
         else:
             card = field_training.train(config, out_dir, advance, threads)
     _told(out_dir, card, as_json)
