@@ -100,7 +100,7 @@ class Feed:
         if known and is_there and "sums" in known:
             self._look_what_is_there()
         elif known and not is_there:
-            self.oldest = self.head.next_row
+            self.oldest = self._whole_from = self.head.next_row
 
     def publish(self, result: Result) -> None:
         """Take in the next rows; from one thread only."""

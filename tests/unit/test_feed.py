@@ -121,3 +121,15 @@ def test_a_stream_from_elsewhere_keeps_its_own_rows_over_a_restart(tmp_path):
     assert (feed.oldest, feed.count_lost()) == (10, 0)
     np.testing.assert_array_equal(feed.read(10, 9)["t"], np.arange(10, 14))
     feed.close()
+
+
+def test_rows_whose_file_was_removed_are_counted(tmp_path):
+    path = tmp_path / "rows"
+    feed = Feed(0, "motion", PORT, path, 1000 * 24)
+    feed.publish(Result("motion", 0, rows(0, 10), 10))
+    known = feed.snapshot()
+    feed.close()
+    path.unlink()
+    feed = Feed(0, "motion", PORT, path, 1000 * 24, known)
+    assert (feed.oldest, feed.count_lost()) == (10, 10)
+    feed.close()
