@@ -32,16 +32,16 @@ from service.streams.snapshots import Snapshots
 N = 200
 
 
-def columns(n):
+def columns(n, events=N, step_us=1000):
     rng = np.random.default_rng(n)
-    t = np.sort(rng.integers(0, 1000, N)) + n * 1000
-    x, y = (rng.integers(0, 32, N).astype(np.uint16) for _ in "xy")
-    return t, x, y, rng.integers(0, 2, N).astype(bool)
+    t = np.sort(rng.integers(0, step_us, events)) + n * step_us
+    x, y = (rng.integers(0, 32, events).astype(np.uint16) for _ in "xy")
+    return t, x, y, rng.integers(0, 2, events).astype(bool)
 
 
-def frame(n):
-    packed = pack_aer64(*columns(n), n * 1000)
-    return wire.build(wire.EVENTS, wire.AER64, n, n * 1000, N, packed.tobytes())
+def frame(n, events=N, step_us=1000):
+    packed = pack_aer64(*columns(n, events, step_us), n * step_us)
+    return wire.build(wire.EVENTS, wire.AER64, n, n * step_us, events, packed.tobytes())
 
 
 def asked(**options):

@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 
-from kernels.events import pack_aer64
 from pipeline import frame_file, wire
 from pipeline.engine import Engine
 from pipeline.graph import Graph
@@ -16,29 +15,18 @@ from service.settings import Settings
 from service.streams.registry import Streams
 from service.uploads.store import Uploads
 from service.writing import sync_folder
-from tests.integration.test_durability import asked, create, in_a_loop, until
+from tests.integration.test_durability import asked, columns, create, frame, in_a_loop, until
 from tests.power_cut import Disk
 
-EVENTS, FRAMES = 3000, 40
-
-
-def columns(n):
-    rng = np.random.default_rng(n)
-    t = np.sort(rng.integers(0, 10_000, EVENTS)) + n * 10_000
-    x, y = (rng.integers(0, 32, EVENTS).astype(np.uint16) for _ in "xy")
-    return t, x, y, rng.integers(0, 2, EVENTS).astype(bool)
-
-
-def frame(n):
-    packed = pack_aer64(*columns(n), n * 10_000)
-    return wire.build(wire.EVENTS, wire.AER64, n, n * 10_000, EVENTS, packed.tobytes())
+FRAMES = 40
+MANY = {"events": 3000, "step_us": 10_000}
 
 
 @pytest.fixture(scope="module")
 def rows():
     """All rows of the output, as an engine gives them that no cut ever touched."""
     engine = Engine(Graph(preset("denoise"), Sensor(width=32, height=32)))
-    return np.concatenate([one.rows for n in range(1, FRAMES + 1) for one in engine.feed(columns(n))])
+    return np.concatenate([one.rows for n in range(1, FRAMES + 1) for one in engine.feed(columns(n, **MANY))])
 
 
 def settings(folder):
@@ -62,7 +50,7 @@ async def test_what_was_promised_outlives_a_power_cut(rows, tmp_path, monkeypatc
     found.append(await create(streams, asked(record=True)))
     stream = found[0]
     for n in range(1, FRAMES + 1):
-        stream.push(stream.gate.admit(frame(n)))
+        stream.push(stream.gate.admit(frame(n, **MANY)))
         await until(lambda n=n: stream.ack()["durable"] >= n or stream.failure)
     await until(lambda: stream._runner.intake.frames >= FRAMES)
     assert stream.stats()["snapshots"] >= 3
@@ -70,7 +58,7 @@ async def test_what_was_promised_outlives_a_power_cut(rows, tmp_path, monkeypatc
     assert head * rows.dtype.itemsize > 2**20, "old rows are overwritten"
     monkeypatch.undo()
     await streams.close()
-    raw = [frame(n) for n in range(1, FRAMES + 1)]
+    raw = [frame(n, **MANY) for n in range(1, FRAMES + 1)]
     for number, cut in enumerate(disk.cuts):
         there = tmp_path / f"cut-{number}"
         disk.left(cut, there, zeros)

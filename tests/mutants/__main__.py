@@ -43,13 +43,8 @@ def status(tree: Path, tests: tuple[str, ...]) -> int:
         **os.environ, "PYTHONPATH": f"{tree}:{tree / 'clients' / 'python'}", "PYTHONDONTWRITEBYTECODE": "1",
         "POLYCHRONY_DATA": str(Path(data).resolve()), "CI": "1",
     }  # fmt: skip
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *_arguments(tests)]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     return subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=False).returncode
-
-
-def _arguments(tests: tuple[str, ...]) -> list[str]:
-    words = " ".join(tests).split(" -k=")
-    return [*words[0].split(), *(["-k", words[1]] if len(words) > 1 else [])]
 
 
 def tried(fault: Fault, tree: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 
@@ -23,7 +24,7 @@ class Fault:
 
 
 def _of(path: str, tests: str, *changes: tuple[str, str]) -> tuple[Fault, ...]:
-    return tuple(Fault(path, was, becomes, tuple(tests.split())) for was, becomes in changes)
+    return tuple(Fault(path, was, becomes, tuple(shlex.split(tests))) for was, becomes in changes)
 
 
 _FEED = "tests/unit/test_feed.py"
@@ -32,7 +33,7 @@ _POWER = "tests/integration/test_power_cuts.py"
 _FLOW = "tests/property/test_flow_kernels.py"
 _WARP = "tests/property/test_warp_kernels.py"
 _MOTION = "tests/property/test_global_motion_kernels.py"
-_APPROACH = "tests/integration/test_motion.py -k=nears or approach"
+_APPROACH = "tests/integration/test_motion.py -k 'nears or approach'"
 
 FAULTS: tuple[Fault, ...] = (
     *_of(
