@@ -1,7 +1,7 @@
 """Motion fields against known motion: ``python -m tests.benchmarks.motion_field [--write] [--scenes N] [PART...]``.
 
 Parts: ``scenes`` (396 rendered ones, some 6 minutes on two cores; each is kept in ``out/motion_field`` and not made again),
-``recordings`` (of the data folder). Scenes show images that neither banks nor readouts learned from; rows are those of the
+``changes`` (what is told after a movement turns round, or stops), ``recordings`` (of the data folder). Scenes show images that neither banks nor readouts learned from; rows are those of the
 presets, through the engine, of tiles on the moving thing, after 80 ms and 5 px. ``--write`` puts tables into docs/motion.md.
 """
 
@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,12 +24,13 @@ from kernels.flow import Readout
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.models import registry
+from pipeline.packets import APERTURE
 from pipeline.sources.emulator import PRESETS
 from pipeline.spec import Sensor, preset, validate
 from pipeline.training import field_scores, images, moving
 from pipeline.training.field_scores import Told
 from pipeline.training.observing import TILE, WINDOW_US, truth
-from pipeline.training.scenes import NO_LAYER, film
+from pipeline.training.scenes import NO_LAYER, Movement, film
 from tests.benchmarks.motifs import DATA
 from tests.benchmarks.pages import write
 
@@ -64,7 +66,7 @@ def rows_of(spec, columns, sensor):
 
 
 def told(rows, take):
-    """Rows beside the truth of their tiles, after the first moments."""
+    """(rows beside the truth of their tiles, their flags), after the first moments."""
     scene = take.scene
     across, down = -(-scene.width // TILE), -(-scene.height // TILE)
     wait_ms = max(field_scores.WAIT_MS, field_scores.WAIT_PX / scene.speed)
@@ -79,13 +81,13 @@ def told(rows, take):
         known = layer[k] != NO_LAYER
         silent += int((layer != NO_LAYER).sum() - known.sum())
         own, k = here[known], k[known]
-        parts.append((own["vx"], own["vy"], own["confidence"], vx[k], vy[k]))
+        parts.append((own["vx"], own["vy"], own["confidence"], vx[k], vy[k], own["flags"]))
     columns = (
         [np.concatenate(column).astype(float) for column in zip(*parts, strict=True)]
         if parts
-        else [np.empty(0)] * 5
+        else [np.empty(0)] * 6
     )
-    return Told(*columns, silent)
+    return Told(*columns[:5], silent), columns[5]
 
 
 def scene_of(number):
@@ -115,8 +117,9 @@ def measured(number):
                 (take.t, take.x, take.y, take.p),
                 Sensor(width=take.scene.width, height=take.scene.height),
             )
-            one = told(rows, take)
+            one, flags = told(rows, take)
             found[which] = np.stack([one.vx, one.vy, one.mass, one.true_x, one.true_y])
+            found[f"{which}_flags"] = flags
             found[f"{which}_more"] = np.array([one.silent, time.process_time() - started, len(take.t)])
         part = path.with_suffix(".part.npz")
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -198,6 +201,26 @@ def asked_to_be_sure(found):
     return lines
 
 
+def apertures(found):
+    """What `aperture` says where movement along an edge is unknown, and elsewhere."""
+    lines = [
+        "| scenes, `ideal` and `clean` | confidence 0.7 and more | of these wrong by over 30 degrees | of those flagged `aperture` | "
+        "of all right rows flagged |",
+        "|---|---|---|---|---|",
+    ]
+    for kind in ("bar", moving.SMOOTH, "triangle", "texture"):
+        own = [one for one in found if one["about"][0] == kind and one["about"][2] != "noisy"]
+        whole = field_scores.joined([Told(*one["now"], 0) for one in own])
+        flagged = (np.concatenate([one["now_flags"] for one in own]).astype(int) & APERTURE) > 0
+        sure = whole.mass >= 0.7
+        wrong = sure & (whole.degrees > 30)
+        lines.append(
+            f"| {kind} | {np.mean(sure):.0%} | {np.mean(wrong[sure]):.0%} | {np.mean(flagged[wrong]):.0%} | "
+            f"{np.mean(flagged[whole.right]):.0%} |"
+        )
+    return lines
+
+
 def scenes(n=SCENES):
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         found = []
@@ -207,8 +230,55 @@ def scenes(n=SCENES):
     print(file=sys.stderr)
     return [
         "Now (`motion`):", "", *table(found, "now"), "", "Before (`motif8`, votes):", "", *table(found, "before"), "",
-        *reliability(found), "", *asked_to_be_sure(found), "",
+        *reliability(found), "", *asked_to_be_sure(found), "", *apertures(found), "",
     ]  # fmt: skip
+
+
+TURN_MS, AFTER_MS = 300, (20, 40, 60, 80, 100, 140, 200)
+
+
+def turned(speed, seed, stops):
+    """Rows of a texture that turns round after so long, or stops under noise; from then on, us, and the way before."""
+    rng = np.random.default_rng([SEED, 7, seed])
+    angle, sensor = rng.uniform(0, 2 * math.pi), PRESETS["clean"].model_copy(update={"seed": seed})
+    first = moving.scene("texture", speed, angle, 1.0, images.load(images.HELD_OUT), rng, TURN_MS)
+    layer, way = first.layers[0], first.layers[0].movement
+    x, y = layer.at[0] + way.vx * TURN_MS, layer.at[1] + way.vy * TURN_MS
+    then = Movement() if stops else Movement(-way.vx, -way.vy)
+    if stops:
+        sensor = sensor.model_copy(update={"shot_hz": 10.0})
+    second = replace(first, layers=(replace(layer, at=(x, y), movement=then),))
+    takes = film(first, sensor), film(second, sensor)
+    columns = [np.concatenate([getattr(take, name) for take in takes]) for name in "txyp"]
+    columns[0][len(takes[0].t) :] += TURN_MS * 1000
+    return rows_of(pipelines()["now"], tuple(columns), Sensor(width=first.width, height=first.height)), way
+
+
+def changes():
+    lines = [
+        "| | px/ms | " + " | ".join(f"{ms} ms" for ms in AFTER_MS) + " |",
+        "|---|---|" + "---|" * len(AFTER_MS),
+    ]
+    for stops in (False, True):
+        for speed in (0.05, 0.1, 0.3, 1.0):
+            parts = [turned(speed, seed, stops) for seed in range(4)]
+            cells = []
+            for ms in AFTER_MS:
+                old, new, n = 0, 0, 0
+                for rows, way in parts:
+                    own = rows[rows["t"] == (TURN_MS + ms) * 1000]
+                    along = own["vx"] * way.vx + own["vy"] * way.vy
+                    fast = np.hypot(own["vx"], own["vy"]) > speed / 2
+                    sure = own["confidence"] >= 0.7
+                    old, new = (
+                        old + int((sure & fast & (along > 0)).sum()),
+                        new + int((sure & (along < 0)).sum()),
+                    )
+                    n += len(own)
+                cells.append(f"{old / n:.0%}" + ("" if stops else f", {new / n:.0%}") if n else "")
+            what = "stops, 10 noise events a second and pixel" if stops else "turns round"
+            lines.append(f"| {what} | {speed:g} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def recordings():
@@ -241,7 +311,7 @@ def recordings():
     return [*lines, ""]
 
 
-PARTS = {"scenes": scenes, "recordings": recordings}
+PARTS = {"scenes": scenes, "changes": changes, "recordings": recordings}
 
 if __name__ == "__main__":
     for part in [one for one in sys.argv[1:] if one in PARTS] or list(PARTS):
