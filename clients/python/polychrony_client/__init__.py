@@ -15,7 +15,15 @@ summary, motion = stream.end(), stream.rows("motion")
 
 from polychrony_client.aio import AsyncClient, AsyncJob, AsyncStream
 from polychrony_client.client import Client
-from polychrony_client.errors import Closed, EventsLost, PolychronyError, Refused, TimedOut, Unreachable
+from polychrony_client.errors import (
+    Closed,
+    EventsLost,
+    PolychronyError,
+    Refused,
+    RowsGone,
+    TimedOut,
+    Unreachable,
+)
 from polychrony_client.jobs import Job
 from polychrony_client.objects import (
     Decision,
@@ -31,7 +39,7 @@ from polychrony_client.streams import Stream
 
 __all__ = [
     "AsyncClient", "AsyncJob", "AsyncStream", "Client", "Closed", "Decision", "Detection", "Event", "EventsLost",
-    "Evidence", "FieldVector", "Gap", "Job", "Lagged", "Output", "PolychronyError", "Refused", "Rows", "Stream",
-    "TimedOut", "Trigger", "Unreachable", "ViewMotion", "Watermark",
+    "Evidence", "FieldVector", "Gap", "Job", "Lagged", "Output", "PolychronyError", "Refused", "Rows", "RowsGone",
+    "Stream", "TimedOut", "Trigger", "Unreachable", "ViewMotion", "Watermark",
 ]  # fmt: skip
 __version__ = "0.1.0"

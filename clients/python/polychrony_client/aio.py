@@ -21,11 +21,20 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidH
 
 from polychrony_client import transport as shared
 from polychrony_client import uploads
-from polychrony_client.errors import EventsLost, Refused, TimedOut, Unreachable, lost_events, told_lost
+from polychrony_client.errors import (
+    EventsLost,
+    Refused,
+    RowsGone,
+    TimedOut,
+    Unreachable,
+    lost_events,
+    told_gone,
+    told_lost,
+)
 from polychrony_client.inbox import Inbox
 from polychrony_client.jobs import OVER, check_sum, check_time, done_or_raise, end_of, left
 from polychrony_client.outbox import Draft, Outbox
-from polychrony_client.results import Result, Rows
+from polychrony_client.results import Result
 from polychrony_client.transport import is_lost
 from polychrony_client.uploads import Progress, job_document, nobody
 
@@ -263,11 +272,13 @@ class AsyncStream:
         )
 
     async def rows(self, output: str) -> dict[str, NDArray[Any]]:
-        """All rows of an output of an ended stream, as columns; those the service still keeps."""
+        """All rows of an output of an ended stream, as columns; see :meth:`polychrony_client.Stream.rows`."""
         inbox = Inbox(self.id, (output,), True, None, False)
-        rows = _iterate(self._client, inbox, self._client.patience_s)
-        parts = [one async for one in rows if isinstance(one, Rows)]
-        return inbox.columns(parts, output)
+        found = [one async for one in _iterate(self._client, inbox, self._client.patience_s)]
+        columns, gone = inbox.columns(found, output)
+        if gone:
+            warnings.warn(told_gone(self.id, output, gone), RowsGone, stacklevel=2)
+        return columns
 
     async def stats(self) -> dict[str, Any]:
         """What went in, what came out, what was dropped."""

@@ -54,6 +54,18 @@ class EventsLost(UserWarning):
     """A stream ended, and not all of its events were used."""
 
 
+class RowsGone(UserWarning):
+    """Rows of an output were asked for, and the service no longer keeps all of them."""
+
+
+def told_gone(id_: str, output: str, n: int) -> str:
+    """The words of the warning."""
+    return (
+        f"stream {id_}: the service has not got {n} rows of {output} any more: read results() while the stream "
+        "runs, or have it keep more (retention_bytes)"
+    )
+
+
 def told_lost(id_: str, lost: dict[str, int]) -> str:
     """The words of the warning."""
     return f"stream {id_}: " + ", ".join(

@@ -76,12 +76,17 @@ class Inbox:
             return None if found is None else self._remember(found)
         return None
 
-    def columns(self, parts: list[Rows], output: str) -> dict[str, NDArray[Any]]:
-        """Parts of one output put together; all columns, too, where there are none."""
-        if parts:
-            return {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    def columns(self, found: list[Result], output: str) -> tuple[dict[str, NDArray[Any]], int]:
+        """(the rows of one output put together, all columns, too, where there are none; how many are gone)."""
         [known] = [one for one in self._outputs.values() if one.name == output]
-        return known.no_rows()
+        parts, gone, behind = [one for one in found if isinstance(one, Rows)], 0, 0
+        if not parts:
+            return known.no_rows(), known.first_row
+        for part in parts:
+            gone, behind = gone + part.first_row - behind, part.first_row + part.total
+        return {
+            name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns
+        }, gone
 
     def closed(self, code: int) -> Closed | None:
         """The error that a connection ended with; None where it may be made anew."""

@@ -13,10 +13,19 @@ from numpy.typing import ArrayLike, NDArray
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
-from polychrony_client.errors import EventsLost, Refused, TimedOut, Unreachable, lost_events, told_lost
+from polychrony_client.errors import (
+    EventsLost,
+    Refused,
+    RowsGone,
+    TimedOut,
+    Unreachable,
+    lost_events,
+    told_gone,
+    told_lost,
+)
 from polychrony_client.inbox import Inbox
 from polychrony_client.outbox import Draft, Outbox
-from polychrony_client.results import Result, Rows
+from polychrony_client.results import Result
 from polychrony_client.subscribe import read, subscribe
 from polychrony_client.transport import Transport, is_lost
 
@@ -155,10 +164,15 @@ class Stream:
         return subscribe(self._transport, self.id, outputs, start, after, lossless, timeout_s)
 
     def rows(self, output: str) -> dict[str, NDArray[Any]]:
-        """All rows of an output of an ended stream, as columns; those the service still keeps."""
+        """All rows of an output of an ended stream, as columns; of an output of events, the sample that is sent.
+
+        Where the service no longer keeps all of them it gives a warning, :class:`RowsGone`.
+        """
         inbox = Inbox(self.id, (output,), True, None, False)
-        parts = [one for one in read(self._transport, inbox, self._patience_s) if isinstance(one, Rows)]
-        return inbox.columns(parts, output)
+        columns, gone = inbox.columns(list(read(self._transport, inbox, self._patience_s)), output)
+        if gone:
+            warnings.warn(told_gone(self.id, output, gone), RowsGone, stacklevel=2)
+        return columns
 
     def labels(self, output: str) -> list[dict[str, Any]]:
         """What the labels of an output's rows stand for: name, direction_deg, speed_px_per_ms."""
