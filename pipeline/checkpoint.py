@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from pipeline.errors import UserError
+from pipeline.writing import whole_file
 
 VERSION = 1
 CARD, ARRAYS, SIGNATURE = "state.json", "state.safetensors", "signature"
@@ -46,26 +46,10 @@ def write(path: Path, card: dict[str, Any], state: State, key: bytes, fsync: boo
     flat = {f"{part}/{name}": np.ascontiguousarray(array)
             for part, arrays in state.items() for name, array in arrays.items()}  # fmt: skip
     arrays = safetensors.numpy.save(flat)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr(CARD, text)
-                archive.writestr(ARRAYS, arrays)
-                archive.writestr(SIGNATURE, _signature(text, arrays, key))
-            file.flush()
-            if fsync:
-                os.fsync(file.fileno())
-        part.replace(path)
-        if fsync:
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with whole_file(path, fsync) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(CARD, text)
+        archive.writestr(ARRAYS, arrays)
+        archive.writestr(SIGNATURE, _signature(text, arrays, key))
     return path.stat().st_size
 
 

@@ -6,7 +6,6 @@ They lie where :func:`pipeline.places.own_folder` says: a folder a name, in it
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import yaml
 
 from pipeline.spec import PipelineSpec, SpecError, own_pipelines, parse, presets
+from pipeline.writing import replace_file
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 _MOST_VERSIONS = 1000
@@ -116,12 +116,8 @@ def _folder(name: str) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # a name that a power cut leaves without its content would be in the way
-    part.replace(path)
+    # With fsync: a name that a power cut leaves without its content would be in the way.
+    replace_file(path, text.encode(), fsync=True, shared=True)
 
 
 def _plain(value: Any) -> Any:

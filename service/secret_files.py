@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.writing import sync_folder, write_all
 from service.reading import read_file
-from service.writing import sync_folder, write_all
 
 
 class BadSecret(UserError):

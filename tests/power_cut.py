@@ -12,6 +12,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.writing import sync_folder
+
 
 @dataclass
 class Cut:
@@ -68,6 +70,22 @@ class Disk:
             return sync(file)
 
         return noted
+
+    def committed(self, store, monkeypatch) -> None:
+        """Count each transaction of a store in SQLite as synced when it ends: its own syncs are not seen from here,
+        and that it is asked for them is a test of its own.
+        """
+        do = store._do
+
+        async def noted(work):
+            result = await do(work)
+            for path in sorted(store._path.parent.glob(f"{store._path.name}*")):
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            sync_folder(store._path.parent)
+            return result
+
+        monkeypatch.setattr(store, "_do", noted)
 
     def left(self, cut: Cut, to: Path, zeros: bool) -> None:
         """Lay out what a cut leaves in a folder."""

@@ -26,6 +26,7 @@ from pipeline.training.labelled import Recording
 from pipeline.training.motif import CannotResume
 from pipeline.training.plan import INPUT_STEP, SHARDS, ClassifierTraining
 from pipeline.training.spiking import Activity, SpikingLearner
+from pipeline.writing import replace_file
 
 Network = SpikingNetwork | DeltaNetwork
 Progress = Callable[[float, str], None]
@@ -185,9 +186,7 @@ def _save(path: Path, learner: SpikingLearner, seen: str, epoch: int) -> None:
     """By rename, so that a checkpoint is whole or not there."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **learner.snapshot(), seen=np.array(seen), epoch=np.array([epoch]))
-    part = path.with_suffix(".part")
-    part.write_bytes(buffer.getbuffer())
-    part.replace(path)
+    replace_file(path, buffer.getbuffer())
 
 
 def _load(path: Path, learner: SpikingLearner, seen: str) -> int:

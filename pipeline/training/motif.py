@@ -29,6 +29,7 @@ from pipeline.training import evaluation
 from pipeline.training.config import MotifTraining
 from pipeline.training.learner import Learner, joined
 from pipeline.training.sources import MovieMaker, maker
+from pipeline.writing import replace_file
 
 CHECKPOINT = "checkpoint.npz"
 _SAVED_EVERY_S = 60.0
@@ -183,9 +184,7 @@ class _Run:
             buffer, allow_pickle=False, **self.learner.snapshot(), best_weight=weight, best_bias=bias,
             best=np.array([self.best_loss, self.best_step]), config=np.array(self.config.model_dump_json()),
         )  # fmt: skip
-        part = self._path.with_suffix(".part")
-        part.write_bytes(buffer.getbuffer())
-        part.replace(self._path)
+        replace_file(self._path, buffer.getbuffer())
         self._saved_at = time.monotonic()
 
     def _load(self) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.writing import replace_file, sync_folder
 from service.jobs.store import CANCELLED, DONE, FAILED, QUEUED, Job
 from service.jobs.work import REQUEST
 from service.reading import read_file
@@ -18,7 +20,7 @@ OVER = "over.json"
 def mark_over(folder: Path, state: str, error: str | None) -> None:
     """Write down in its folder that a job will not be gone on with; the database is what counts."""
     with suppress(OSError):
-        (folder / OVER).write_text(json.dumps({"state": state, "error": error}))
+        replace_file(folder / OVER, json.dumps({"state": state, "error": error}).encode())
 
 
 def job_of(folder: Path) -> Job | None:
@@ -55,13 +57,18 @@ def _over(folder: Path) -> tuple[str, str | None] | None:
         return None
 
 
-def artifacts(folder: Path) -> list[dict[str, Any]]:
-    """What a job made, with sums by which one can tell that it came through whole."""
+def artifacts(folder: Path, fsync: bool = False) -> list[dict[str, Any]]:
+    """What a job made, with sums by which one can tell that it came through whole; with ``fsync``, on the disk."""
     found: list[dict[str, Any]] = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if not path.is_file():
             continue
         with path.open("rb") as file:
             sum_ = hashlib.file_digest(file, "sha256").hexdigest()
+            if fsync:
+                os.fsync(file.fileno())
         found.append({"name": path.name, "bytes": path.stat().st_size, "sha256": sum_})
+    if fsync and folder.is_dir():
+        sync_folder(folder)
+        sync_folder(folder.parent)
     return found

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from pipeline.writing import sync_folder
 from service.ages import Ages
 from service.jobs import child, lost, work
 from service.jobs.store import CANCELLED, DATABASE, DONE, FAILED, OVER, QUEUED, RUNNING, Job, JobStore
@@ -74,6 +75,8 @@ class Jobs:
             NewerData: a newer Polychrony wrote the queue.
         """
         self._settings.jobs_dir.mkdir(parents=True, exist_ok=True)
+        if self._settings.fsync:
+            sync_folder(self._settings.jobs_dir.parent)
         await self.store.open(self._settings.job_attempts)
         known = {job.id for job in await self.store.page(None, 2**31)}
         for folder in self._settings.jobs_dir.iterdir():
@@ -153,6 +156,7 @@ class Jobs:
             Problem: too many wait.
         """
         await self.demand_room()
+        await asyncio.to_thread(self._write_request, job)  # first: what the database knows can be worked on
         taken = await self.store.add(job)
         self._more.release()
         return taken
@@ -165,6 +169,13 @@ class Jobs:
         """
         if (await self.store.counts())["queued"] >= self._settings.max_queued_jobs:
             raise Problem(503, "too many jobs wait", headers={"Retry-After": "30", "Connection": "close"})
+
+    def _write_request(self, job: Job) -> Path:
+        folder = self.folder(job.id)
+        return work.write_request(
+            folder, next(folder.glob("upload*")), job.name, self.answers(job.id), job.options,
+            job.idempotency_key, job.asked, self._settings.fsync,
+        )  # fmt: skip
 
     def live(self, id_: str) -> Live:
         """What is known of a job that waits or runs."""
@@ -266,9 +277,7 @@ class Jobs:
         if upload is None:
             await self._fail(job, "its upload is gone from the data folder: send it again")
             return
-        request = work.write_request(
-            folder, upload, job.name, self.answers(job.id), job.options, job.idempotency_key, job.asked
-        )
+        request = await asyncio.to_thread(self._write_request, job)
         settings = self._settings
         live.process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "service.jobs.child",
@@ -291,7 +300,7 @@ class Jobs:
         if _not_the_same(await self.store.get(job.id), job):
             return  # cancelled meanwhile
         if status == 0:
-            artifacts = await asyncio.to_thread(lost.artifacts, self.answers(job.id))
+            artifacts = await asyncio.to_thread(lost.artifacts, self.answers(job.id), self._settings.fsync)
             size = upload.stat().st_size + sum(one["bytes"] for one in artifacts)
             await self.store.finish(job.id, DONE, None, artifacts, size, job.attempts)
         else:

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.analysis import analyze
 from pipeline.sources import open_source
 from pipeline.spec import validate
+from pipeline.writing import replace_file, sync_file, sync_folder
 from service.jobs.request import JobOptions
 
 REQUEST = "request.json"
@@ -19,7 +20,7 @@ _TOLD_S = 0.1
 
 def write_request(
     folder: Path, upload: Path, name: str, answers: Path, options: dict[str, Any], key: str | None = None,
-    asked: str | None = None,
+    asked: str | None = None, fsync: bool = False,
 ) -> Path:  # fmt: skip
     """Write down what a child shall do, and what brings the job back should the database be lost; its path.
 
@@ -31,20 +32,23 @@ def write_request(
         options: of :class:`JobOptions`, with the pipeline as a document.
         key: the job's idempotency key.
         asked: SHA-256 of what was asked for with it.
+        fsync: whether to wait for the disk, which then has the upload, too, and the name of the folder.
     """
     path = folder / REQUEST
-    path.write_text(
-        json.dumps(
-            {
-                "upload": str(upload),
-                "name": name,
-                "answers": str(answers),
-                "options": options,
-                "idempotency_key": key,
-                "asked": asked,
-            }
-        )
-    )
+    document = {
+        "upload": str(upload),
+        "name": name,
+        "answers": str(answers),
+        "options": options,
+        "idempotency_key": key,
+        "asked": asked,
+    }
+    if fsync:
+        sync_file(upload)
+    # Each attempt writes it once more, and a kill may come at any time: without it the job could not come back.
+    replace_file(path, json.dumps(document).encode(), fsync)
+    if fsync:
+        sync_folder(folder.parent)
     return path
 
 

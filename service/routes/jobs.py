@@ -23,7 +23,7 @@ from pydantic_core import PydanticSerializationError
 
 from pipeline.sources import HEAD_BYTES, SourceError, check_head
 from pipeline.sources.options import problems
-from service.jobs import Job, upload, work
+from service.jobs import Job, upload
 from service.jobs.request import JobOptions
 from service.jobs.store import DONE, OVER
 from service.problems import Problem, made, responses
@@ -90,15 +90,6 @@ async def create_job(
             _demand_readable(folder, body.name, options)
             asked = body.asked if idempotency_key else None
             mine = Job(id_, body.name, options, idempotency_key, priority, asked=asked)
-            work.write_request(
-                folder,
-                next(folder.glob("upload*")),
-                body.name,
-                jobs.answers(id_),
-                options,
-                idempotency_key,
-                asked,
-            )
             known = job = await jobs.submit(mine)
     finally:
         if job is None or job.id != id_:  # refused, or the same key came before

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from service.writing import write_all
+from pipeline.writing import write_all
 
 _MOST_BYTES = 16 * 2**20
 

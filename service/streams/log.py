@@ -15,8 +15,8 @@ from typing import BinaryIO
 
 from pipeline import wire
 from pipeline.wire import BadFrame, Frame
+from pipeline.writing import sync_folder, write_all
 from service.reading import check_regular
-from service.writing import sync_folder, write_all
 
 _MOST_TRIED = 2**30
 """Bytes that are looked at, at most, to tell a damaged end from damage in the middle."""

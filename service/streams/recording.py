@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import wire
-from service.writing import write_all
+from pipeline.writing import write_all
 
 
 class Recorder:

@@ -15,6 +15,7 @@ from pipeline import wire
 from pipeline.checkpoint import CheckpointError
 from pipeline.errors import UserError
 from pipeline.graph import Graph
+from pipeline.writing import replace_file, sync_folder
 from service import box
 from service.reading import read_file
 from service.settings import Settings
@@ -27,7 +28,6 @@ from service.streams.memory import Hold, Memory, NoRoom
 from service.streams.request import StreamRequest, read_request
 from service.streams.snapshots import Snapshot, Snapshots
 from service.streams.stream import GONE, Stream
-from service.writing import sync_folder
 
 _log = structlog.get_logger("streams")
 
@@ -151,7 +151,8 @@ class Streams:
             if snapshot:  # so that a restart finds what came from elsewhere
                 stream.keep_first(snapshot)
             if key is not None:
-                (folder / "key").write_text(json.dumps({"key": key, "asked": asked}))
+                known = json.dumps({"key": key, "asked": asked}).encode()
+                replace_file(folder / "key", known, self._settings.fsync)
         except BaseException:
             if stream is not None:
                 stream.close()

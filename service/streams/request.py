@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.models import registry
 from pipeline.spec import PipelineSpec, Sensor, SpecError, preset, validate
+from pipeline.writing import replace_file
 from service.reading import read_file
 from service.settings import Settings
-from service.writing import replace_file
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 

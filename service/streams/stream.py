@@ -22,6 +22,7 @@ from pipeline.clock import Clock
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.intake import Intake
+from pipeline.writing import sync_folder
 from service.settings import Settings
 from service.streams.admission import AdmissionLog
 from service.streams.feed import Feed
@@ -35,7 +36,6 @@ from service.streams.recording import Recorder
 from service.streams.request import StreamRequest, write_request
 from service.streams.runner import Runner, Shelf
 from service.streams.snapshots import Snapshot, Snapshots
-from service.writing import sync_folder
 
 _log = structlog.get_logger("streams")
 _LOOK_S = 0.5

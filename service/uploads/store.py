@@ -23,11 +23,11 @@ from typing import Any
 import structlog
 
 from pipeline.sources import HEAD_BYTES, SourceError, check_head
+from pipeline.writing import replace_file, sync_folder
 from service.ages import Ages
 from service.problems import Problem
 from service.reading import read_file
 from service.settings import Settings
-from service.writing import replace_file, sync_folder
 
 _log = structlog.get_logger("uploads")
 _MOST = 1000

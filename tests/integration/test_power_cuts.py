@@ -1,6 +1,9 @@
 """With `fsync`, whatever was promised before a power cut is there after it, and nothing is told that never was."""
 
+import asyncio
+import resource
 import shutil
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -9,12 +12,14 @@ from pipeline import frame_file, wire
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.spec import Sensor, preset
-from service.jobs.store import JobStore
-from service.publishing.outbox import Outbox
+from pipeline.writing import sync_folder
+from service.jobs import Jobs, lost, work
+from service.jobs.request import JobOptions
+from service.jobs.store import DONE, FAILED, OVER, QUEUED, Job, JobStore
+from service.publishing.outbox import Message, Outbox
 from service.settings import Settings
 from service.streams.registry import Streams
 from service.uploads.store import Uploads
-from service.writing import sync_folder
 from tests.integration.test_durability import asked, columns, create, frame, in_a_loop, until
 from tests.power_cut import Disk
 
@@ -125,6 +130,150 @@ async def test_what_an_upload_was_told_to_have_come_is_there_after_a_power_cut(t
             assert one is not None
             assert one.offset >= offset
             assert one.path.read_bytes()[:offset] == content[:offset]
+        shutil.rmtree(there)
+    disk.close()
+
+
+def a_job(jobs, content):
+    """A job whose upload is in its folder, as a request leaves it."""
+    id_, folder = jobs.new_folder()
+    (folder / "upload.csv").write_bytes(content)
+    options = JobOptions(pipeline="denoise", sensor="64x48").model_dump(mode="json")
+    return Job(id_, "a.csv", {**options, "pipeline": preset("denoise").model_dump(mode="json")}, f"key-{id_}")
+
+
+async def over(jobs, told):
+    """Wait until all jobs are; notes what each was told to be."""
+    while told and not all(state in OVER for state, _ in told.values()):
+        for id_ in told:
+            now = await jobs.store.get(id_)
+            told[id_] = now.state, {one["name"]: one["sha256"] for one in now.artifacts}
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("zeros", [False, True], ids=["short", "zeros"])
+@in_a_loop
+async def test_jobs_that_were_taken_in_outlive_a_power_cut(tmp_path, monkeypatch, zeros):
+    """They run again with what was sent, or are done with what they made."""
+    data = tmp_path / "data"
+    data.mkdir()
+    told, sent = {}, {}
+    disk = Disk(data, lambda: dict(told), monkeypatch)
+    jobs = Jobs(settings(data))
+    disk.committed(jobs.store, monkeypatch)
+    await jobs.open()
+    for n, what in enumerate((b"t,x,y,p\n10,3,4,1\n20,4,4,1\n", b"t,x,y,p\nthis is no number,1,1,1\n")):
+        job = a_job(jobs, what * (n + 1))
+        sent[job.id] = what * (n + 1)
+        await jobs.submit(job)
+        told[job.id] = QUEUED, {}
+    await over(jobs, told)
+    sync_folder(data)  # a last look at what was told
+    monkeypatch.undo()
+    await jobs.close()
+    assert [state for state, _ in told.values()] == [DONE, FAILED]
+    ran = 0
+    for number, cut in enumerate(disk.cuts):
+        there = tmp_path / f"cut-{number}"
+        disk.left(cut, there, zeros)
+        again = Jobs(settings(there))
+        monkeypatch.setattr(again, "_work", asyncio.Event().wait)
+        await again.open()
+        for id_, (state, made) in cut.facts.items():
+            one = await again.store.get(id_)
+            assert one is not None
+            assert (await again.store.with_key(f"key-{id_}")).id == id_
+            assert (again.folder(id_) / "upload.csv").read_bytes() == sent[id_]
+            if state in OVER:
+                assert one.state == state
+                assert {a["name"]: a["sha256"] for a in lost.artifacts(again.answers(id_))} == made
+            ran += state not in OVER
+        await again.close()
+        shutil.rmtree(there)
+    assert ran > 0
+    disk.close()
+
+
+@pytest.mark.parametrize("how", ["folder", "database"])
+@in_a_loop
+async def test_a_job_comes_back_from_either_of_what_a_power_cut_leaves(tmp_path, monkeypatch, how):
+    """Its folder alone brings it back where the database is lost, and whole."""
+    data = tmp_path / "data"
+    data.mkdir()
+    jobs = Jobs(settings(data))
+    monkeypatch.setattr(jobs, "_work", asyncio.Event().wait)
+    await jobs.open()
+    job = await jobs.submit(a_job(jobs, b"t,x,y,p\n10,3,4,1\n"))
+    await jobs.close()
+    if how == "folder":
+        for path in data.glob("jobs.sqlite*"):
+            path.unlink()
+    again = Jobs(settings(data))
+    monkeypatch.setattr(again, "_work", asyncio.Event().wait)
+    await again.open()
+    found = await again.store.get(job.id)
+    assert (found.state, found.options, found.idempotency_key) == (QUEUED, job.options, job.idempotency_key)
+    await again.close()
+
+
+@pytest.mark.parametrize("what", ["request", "over"])
+def test_what_brings_a_job_back_is_never_half_written(tmp_path, what):
+    """A disk that is full at the second writing, as any death amid of it, leaves the first."""
+    (tmp_path / "upload.csv").write_bytes(b"t,x,y,p\n")
+
+    def write():
+        if what == "request":
+            work.write_request(tmp_path, tmp_path / "upload.csv", "a.csv", tmp_path / "answers", {})
+        else:
+            lost.mark_over(tmp_path, FAILED, "why")
+
+    write()
+    path = tmp_path / (work.REQUEST if what == "request" else lost.OVER)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with suppress(OSError):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("zeros", [False, True], ids=["short", "zeros"])
+@in_a_loop
+async def test_what_waits_for_a_receiver_outlives_a_power_cut(tmp_path, monkeypatch, zeros):
+    """Each message whose rows were counted as read is there, once, until it was delivered."""
+    data = tmp_path / "data"
+    data.mkdir()
+    taken, delivered = [], []
+    disk = Disk(data, lambda: (list(taken), list(delivered)), monkeypatch)
+    outbox = Outbox(data / "outbox.sqlite", True)
+    disk.committed(outbox, monkeypatch)
+    await outbox.open({"hook"})
+    for n in range(12):
+        message = Message(f"s/o/{n}", "t", b"row %d" % n, 1)
+        await outbox.add("hook", [message], {("s", "o"): n + 1}, 2**20)
+        taken.append(message.id)
+        if n % 3 == 2:
+            (first,) = await outbox.oldest("hook", 1)
+            delivered.append(first.message.id)
+            await outbox.remove([first.number])
+    sync_folder(data)
+    monkeypatch.undo()
+    outbox.close()
+    for number, cut in enumerate(disk.cuts):
+        there = tmp_path / f"cut-{number}"
+        disk.left(cut, there, zeros)
+        again = Outbox(there / "outbox.sqlite", True)
+        await again.open({"hook"})
+        ids = [one.message.id for one in await again.oldest("hook", 100)]
+        known = (await again.cursors("hook")).get(("s", "o"), 0)
+        were, gone = cut.facts
+        assert len(set(ids)) == len(ids)
+        assert set(were) - set(gone) <= set(ids)
+        assert known >= len(were)
+        assert set(ids) | set(gone) >= {f"s/o/{n}" for n in range(known)}
+        again.close()
         shutil.rmtree(there)
     disk.close()
 

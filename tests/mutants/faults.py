@@ -57,6 +57,18 @@ FAULTS: tuple[Fault, ...] = (
         ("                self._shelf.recorder.sync()", "                pass"),
         ("            sync_folder(folder)\n            sync_folder(folder.parent)", "            pass"),
     ),
+    *_of(
+        "service/jobs/runner.py", _POWER,
+        ("job.idempotency_key, job.asked, self._settings.fsync,", "job.idempotency_key, job.asked, False,"),
+        ("lost.artifacts, self.answers(job.id), self._settings.fsync", "lost.artifacts, self.answers(job.id), False"),
+    ),
+    *_of(
+        "service/jobs/work.py", _POWER,
+        ("        sync_file(upload)", "        pass"),
+        ("        sync_folder(folder.parent)", "        pass"),
+    ),
+    *_of("pipeline/writing.py", _POWER, ("        part.replace(path)", "        path.write_bytes(part.read_bytes())")),
+    *_of("service/databases.py", _POWER, ('"FULL" if fsync else "NORMAL"', '"NORMAL"')),
     *_of("service/streams/recording.py", _POWER, ("        if self.start == 0:", "        if False:")),
     *_of(
         "service/streams/gate.py", "tests/unit/test_gate.py",
