@@ -35,6 +35,7 @@ from service.routes import (
 from service.routes.state import ServiceState
 from service.sessions import Sessions
 from service.settings import Settings
+from service.storage.backends import Backends
 from service.streams import Streams
 from service.streams.standing import StandingStreams
 from service.telemetry import Telemetry
@@ -49,11 +50,12 @@ def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application."""
     telemetry = Telemetry()
     tokens = Tokens(settings.data_dir, settings.token, open_to_all=settings.loopback)
-    known = Streams(settings)
+    storage = Backends.embedded(settings)
+    known = Streams(settings, storage.streams)
     service = ServiceState(
-        settings, known, Jobs(settings), Uploads(settings), tokens,
+        settings, known, Jobs(settings, storage.jobs), Uploads(settings), tokens,
         Sessions(tokens, settings.session_s), PerMinute(settings.failures_per_minute), telemetry,
-        StandingStreams(settings, known), Publishers(settings, known),
+        StandingStreams(settings, known), Publishers(settings, known, storage.outbox),
     )  # fmt: skip
     telemetry.observe(lambda: figures.look(service))
     app = FastAPI(

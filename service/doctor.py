@@ -29,9 +29,9 @@ from pipeline.errors import UserError
 from pipeline.warm import on_compilation, warm
 from service import allowed, box
 from service.boot import missing_features
-from service.jobs.store import DATABASE, SCHEMA, NewerData, check_version
 from service.publishing.publisher import check as check_receivers
 from service.settings import MIB, Settings
+from service.storage.files.job_queue import DATABASE, SCHEMA, NewerData, check_version
 from service.streams import standing
 from service.watch import disk_trouble
 

@@ -27,7 +27,7 @@ def look(service: ServiceState) -> Iterable[Family]:
     }  # fmt: skip
     yield "gauge", "streams", "Streams by state", {k: float(n) for k, n in service.streams.counts().items()}
     streams = service.streams.all()
-    yield from _streams([stream.stats() for stream in streams])
+    yield from _streams([stream.view.stats() for stream in streams])
     yield from _reactions([stream for stream in streams if stream.state not in OVER])
     yield "gauge", "streams_not_restored", "Streams on disk that could not be gone on with", {
         "": float(len(service.streams.not_restored))
@@ -71,7 +71,7 @@ def _reactions(streams: list[Stream]) -> Iterable[Family]:
     """How long the answers of streams that run take: docs/operations.md says what the parts are."""
     outputs = [
         ((stream.id, stream.request.name or "", name), output)
-        for stream in streams for name, output in stream.reactions.outputs.items()
+        for stream in streams for name, output in stream.runner.reactions.outputs.items()
     ]  # fmt: skip
     labels = ("stream", "name", "output")
     yield histogram(

@@ -21,8 +21,8 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.errors import UserError
-from service import secret_files
-from service.reading import read_file
+from service.storage.files import secret_files
+from service.storage.files.reading import read_file
 
 LEAST = 16
 """Characters that an admin token has at least."""

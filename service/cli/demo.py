@@ -20,9 +20,9 @@ from pipeline.errors import UserError
 from pipeline.sources import open_source
 from service.cli.configuration import read_settings, take_over_what_users_keep, with_token
 from service.cli.console import note, out, progress, say_when_compiling, table
-from service.data_lock import locked
 from service.server import address, listen, server
 from service.settings import Settings
+from service.storage.files.data_lock import locked
 
 _PATIENCE_S = 180
 _STEP_US, _SLOWED = 4000, 5

@@ -16,13 +16,13 @@ import typer
 from service import descriptors
 from service.cli.configuration import BadSetting, read_settings, take_over_what_users_keep, with_token
 from service.cli.console import note
-from service.data_lock import locked
-from service.jobs.store import DATABASE, check_version
 from service.leaving import leave_within
 from service.names import Loop
 from service.server import Server, address, listen, server
 from service.settings import Settings
-from service.streams.snapshots import key_of
+from service.storage.files.data_lock import locked
+from service.storage.files.job_queue import DATABASE, check_version
+from service.storage.files.snapshots import key_of
 
 _SWITCH_S = 0.0005
 """How long a thread may keep Python to itself: the loop waits for streams' threads no longer than that."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.writing import replace_file, sync_folder
-from service.jobs.store import CANCELLED, DONE, FAILED, QUEUED, Job
 from service.jobs.work import REQUEST
-from service.reading import read_file
+from service.storage.files.job_queue import CANCELLED, DONE, FAILED, QUEUED, Job
+from service.storage.files.reading import read_file
 
 OVER = "over.json"
 

@@ -19,9 +19,18 @@ import structlog
 from pipeline.writing import sync_folder
 from service.ages import Ages
 from service.jobs import child, lost, work
-from service.jobs.store import CANCELLED, DATABASE, DONE, FAILED, OVER, QUEUED, RUNNING, Job, JobStore
 from service.problems import Problem
 from service.settings import Settings
+from service.storage.files.job_queue import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    OVER,
+    QUEUED,
+    RUNNING,
+    Job,
+    JobStore,
+)
 
 _log = structlog.get_logger("jobs")
 _LINE_BYTES = 2**20
@@ -59,13 +68,12 @@ class Live:
 class Jobs:
     """The jobs of the service; belongs to the event loop's thread."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, store: JobStore) -> None:
+        self._settings, self.store = settings, store
         self._live: dict[str, Live] = {}
         self._more = asyncio.Semaphore(0)
         self._workers: list[asyncio.Task[None]] = []
         self.last_counts: dict[str, int] = {}
-        self.store = JobStore(settings.data_dir / DATABASE, settings.fsync)
         self._ages = Ages()
 
     async def open(self) -> None:
@@ -156,7 +164,11 @@ class Jobs:
             Problem: too many wait.
         """
         await self.demand_room()
-        await asyncio.to_thread(self._write_request, job)  # first: what the database knows can be worked on
+        upload = next(self.folder(job.id).glob("upload*"), None)
+        if upload is None:
+            raise FileNotFoundError(f"job {job.id} has no upload")
+        # First: what the database knows can be worked on, and comes back where the database is lost.
+        await asyncio.to_thread(self._write_request, job, upload)
         taken = await self.store.add(job)
         self._more.release()
         return taken
@@ -170,10 +182,9 @@ class Jobs:
         if (await self.store.counts())["queued"] >= self._settings.max_queued_jobs:
             raise Problem(503, "too many jobs wait", headers={"Retry-After": "30", "Connection": "close"})
 
-    def _write_request(self, job: Job) -> Path:
-        folder = self.folder(job.id)
+    def _write_request(self, job: Job, upload: Path) -> Path:
         return work.write_request(
-            folder, next(folder.glob("upload*")), job.name, self.answers(job.id), job.options,
+            self.folder(job.id), upload, job.name, self.answers(job.id), job.options,
             job.idempotency_key, job.asked, self._settings.fsync,
         )  # fmt: skip
 
@@ -277,7 +288,7 @@ class Jobs:
         if upload is None:
             await self._fail(job, "its upload is gone from the data folder: send it again")
             return
-        request = await asyncio.to_thread(self._write_request, job)
+        request = await asyncio.to_thread(self._write_request, job, upload)
         settings = self._settings
         live.process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "service.jobs.child",

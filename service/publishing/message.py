@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.packets import EARLY
 from pipeline.rows import Rows
 from service.streams import Stream
-from service.streams.feed import Feed
+from service.streams.row_store import RowStore
 
 _HIDDEN = {"zero"}
 
@@ -31,7 +31,7 @@ class Message:
     rows: int
 
 
-def message(stream: Stream, feed: Feed, first: int, rows: Rows) -> Message:
+def message(stream: Stream, feed: RowStore, first: int, rows: Rows) -> Message:
     """Rows ``first`` and on of an output; their numbers never skip, unless some were lost."""
     told = [one_row(feed, row) for row in rows]
     id_ = f"{stream.id}-{feed.name}-{first}-{first + len(rows) - 1}"  # which rows may be parted anew after a crash
@@ -44,7 +44,7 @@ def message(stream: Stream, feed: Feed, first: int, rows: Rows) -> Message:
     return Message(id_, f"{name}/{feed.name}", body, len(rows))
 
 
-def one_row(feed: Feed, row: Any) -> dict[str, Any]:
+def one_row(feed: RowStore, row: Any) -> dict[str, Any]:
     """A row by the names of its columns, its label in words; ``t_us`` is stream time."""
     found: dict[str, Any] = {"t_us": int(row["t"])}
     for name in row.dtype.names:

@@ -14,12 +14,12 @@ import structlog
 from pipeline.errors import UserError
 from service.publishing.message import Message, message
 from service.publishing.mqtt import Broker
-from service.publishing.outbox import Outbox, Waiting
 from service.publishing.request import PublishTo
 from service.publishing.webhook import Later, NotWanted, Webhook
 from service.settings import Settings
+from service.storage.files.outbox import Outbox, Waiting
 from service.streams import Stream, Streams
-from service.streams.feed import Feed, Lagged
+from service.streams.row_store import Lagged, RowStore
 
 _log = structlog.get_logger("publishing")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
@@ -109,7 +109,7 @@ class Publisher:
         for stream in streams:
             if not stream.restored.is_set():
                 continue
-            for feed in stream.feeds.values():
+            for feed in stream.outputs.values():
                 if self._wants(feed):
                     await self._read_or_say(stream, feed)
         there = {stream.id for stream in streams}
@@ -117,7 +117,7 @@ class Publisher:
             self._cursors = {at: row for at, row in self._cursors.items() if at[0] in there}
             await self.outbox.forget_streams(self.to.name, gone)
 
-    async def _read_or_say(self, stream: Stream, feed: Feed) -> None:
+    async def _read_or_say(self, stream: Stream, feed: RowStore) -> None:
         """Read one output; what is wrong with it holds up no other."""
         try:
             await self._read_feed(stream, feed)
@@ -126,10 +126,10 @@ class Publisher:
                 "cannot be read for a receiver", receiver=self.to.name, output=feed.name, problem=str(problem)
             )
 
-    def _wants(self, feed: Feed) -> bool:
+    def _wants(self, feed: RowStore) -> bool:
         return feed.port.kind in self.to.kinds and (not self.to.outputs or feed.name in self.to.outputs)
 
-    async def _read_feed(self, stream: Stream, feed: Feed) -> None:
+    async def _read_feed(self, stream: Stream, feed: RowStore) -> None:
         at = (stream.id, feed.name)
         first = self._cursors.get(at, 0)
         if first > feed.head.next_row:
@@ -139,7 +139,7 @@ class Publisher:
         while first < feed.head.next_row:
             first = await self._take(at, feed, stream, first)
 
-    async def _take(self, at: tuple[str, str], feed: Feed, stream: Stream, first: int) -> int:
+    async def _take(self, at: tuple[str, str], feed: RowStore, stream: Stream, first: int) -> int:
         """Some rows into the outbox; where the next ones are."""
         messages: list[Message] = []
         while first < feed.head.next_row and len(messages) < _MESSAGES_A_LOOK:
@@ -265,14 +265,18 @@ def check(receivers: tuple[PublishTo, ...]) -> None:
 class Publishers:
     """All receivers of a service.
 
+    Args:
+        settings: of the service.
+        streams: whose rows are published.
+        outbox: where messages wait.
+
     Raises:
         UserError: one needs an extra that is not installed.
     """
 
-    def __init__(self, settings: Settings, streams: Streams) -> None:
+    def __init__(self, settings: Settings, streams: Streams, outbox: Outbox) -> None:
         check(settings.publish)
-        self._settings, self._streams = settings, streams
-        self._outbox: Outbox | None = None
+        self._settings, self._streams, self._outbox = settings, streams, outbox
         self._all: list[Publisher] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -280,9 +284,8 @@ class Publishers:
         """Begin."""
         if not self._settings.publish:
             return
-        outbox = self._outbox = Outbox(self._settings.data_dir / "outbox.sqlite", self._settings.fsync)
-        await outbox.open({to.name for to in self._settings.publish})
-        self._all = [Publisher(to, outbox) for to in self._settings.publish]
+        await self._outbox.open({to.name for to in self._settings.publish})
+        self._all = [Publisher(to, self._outbox) for to in self._settings.publish]
         for one in self._all:
             self._tasks += [
                 asyncio.create_task(one.read(self._streams)),
@@ -310,8 +313,7 @@ class Publishers:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_S):
                 await asyncio.gather(*(one.close() for one in self._all))
-        if self._outbox is not None:
-            self._outbox.close()
+        self._outbox.close()
 
     def describe(self) -> list[dict[str, Any]]:
         """Every receiver, and what became of its messages."""

@@ -12,8 +12,8 @@ from service.problems import Problem
 from service.routes import sockets
 from service.routes.state import Service
 from service.streams import Stream
-from service.streams.gate import BAD_FRAME, FAULT, NO_STREAM, SUPERSEDED, Refused
-from service.streams.lifecycle import State
+from service.streams.admission import Refused
+from service.streams.session import Close, Word
 
 router = APIRouter()
 _ACK_EVERY = 64
@@ -26,7 +26,7 @@ _MOST_WAITING = 65_536
 async def ingest(socket: WebSocket, stream_id: str, service: Service) -> None:
     """Take a stream's frames; see docs/protocol.md."""
     stream = await sockets.stream_or_refusal(socket, service, stream_id)
-    if stream is not None and stream.fetching is not None:
+    if stream is not None and stream.view.source is not None:
         problem = Problem(409, "the service itself feeds this stream, from its source")
         await socket.send_denial_response(problem.response())
     elif stream is not None:
@@ -35,31 +35,30 @@ async def ingest(socket: WebSocket, stream_id: str, service: Service) -> None:
 
 
 class _Connection:
-    """One sender of a stream; a newer one takes over."""
+    """A WebSocket that feeds a stream: bytes to its :class:`Sender`, and the sender's words back."""
 
     def __init__(self, socket: WebSocket, stream: Stream) -> None:
         self._socket, self._stream = socket, stream
+        self._sender = stream.session.take_over()
         self._unacknowledged = 0
-        self._again = False
         self._urgent = asyncio.Event()
 
     async def run(self) -> None:
-        stream = self._stream
-        stream.sender = self
-        stream.announce()  # an older connection sees that it is superseded
+        self._stream.announce()  # an older connection sees that it is superseded
         try:
-            await stream.restored.wait()
-            await self._ready()
+            await self._stream.restored.wait()
             await self._run_both()
         except Refused as refusal:
             await sockets.close(self._socket, refusal.close, (refusal.code, refusal.detail))
         except (WebSocketDisconnect, RuntimeError, OSError):
             pass  # it may come back and resume
         finally:
-            if stream.sender is self:
-                stream.sender = None
+            self._sender.leave()
 
     async def _run_both(self) -> None:
+        # The first words before the first byte: `ready` says where the sender is to begin.
+        if not await self._say(self._sender.outgoing()):
+            return
         reading = asyncio.create_task(self._read())
         telling = asyncio.create_task(self._tell())
         try:
@@ -79,13 +78,8 @@ class _Connection:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code") or 1005)
-            data = message.get("bytes")
-            if data is None:
-                raise Refused(BAD_FRAME, "bad_frame", "a frame is a binary message")
-            self._check_alive()
-            admitted = stream.gate.admit(data)
-            if admitted is None:  # what came before is told once more: its sender may not have heard it
-                self._again = True
+            admitted = self._sender.offer(message.get("bytes"))
+            if admitted is None:  # what came before is told once more
                 stream.announce()
                 continue
             stream.push(admitted)  # and the stream's thread says when it has it
@@ -96,54 +90,32 @@ class _Connection:
 
     async def _room(self) -> None:
         """Wait while very many frames wait: the window counts their bytes, and small ones cost more than that."""
-        while self._stream.waiting_frames > _MOST_WAITING:
-            changed = self._stream.changed
-            self._check_alive()
+        while self._stream.runner.mailbox.waiting > _MOST_WAITING:
+            changed = self._stream.changes.any
+            self._sender.check()
             await changed.wait()
-
-    async def _ready(self) -> None:
-        stream = self._stream
-        document = {
-            "type": "ready", "resume_from": stream.gate.accepted + 1, "limit": stream.limit,
-            "max_frame": stream.gate.max_frame_bytes, "sent": stream.gate.accepted_bytes,
-        }  # fmt: skip
-        await sockets.send_json(self._socket, {**document, "ended": True} if stream.gate.ended else document)
 
     async def _tell(self) -> None:
         """Acknowledge while frames arrive or are worked off, and say how it all ended."""
-        stream = self._stream
-        said = -1, -1, -1
         while True:
-            changed = stream.changed
-            self._check_alive()
-            if stream.state is State.ENDED:
-                await sockets.send_json(self._socket, stream.ack())
-                await sockets.send_json(self._socket, stream.final())
-                await sockets.close(self._socket, 1000)
+            changed = self._stream.changes.any
+            words = self._sender.outgoing()
+            if not await self._say(words):
                 return
-            ack = stream.ack()
-            now = ack["received"], ack["durable"], ack["limit"]
-            if (self._again or now != said) and stream.gate.accepted:
-                said, self._again = now, False
-                self._urgent.clear()
-                self._unacknowledged = 0
-                await sockets.send_text_now(self._socket, ack)
-                if (
-                    stream.gate.accepted > ack["received"]
-                ):  # more is on its way: one word for several frames will do
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._urgent.wait(), _ACK_PAUSE_S)
-                continue
-            await changed.wait()
+            if not words:
+                await changed.wait()
+            elif self._sender.more_expected:  # one word for several frames will do
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._urgent.wait(), _ACK_PAUSE_S)
 
-    def _check_alive(self) -> None:
-        stream = self._stream
-        if stream.deleted:
-            raise Refused(NO_STREAM, "no_stream", "the stream was deleted")
-        if stream.sender is not self:
-            raise Refused(SUPERSEDED, "superseded", "a newer connection took over")
-        if stream.refused is not None and stream.refused[0] is self:
-            raise stream.refused[1]
-        if stream.failure is not None:
-            code, detail = stream.failure
-            raise Refused(BAD_FRAME if code == "late_event" else FAULT, code, detail)
+    async def _say(self, words: list[Word]) -> bool:
+        """Send what the sender is told; False behind the last word."""
+        if words:
+            self._urgent.clear()
+            self._unacknowledged = 0
+        for word in words:
+            if isinstance(word, Close):
+                await sockets.close(self._socket, word.code, word.error)
+                return False
+            await sockets.send_text_now(self._socket, word.document)
+        return True

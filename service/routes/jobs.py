@@ -25,9 +25,9 @@ from pipeline.sources import HEAD_BYTES, SourceError, check_head
 from pipeline.sources.options import problems
 from service.jobs import Job, upload
 from service.jobs.request import JobOptions
-from service.jobs.store import DONE, OVER
 from service.problems import Problem, made, responses
 from service.routes.state import Service
+from service.storage.files.job_queue import DONE, OVER
 from service.uploads.store import Upload, safe_suffix
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

@@ -13,8 +13,8 @@ from service.problems import Problem
 from service.routes import sockets
 from service.routes.state import Service
 from service.streams import Stream
+from service.streams.admission import BAD_FRAME, NO_STREAM, SUPERSEDED, TOO_LARGE
 from service.streams.fetching import Fetcher
-from service.streams.gate import BAD_FRAME, NO_STREAM, SUPERSEDED, TOO_LARGE
 from service.streams.lifecycle import OVER
 
 router = APIRouter()
@@ -33,7 +33,7 @@ async def pictures(socket: WebSocket, stream_id: str, service: Service) -> None:
         await socket.send_denial_response(Problem(409, "the stream's source is not `pictures:`").response())
         return
     await socket.accept(subprotocol=sockets.PROTOCOL)
-    fetcher.pusher = me = object()
+    me = fetcher.take_over()
     watching = asyncio.create_task(_close_when_over(socket, stream, fetcher, me))
     try:
         await _take(socket, fetcher)
@@ -47,12 +47,12 @@ async def pictures(socket: WebSocket, stream_id: str, service: Service) -> None:
 
 async def _close_when_over(socket: WebSocket, stream: Stream, fetcher: Fetcher, me: object) -> None:
     """Whoever only sends must be told, too, that nobody takes it any more."""
-    while stream.state not in OVER and not stream.deleted and fetcher.pusher is me:
+    while stream.state not in OVER and not stream.deleted and fetcher.is_newest(me):
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stream.changed.wait(), _LOOK_S)
+            await asyncio.wait_for(stream.changes.any.wait(), _LOOK_S)
     if stream.deleted:
         await sockets.close(socket, NO_STREAM, ("no_stream", "the stream was deleted"))
-    elif fetcher.pusher is not me:
+    elif not fetcher.is_newest(me):
         await sockets.close(socket, SUPERSEDED, ("superseded", "a newer connection took over"))
     else:
         await sockets.close(socket, 1000)

@@ -19,10 +19,11 @@ from service.problems import Problem
 from service.routes import sockets
 from service.routes.state import Service
 from service.streams import Stream
-from service.streams.feed import Feed, Head, Lagged
-from service.streams.gate import FAULT, NO_STREAM, POLICY
+from service.streams.admission import FAULT, NO_STREAM, POLICY
 from service.streams.lifecycle import State
-from service.streams.stream import TYPES, Waiter
+from service.streams.readers import Waiter
+from service.streams.row_store import Head, Lagged, RowStore
+from service.streams.view import TYPES
 
 router = APIRouter()
 _MESSAGE_BYTES = 512 * 1024
@@ -44,14 +45,14 @@ async def results(socket: WebSocket, stream_id: str, service: Service) -> None:
         await socket.send_denial_response(problem.response())
         return
     if asked.lossless:  # taken before anything else can ask for it
-        stream.wait_for_reader(Waiter())
+        stream.readers.wait_for(Waiter())
     try:
         await socket.accept(subprotocol=sockets.PROTOCOL)
         await stream.restored.wait()
         await _Subscriber(socket, stream, asked, service.settings.slow_subscriber_s).run()
     finally:
         if asked.lossless:
-            stream.wait_for_reader(None)
+            stream.readers.wait_for(None)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class _Asked:
 
 
 def _asked(query: QueryParams, stream: Stream) -> _Asked:
-    known = list(stream.feeds)
+    known = list(stream.outputs)
     unknown = sorted(set(query) - {"output", "after", "from", "delivery"})
     if unknown:
         raise Problem(400, "unknown parameter: allowed are output, after, from, delivery")
@@ -81,7 +82,7 @@ def _asked(query: QueryParams, stream: Stream) -> _Asked:
     start, delivery = query.get("from"), query.get("delivery", "live")
     if start not in {None, "start"} or delivery not in {"live", "lossless"}:
         raise Problem(400, "allowed are from=start and delivery=lossless")
-    if delivery == "lossless" and stream.waiter is not None:
+    if delivery == "lossless" and stream.readers.taken:
         raise Problem(409, "delivery=lossless: another subscriber is waited for already")
     return _Asked(outputs, after, start == "start", delivery == "lossless")
 
@@ -93,7 +94,7 @@ class _TooSlow(Exception):
 class _Subscriber:
     def __init__(self, socket: WebSocket, stream: Stream, asked: _Asked, patience_s: float) -> None:
         self._socket, self._stream, self._asked, self._patience_s = socket, stream, asked, patience_s
-        self._feeds = [stream.feeds[name] for name in asked.outputs]
+        self._feeds = [stream.outputs[name] for name in asked.outputs]
         self._cursor = {feed.name: self._first_row(feed) for feed in self._feeds}
         self._watermark: dict[str, int | None] = dict.fromkeys(asked.outputs)
         self._next_gap = {feed.name: self._first_gap(feed) for feed in self._feeds}
@@ -101,9 +102,8 @@ class _Subscriber:
     async def run(self) -> None:
         stream = self._stream
         if self._asked.lossless:
-            stream.wait_for_reader(Waiter(self._cursor))
-        stream.subscribers += 1
-        stream.reactions.reads(self._asked.outputs, 1)
+            stream.readers.wait_for(Waiter(self._cursor))
+        stream.readers.join(self._asked.outputs)
         leaving = asyncio.create_task(self._until_it_leaves())
         sending = asyncio.create_task(self._send_all())
         try:
@@ -111,7 +111,7 @@ class _Subscriber:
             for task in done:
                 task.result()
         except _TooSlow:
-            stream.cut_subscribers += 1
+            stream.readers.cut_one()
             await sockets.close(self._socket, POLICY)
         except (
             RuntimeError,
@@ -125,15 +125,14 @@ class _Subscriber:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await task
-            stream.subscribers -= 1
-            stream.reactions.reads(self._asked.outputs, -1)
+            stream.readers.leave(self._asked.outputs)
 
-    def _first_row(self, feed: Feed) -> int:
+    def _first_row(self, feed: RowStore) -> int:
         if feed.name in self._asked.after:
             return min(self._asked.after[feed.name] + 1, feed.head.next_row)
         return 0 if self._asked.from_start else feed.head.next_row
 
-    def _first_gap(self, feed: Feed) -> int:
+    def _first_gap(self, feed: RowStore) -> int:
         """Gaps that lie before the rows that are sent have been told, or do not matter."""
         before = [gap.number for gap in list(feed.gaps) if gap.row < self._cursor[feed.name]]
         if feed.name in self._asked.after or self._asked.from_start:
@@ -147,9 +146,9 @@ class _Subscriber:
 
     async def _send_all(self) -> None:
         stream = self._stream
-        await self._send(stream.hello(self._asked.outputs))
+        await self._send(stream.view.hello(self._asked.outputs))
         while True:
-            grown = stream.grown
+            grown = stream.changes.for_readers
             if stream.deleted:
                 await sockets.close(self._socket, NO_STREAM, ("no_stream", "the stream was deleted"))
                 return
@@ -159,7 +158,7 @@ class _Subscriber:
                 await asyncio.sleep(0)  # others want to read, too
                 continue
             if state is State.ENDED:
-                await self._send(stream.final())
+                await self._send(stream.view.final())
                 await sockets.close(self._socket, 1000)
                 return
             if state is State.FAILED:
@@ -167,13 +166,13 @@ class _Subscriber:
                 return
             await grown.wait()
 
-    async def _send_some(self, feed: Feed) -> bool:
+    async def _send_some(self, feed: RowStore) -> bool:
         """One message of an output, if there is something new; whether there may be more."""
         head, first = feed.head, self._cursor[feed.name]
         if first >= head.next_row:
             await self._send_gaps(feed, head.next_row)
             await self._send_watermark(feed, head.watermark_us)
-            self._stream.reactions.sent(feed.name, head.made_s)
+            self._stream.runner.reactions.sent(feed.name, head.made_s)
             return False
         thin = feed.port.kind == "events"
         most = _MOST_ROWS.get(feed.port.kind) or max(1, _MESSAGE_BYTES // feed.dtype.itemsize)
@@ -186,7 +185,7 @@ class _Subscriber:
         try:
             rows = feed.read(first, n)
         except Lagged as lag:
-            self._stream.lagged_rows += lag.oldest - first
+            self._stream.readers.lagged(lag.oldest - first)
             await self._send({"type": "lagged", "output": feed.name, "from": first, "to": lag.oldest})
             self._cursor[feed.name] = lag.oldest
             return True
@@ -203,19 +202,19 @@ class _Subscriber:
         await self._send(feed.keep_message(message, *key))
         return await self._moved(feed, first + n, head)
 
-    async def _moved(self, feed: Feed, row: int, told: Head | None) -> bool:
+    async def _moved(self, feed: RowStore, row: int, told: Head | None) -> bool:
         """Rows below ``row`` are sent, and the watermark with the last of ``told``; whether there may be more."""
         self._cursor[feed.name] = row
         if self._asked.lossless:
-            self._stream.reader_moved()
+            self._stream.readers.moved()
         if told is None or row < told.next_row:
             return True
-        self._stream.reactions.sent(feed.name, told.made_s)
+        self._stream.runner.reactions.sent(feed.name, told.made_s)
         self._watermark[feed.name] = told.watermark_us
         await self._send_gaps(feed, row)
         return False
 
-    async def _send_gaps(self, feed: Feed, until_row: int) -> None:
+    async def _send_gaps(self, feed: RowStore, until_row: int) -> None:
         if self._next_gap[feed.name] == feed.gaps_so_far:
             return
         for gap in list(feed.gaps):
@@ -224,7 +223,7 @@ class _Subscriber:
                 where = {"output": feed.name, "row": gap.row, "t_us": gap.to_us}
                 await self._send({"type": "gap", **where, "from_us": gap.from_us})
 
-    async def _send_watermark(self, feed: Feed, watermark_us: int | None) -> None:
+    async def _send_watermark(self, feed: RowStore, watermark_us: int | None) -> None:
         if watermark_us is not None and watermark_us != self._watermark[feed.name]:
             self._watermark[feed.name] = watermark_us
             number = self._cursor[feed.name]
@@ -248,15 +247,15 @@ class _Subscriber:
             raise _TooSlow from problem
 
 
-def _watermark(feed: Feed, number: int, t_us: int) -> bytes:
+def _watermark(feed: RowStore, number: int, t_us: int) -> bytes:
     return sockets.framed(wire.build(wire.WATERMARK, feed.index, number, t_us, 0))
 
 
-def _whole(feed: Feed, first: int, rows: Rows) -> bytes:
+def _whole(feed: RowStore, first: int, rows: Rows) -> bytes:
     return wire.build(TYPES[feed.port.kind], feed.index, first, int(rows["t"][0]), len(rows), rows.tobytes())
 
 
-def _decision(feed: Feed, number: int, row: Any) -> dict[str, Any]:
+def _decision(feed: RowStore, number: int, row: Any) -> dict[str, Any]:
     """One decision, as text: there are few, and people read them."""
     label = int(row["label"])
     return {
@@ -268,7 +267,7 @@ def _decision(feed: Feed, number: int, row: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _thinned(feed: Feed, first: int, rows: Rows) -> bytes:
+def _thinned(feed: RowStore, first: int, rows: Rows) -> bytes:
     """Every so-manieth event, and how many there were."""
     shown = rows[:: -(-len(rows) // _THIN_TO)]
     start = int(rows["t"][0])

@@ -14,12 +14,12 @@ from pipeline.spec import SpecError
 from service.allowed import NotAllowed
 from service.problems import Problem, made, of_spec, responses
 from service.routes.state import Service
+from service.storage.files.snapshots import Snapshot
 from service.streams import Stream, StreamRequest
 from service.streams.fetching import SourceFailed
 from service.streams.memory import NoRoom
 from service.streams.opening import open_stream
 from service.streams.registry import TooManyStreams
-from service.streams.snapshots import Snapshot
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 _MADE = made(
@@ -40,7 +40,7 @@ async def create_stream(
     if idempotency_key is not None and (known := service.streams.with_key(idempotency_key)):
         _demand_same(service, idempotency_key, asked)
         response.headers["Location"] = f"/v1/streams/{known.id}"
-        return known.describe()
+        return known.view.describe()
     used = request.snapshot
     snapshot = await asyncio.to_thread(_snapshot, service, request)
     if snapshot is not None:
@@ -56,7 +56,7 @@ async def create_stream(
     if used is not None:
         service.uploads.remove(used)
     response.headers["Location"] = f"/v1/streams/{stream.id}"
-    return stream.describe()
+    return stream.view.describe()
 
 
 def _demand_same(service: Service, key: str, asked: str) -> None:
@@ -113,19 +113,19 @@ async def list_streams(
 ) -> dict[str, Any]:
     """The streams there are, page by page."""
     streams, following = service.streams.page(after, limit)
-    return {"streams": [stream.describe() for stream in streams], "next": following}
+    return {"streams": [stream.view.describe() for stream in streams], "next": following}
 
 
 @router.get("/{stream_id}", responses=responses(404, 422))
 async def get_stream(stream_id: StreamId, service: Service) -> dict[str, Any]:
     """One stream."""
-    return find(service, stream_id).describe()
+    return find(service, stream_id).view.describe()
 
 
 @router.get("/{stream_id}/stats", responses=responses(404, 422))
 async def get_stats(stream_id: StreamId, service: Service) -> dict[str, Any]:
     """What went in, what came out, what was dropped, and how far behind it is."""
-    return find(service, stream_id).stats()
+    return find(service, stream_id).view.stats()
 
 
 _BYTES: dict[int | str, dict[str, Any]] = {
@@ -157,10 +157,10 @@ async def get_snapshot(stream_id: StreamId, service: Service) -> Response:
 )
 async def get_recording(stream_id: StreamId, service: Service) -> FileResponse:
     """All frames of a stream with `record`, as they came: `polychrony replay` and `analyze` read it."""
-    path = find(service, stream_id).recording
-    if path is None or not path.is_file():
+    recording = find(service, stream_id).durability.recording
+    if recording is None or not recording.path.is_file():
         raise Problem(404, "the stream is not recorded: ask for it with `record` when it is opened")
-    return FileResponse(path, media_type="application/octet-stream", filename=f"{stream_id}.pchy")
+    return FileResponse(recording.path, media_type="application/octet-stream", filename=f"{stream_id}.pchy")
 
 
 @router.get(
@@ -174,10 +174,10 @@ async def get_recording(stream_id: StreamId, service: Service) -> FileResponse:
 async def get_admission(stream_id: StreamId, service: Service) -> Response:
     """What a realtime stream shed, a line a run of frames; `polychrony replay --admission` follows it."""
     stream = find(service, stream_id)
-    path = stream.admission
-    await stream.flush_admission()
-    if path is None:
+    await stream.flush_shed_log()
+    if (shed_log := stream.durability.shed_log) is None:
         raise Problem(404, "a lossless stream sheds nothing")
+    path = shed_log.path
     text = await asyncio.to_thread(path.read_bytes) if path.exists() else b""
     return Response(text, media_type="application/jsonl")
 

@@ -1,8 +1,8 @@
 """Live sessions: frames in, rows out.
 
-gate.py     which frames may come in        log.py     frames on disk, replayed after a crash
-runner.py   the thread that computes        feed.py    numbered rows that subscribers read
-stream.py   one stream's life               registry.py  all of them
+admission.py  which frames may come in        session.py    who sends them, and what the sender is told
+runner.py     the thread that computes        row_store.py  numbered rows that subscribers read
+stream.py     one stream, made of these       registry.py   all of them
 """
 
 from service.streams.registry import Streams

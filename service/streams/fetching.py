@@ -24,9 +24,10 @@ from service import allowed
 from service.jobs import child
 from service.masking import masked
 from service.settings import MIB, Settings
-from service.streams.gate import Refused
+from service.streams.admission import Refused
 from service.streams.lifecycle import OVER
 from service.streams.request import SourceRequest, StreamRequest
+from service.streams.session import Sender
 from service.streams.stream import Stream
 
 _log = structlog.get_logger("sources")
@@ -59,8 +60,7 @@ class Fetcher:
         self._process: asyncio.subprocess.Process | None = None
         self._complaints: asyncio.Task[str] | None = None
         self._started, self._no_more = asyncio.Event(), False
-        self.pusher: object | None = None
-        """Whose pictures are taken: the newest connection's."""
+        self._pusher: object | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_file = False
         self._last_s, self._pushed_s = 0.0, time.monotonic()
@@ -85,6 +85,15 @@ class Fetcher:
     def idle_s(self) -> float:
         """For how long no picture was pushed; 0 where none are waited for."""
         return time.monotonic() - self._pushed_s if self.takes_pictures else 0.0
+
+    def take_over(self) -> object:
+        """A new client pushes pictures; what it is told apart by. The one before is superseded."""
+        self._pusher = object()
+        return self._pusher
+
+    def is_newest(self, pusher: object) -> bool:
+        """Whether nobody has taken over from a client that pushes pictures."""
+        return self._pusher is pusher
 
     async def push(self, data: bytes, t_us: int) -> None:
         """Hand a picture to the pixel model; waits while its pipe is full, drops it where nobody looks."""
@@ -129,8 +138,7 @@ class Fetcher:
 
     def feed(self, stream: Stream) -> None:
         """Send its frames into a stream, for as long as that takes them."""
-        stream.sender = self
-        self._task = asyncio.create_task(self._run(stream))
+        self._task = asyncio.create_task(self._run(stream, stream.session.take_over()))
 
     async def close(self) -> None:
         """End the child."""
@@ -152,23 +160,26 @@ class Fetcher:
         names = {**self._earlier, **self._losses}
         return {name: self._earlier.get(name, 0) + self._losses.get(name, 0) for name in names}
 
-    async def _run(self, stream: Stream) -> None:
+    async def _run(self, stream: Stream, sender: Sender) -> None:
         try:
             await stream.restored.wait()
             pause_s = _FIRST_PAUSE_S
             while stream.state not in OVER:
-                before = stream.gate.accepted
-                if await self._once(stream):
+                before = stream.session.accepted
+                if await self._once(stream, sender):
                     self.state = "ended"
-                    self._end(stream)
+                    stream.end()
                     return
                 self.state, self.restarts = "waiting", self.restarts + 1
-                if self.takes_pictures and self.restarts >= _MOST_STARTS and stream.gate.accepted == before:
+                if (
+                    self.takes_pictures
+                    and self.restarts >= _MOST_STARTS
+                    and stream.session.accepted == before
+                ):
                     stream.fail("source", f"{self.error or 'it does not start'}")
                     return
-                pause_s = (
-                    _FIRST_PAUSE_S if stream.gate.accepted > before else min(_LONGEST_PAUSE_S, pause_s * 2)
-                )
+                came = stream.session.accepted > before
+                pause_s = _FIRST_PAUSE_S if came else min(_LONGEST_PAUSE_S, pause_s * 2)
                 await asyncio.sleep(pause_s)
         except allowed.NotAllowed as problem:
             self.state, self.error = "failed", str(problem)
@@ -177,18 +188,17 @@ class Fetcher:
             _log.exception("a source's feeder failed", stream=stream.id)
             stream.fail("source", f"a fault of the service: {type(problem).__name__}")
         finally:
-            if stream.sender is self:
-                stream.sender = None
+            sender.leave()
 
-    async def _once(self, stream: Stream) -> bool:
+    async def _once(self, stream: Stream, sender: Sender) -> bool:
         """Take all frames of one child; whether the source itself came to its end."""
-        newest = stream.newest_us
+        newest = stream.view.newest_us()
         process = self._process
         if self._events is None:
-            self._events = stream.events_taken
+            self._events = stream.view.events_taken()
         if process is None:
             not_before = 0 if newest is None else newest + 1 + self._idle_us()
-            process = await self._start(stream.gate.accepted, not_before, gap=newest is not None)
+            process = await self._start(stream.session.accepted, not_before, gap=newest is not None)
         try:
             self._fits(stream)
             while (frame := await _next_frame(process)) is not None:
@@ -197,7 +207,7 @@ class Fetcher:
                     self._fits(stream)
                     continue
                 self.state, self.error, self._last_s = "running", "", time.monotonic()
-                await self._push(stream, frame)
+                await self._push(stream, sender, frame)
                 if stream.deleted or stream.state in OVER:
                     return False
             self.error = await self._last_words()
@@ -214,12 +224,12 @@ class Fetcher:
         """How long nothing came: the stream's time went on meanwhile."""
         return round((time.monotonic() - self._last_s) * 1e6) if self._last_s else 0
 
-    async def _push(self, stream: Stream, raw: bytes) -> None:
-        while stream.gate.accepted_bytes + len(raw) > stream.limit and stream.state not in OVER:
-            await stream.changed.wait()
-        if stream.refused is not None and stream.refused[0] is self:
-            raise stream.refused[1]
-        admitted = stream.gate.admit(raw)
+    async def _push(self, stream: Stream, sender: Sender, raw: bytes) -> None:
+        while sender.room < len(raw) and stream.state not in OVER and not stream.deleted:
+            await stream.changes.any.wait()
+        if stream.state in OVER or stream.deleted:
+            return
+        admitted = sender.offer(raw)
         if admitted is not None:
             stream.push(admitted)
             if admitted.frame.type == wire.EVENTS:
@@ -227,20 +237,13 @@ class Fetcher:
 
     def _fits(self, stream: Stream) -> None:
         stated = self._about.get("sensor")
-        sensor = stream.describe()["sensor"]
+        sensor = stream.graph.sensor.model_dump()
         if stated and stated != sensor and self.state != "failed":
             self.state = "failed"
             stream.fail(
                 "sensor", f"the source is {stated['width']}x{stated['height']}, the stream "
                 f"{sensor['width']}x{sensor['height']}",
             )  # fmt: skip
-
-    def _end(self, stream: Stream) -> None:
-        if not stream.gate.ended and stream.state not in OVER:
-            raw = wire.build(wire.END, 0, stream.gate.accepted + 1, stream.newest_us or 0, 0)
-            admitted = stream.gate.admit(raw)
-            if admitted is not None:
-                stream.push(admitted)
 
     async def _start(self, after: int, not_before_us: int, gap: bool) -> asyncio.subprocess.Process:
         target = await allowed.look_up(self._source.address, self._allowed)

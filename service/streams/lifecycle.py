@@ -1,4 +1,4 @@
-"""The life of a stream, and which way it may go."""
+"""The states of a stream."""
 
 from __future__ import annotations
 
@@ -16,39 +16,21 @@ class State(enum.StrEnum):
 
 
 OVER = frozenset({State.ENDED, State.FAILED})
-NEXT: dict[State, frozenset[State]] = {
-    State.CREATED: frozenset({State.OPEN, State.DRAINING, State.FAILED}),
-    State.OPEN: frozenset({State.DRAINING, State.FAILED}),
-    State.DRAINING: frozenset({State.ENDED, State.FAILED}),
-    State.ENDED: frozenset(),
-    State.FAILED: frozenset(),
-}
-"""Where each state may lead. A stream that nobody ever sent to is drained from ``created``."""
 
 
-class IllegalStep(RuntimeError):
-    """A stream was to go where it cannot: a fault of ours."""
+def state_of(opened: bool, ended: bool, finished: bool, failed: bool) -> State:
+    """The state that facts amount to; each of them, once true, stays true, so a stream only moves forward.
 
-
-class Lifecycle:
-    """Where a stream is in its life; belongs to the event loop's thread."""
-
-    def __init__(self) -> None:
-        self.state = State.CREATED
-
-    def go(self, state: State) -> None:
-        """Go on to a state; nothing happens where it is there already.
-
-        Raises:
-            IllegalStep: no way leads there.
-        """
-        if state is self.state:
-            return
-        if state not in NEXT[self.state]:
-            raise IllegalStep(f"a stream that is {self.state} cannot become {state}")
-        self.state = state
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing comes any more."""
-        return self.state in OVER
+    Args:
+        opened: whether anyone ever sent to it, or a frame came in.
+        ended: whether its ``end`` came in.
+        finished: whether all its answers exist.
+        failed: whether it cannot go on.
+    """
+    if failed:
+        return State.FAILED
+    if finished:
+        return State.ENDED
+    if ended:
+        return State.DRAINING
+    return State.OPEN if opened else State.CREATED

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from service import allowed
 from service.settings import Settings
+from service.storage.files.snapshots import Snapshot
 from service.streams.fetching import Fetcher
 from service.streams.registry import Streams
 from service.streams.request import StreamRequest
-from service.streams.snapshots import Snapshot
 from service.streams.stream import Stream
 
 
@@ -41,14 +41,8 @@ async def open_stream(
         request = request.resolved(settings)
         await streams.make_room()
         graph, hold = await streams.build(request)
-        known = streams.with_key(key) if key is not None else None
-        if known is not None:  # the same came twice at a time
-            hold.release()
-            if fetcher is not None:
-                await fetcher.close()
-            return known
         try:
-            stream = streams.create(request, graph, hold, snapshot, key, asked)
+            stream = await streams.create(request, graph, hold, snapshot, key, asked)
         except BaseException:
             hold.release()
             raise
@@ -56,7 +50,9 @@ async def open_stream(
         if fetcher is not None:
             await fetcher.close()
         raise
-    if fetcher is not None:
+    if fetcher is not None and stream.graph is not graph:  # the same key came twice at a time
+        await fetcher.close()
+    elif fetcher is not None:
         streams.fetch(stream, fetcher)
     return stream
 

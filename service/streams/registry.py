@@ -1,37 +1,29 @@
-"""All streams of the service: made, found, restored, ended when nobody feeds them, forgotten in time."""
+"""All streams of the service: made, found, restored, forgotten."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
-import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
-from pipeline import wire
 from pipeline.checkpoint import CheckpointError
 from pipeline.errors import UserError
 from pipeline.graph import Graph
-from pipeline.writing import replace_file, sync_folder
 from service import box
-from service.reading import read_file
 from service.settings import Settings
-from service.streams import snapshots
+from service.storage.ports import Directory, Snapshot
 from service.streams.fetching import Fetcher
-from service.streams.gate import Admitted
 from service.streams.lifecycle import OVER, State
-from service.streams.log import FrameLog
 from service.streams.memory import Hold, Memory, NoRoom
-from service.streams.request import StreamRequest, read_request
-from service.streams.snapshots import Snapshot, Snapshots
-from service.streams.stream import GONE, Stream
+from service.streams.request import StreamRequest
+from service.streams.stream import Opened, Stream
+from service.streams.upkeep import Upkeep
 
 _log = structlog.get_logger("streams")
-
-
 _KNOWN = (UserError, CheckpointError, OSError)
 
 
@@ -40,49 +32,44 @@ class TooManyStreams(Exception):
 
 
 class Streams:
-    """The streams, by name; belongs to the event loop's thread."""
+    """The streams, by name; belongs to the event loop's thread.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    Args:
+        settings: of the service.
+        directory: where they are stored.
+    """
+
+    def __init__(self, settings: Settings, directory: Directory) -> None:
+        self._settings, self._directory = settings, directory
         self._streams: dict[str, Stream] = {}
         self._fetchers: dict[str, Fetcher] = {}
         self._keys: dict[str, tuple[str, str | None]] = {}
         """By idempotency key: the stream, and the SHA-256 of what was asked for."""
-        self._over_since: dict[str, float] = {}
-        self._watch: asyncio.Task[None] | None = None
-        self._key = b""
-        self._later: set[Path] = set()
+        self._creating = asyncio.Lock()
         self._memory = Memory(
             settings.streams_memory_bytes or (settings.memory_bytes or box.memory_bytes()) // 2
         )
+        self._upkeep = Upkeep(self, settings)
         self.not_restored: dict[str, str] = {}
         """Streams on disk that could not be gone on with, and why."""
 
     async def open(self) -> None:
         """Go on with the streams that a crash or restart left, and start watching."""
-        folder = self._settings.streams_dir
-        folder.mkdir(parents=True, exist_ok=True)
-        if self._settings.fsync:
-            sync_folder(folder.parent)
-        self._key = snapshots.key_of(self._settings.data_dir)
-        for path in sorted(folder.iterdir()):
-            if path.name.startswith(GONE):
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                await self._restore(path)
-        self._watch = asyncio.create_task(self._watch_forever())
+        await asyncio.to_thread(self._directory.open)
+        for id_ in await asyncio.to_thread(self._directory.names):
+            await self.restore(id_)
+        self._upkeep.start()
 
     async def close(self) -> None:
         """Stop all threads and sources; what is on disk stays."""
-        if self._watch:
-            self._watch.cancel()
+        self._upkeep.stop()
         await asyncio.gather(*(fetcher.close() for fetcher in self._fetchers.values()))
         await asyncio.gather(*(asyncio.to_thread(stream.close) for stream in self._streams.values()))
 
     async def make_room(self) -> None:
         """Forget the stream that has been over for longest, where there are as many as there may be."""
         if len(self._streams) >= self._settings.max_streams:
-            over = [one for one in self._streams.values() if one.state in OVER and not one.worth_keeping]
+            over = [one for one in self._streams.values() if one.state in OVER and not one.recoverable]
             if over:
                 await self.delete(min(over, key=lambda stream: stream.created_s).id)
 
@@ -123,16 +110,16 @@ class Streams:
             hold.release()
             raise
 
-    def create(
+    async def create(
         self, request: StreamRequest, graph: Graph, hold: Hold, snapshot: Snapshot | None = None,
         key: str | None = None, asked: str | None = None,
     ) -> Stream:  # fmt: skip
-        """A new stream, which goes on from a snapshot where there is one.
+        """A new stream, which goes on from a snapshot where there is one; or the one that has its key already.
 
         Args:
             request: what it shall be, with what it left to the service.
             graph: of its pipeline; see :meth:`build`.
-            hold: of the memory that this takes.
+            hold: of the memory that this takes; released where another stream is returned.
             snapshot: where it goes on from.
             key: its idempotency key: it names the stream for as long as that is kept.
             asked: SHA-256 of what was asked for with that key.
@@ -141,29 +128,51 @@ class Streams:
             CheckpointError: the snapshot does not fit.
             TooManyStreams: there are as many as there may be.
         """
-        if len(self._streams) >= self._settings.max_streams:
-            raise TooManyStreams(f"{self._settings.max_streams} streams are kept already: delete one")
-        id_ = secrets.token_hex(8)
-        folder = self._settings.streams_dir / id_
-        stream = None
-        try:
-            stream = Stream(id_, request, self._settings, folder, self._key, graph, hold, snapshot)
-            if snapshot:  # so that a restart finds what came from elsewhere
-                stream.keep_first(snapshot)
+        # One at a time: files are made beside the loop, and meanwhile the same key may come once more.
+        async with self._creating:
+            if key is not None and (known := self.with_key(key)) is not None:
+                hold.release()
+                return known
+            if len(self._streams) >= self._settings.max_streams:
+                raise TooManyStreams(f"{self._settings.max_streams} streams are kept already: delete one")
+            id_, created_s = secrets.token_hex(8), time.time()
+            work = asyncio.to_thread(self._create_files, id_, created_s, request, graph, snapshot, key, asked)
+            making = asyncio.ensure_future(work)
+            try:
+                opened = await asyncio.shield(making)
+            except asyncio.CancelledError:
+                with suppress(Exception):
+                    await asyncio.to_thread((await making).discard)
+                raise
+            try:
+                stream = Stream(id_, request, self._settings, opened, hold, created_s)
+                if snapshot:  # so that a restart finds what came from elsewhere
+                    await asyncio.to_thread(stream.checkpoints.keep_first, snapshot)
+            except BaseException:
+                await asyncio.to_thread(opened.discard)
+                raise
+            self._streams[id_] = stream
             if key is not None:
-                known = json.dumps({"key": key, "asked": asked}).encode()
-                replace_file(folder / "key", known, self._settings.fsync)
-        except BaseException:
-            if stream is not None:
-                stream.close()
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        self._streams[id_] = stream
-        if key is not None:
-            self._keys[key] = id_, asked
+                self._keys[key] = id_, asked
         stream.start(restore=False)
         _log.info("stream created", id=id_, policy=stream.request.policy)
         return stream
+
+    def _create_files(
+        self, id_: str, created_s: float, request: StreamRequest, graph: Graph, snapshot: Snapshot | None,
+        key: str | None, asked: str | None,
+    ) -> Opened:  # fmt: skip
+        """Beside the event loop; nothing is left of what fails."""
+        document = {"created_s": created_s, "request": request.model_dump(mode="json")}
+        store = self._directory.create(id_, document)
+        try:
+            if key is not None:
+                self._directory.set_key(id_, key, asked)
+            return Opened(request, self._settings, store, graph, snapshot)
+        except BaseException:
+            store.hide()
+            store.delete()
+            raise
 
     def keys(self) -> dict[str, str]:
         """Idempotency keys, and the stream that each made."""
@@ -172,7 +181,7 @@ class Streams:
     def forget_key(self, key: str) -> None:
         """Let another stream have this idempotency key."""
         if (known := self._keys.pop(key, None)) is not None:
-            (self._settings.streams_dir / known[0] / "key").unlink(missing_ok=True)
+            self._directory.forget_key(known[0])
 
     def read_snapshot(self, source: Path | bytes) -> Snapshot:
         """A snapshot that this service wrote.
@@ -180,12 +189,12 @@ class Streams:
         Raises:
             CheckpointError: it is none.
         """
-        return snapshots.read(source, self._key)
+        return self._directory.unpacked(source)
 
     def fetch(self, stream: Stream, fetcher: Fetcher) -> None:
         """Feed a stream from a source of the service's own."""
         self._fetchers[stream.id] = fetcher
-        stream.fetching = fetcher.describe
+        stream.view.show_source(fetcher.describe)
         fetcher.feed(stream)
 
     def fetcher(self, id_: str) -> Fetcher | None:
@@ -205,17 +214,15 @@ class Streams:
     async def delete(self, id_: str) -> bool:
         """Remove a stream and what it kept; whether there was one."""
         stream = self._streams.pop(id_, None)
-        self._over_since.pop(id_, None)
         self._keys = {key: one for key, one in self._keys.items() if one[0] != id_}
         if stream is None:
             return False
-        stream.deleted = True  # before its rows go, or subscribers would read what is no more
-        stream.disown_files()  # first: a stream that is deleted must not come back, whatever happens now
+        stream.hide()  # first: a stream that is deleted must not come back, whatever happens now
         if fetcher := self._fetchers.pop(id_, None):
             await fetcher.close()
         stream.announce()
         await asyncio.to_thread(stream.close)
-        await asyncio.to_thread(stream.delete_files)
+        await asyncio.to_thread(stream.store.delete)
         _log.info("stream deleted", id=id_)
         return True
 
@@ -233,112 +240,44 @@ class Streams:
     def users_of(self, model: str) -> list[str]:
         """Names of the streams that are not over and use a model."""
         return [stream.id for stream in self._streams.values()
-                if stream.state not in OVER and model in stream.model_names]  # fmt: skip
+                if stream.state not in OVER and model in stream.view.model_names()]  # fmt: skip
 
-    async def _restore(self, folder: Path) -> None:
+    async def restore(self, id_: str) -> None:
+        """Go on with a stream that is stored; where that cannot be, say why, and leave its files alone."""
         hold = None
         try:
-            request, created_s = read_request(folder)
-            if request.policy != "lossless":
-                shutil.rmtree(folder, ignore_errors=True)  # resumes over a broken connection only
+            document, store = await asyncio.to_thread(self._directory.find, id_)
+            request = StreamRequest.model_validate(document["request"])
+            if request.policy != "lossless":  # resumes over a broken connection only
+                await asyncio.to_thread(lambda: (store.hide(), store.delete()))
                 return
-            for part in (*folder.glob(".*.part"), *folder.glob(".asked-*")):
-                part.unlink(missing_ok=True)
-            snapshot = _where_it_goes_on(folder, self._key)
+            snapshot = await asyncio.to_thread(store.newest)
             graph, hold = await self.build(request)
-            stream = Stream(
-                folder.name, request, self._settings, folder, self._key, graph, hold, snapshot, created_s
-            )
-        except (
-            Exception
-        ) as problem:  # whatever is wrong with one stream's files is wrong with that stream alone
+            opened = await asyncio.to_thread(Opened, request, self._settings, store, graph, snapshot)
+            try:
+                stream = Stream(id_, request, self._settings, opened, hold, float(document["created_s"]))
+            except BaseException:
+                opened.close()
+                raise
+        except Exception as problem:  # what is wrong with one stream's files is wrong with that stream alone
             if hold is not None:
                 hold.release()
-            why = str(problem) if isinstance(problem, _KNOWN) else f"{type(problem).__name__}: {problem}"
-            if self.not_restored.get(folder.name) == why:
-                return
-            self.not_restored[folder.name] = why
-            if isinstance(problem, OSError):  # a full disk may have room again
-                self._later.add(folder)
-            _log.error("stream not restored", id=folder.name, problem=why)
+            self._not_restored(id_, problem)
             return
-        self._streams[folder.name] = stream
-        self.not_restored.pop(folder.name, None)
-        self._later.discard(folder)
-        if (held := _read_key(folder)) is not None:
-            self._keys[held[0]] = folder.name, held[1]
+        self._streams[id_] = stream
+        self.not_restored.pop(id_, None)
+        self._upkeep.restored(id_)
+        if (held := self._directory.key_of(id_)) is not None:
+            self._keys[held[0]] = id_, held[1]
         stream.start(restore=True)
         if request.source is not None:
             self.fetch(stream, Fetcher(request, self._settings))
 
-    async def _watch_forever(self) -> None:
-        while True:
-            await asyncio.sleep(min(0.5, self._settings.keep_ended_s))
-            for folder in list(self._later):
-                await self._restore(folder)
-            for stream in list(self._streams.values()):
-                try:
-                    await self._look_after(stream, time.monotonic())
-                except Exception:
-                    _log.exception("a stream could not be looked after", id=stream.id)
-
-    async def _look_after(self, stream: Stream, now: float) -> None:
-        fetcher = self._fetchers.get(stream.id)
-        if fetcher is not None and fetcher.idle_s > stream.request.idle_timeout_s:
-            fetcher.end_pictures()
-        if stream.sender is not None or not stream.restored.is_set():
-            stream.last_seen_s = now
-        elif not stream.gate.ended:
-            self._end_if_idle(stream, now)
-        if stream.state in OVER and not stream.worth_keeping:
-            since = self._over_since.setdefault(stream.id, now)
-            if now - since > self._settings.keep_ended_s:
-                await self.delete(stream.id)
-
-    def _end_if_idle(self, stream: Stream, now: float) -> None:
-        """A stream without sender ends as if ``end`` had come."""
-        if now - stream.last_seen_s > stream.request.idle_timeout_s and stream.state not in OVER:
-            end_by_itself(stream)
-            _log.info("stream ended: no sender", id=stream.id)
-
-
-def _where_it_goes_on(folder: Path, key: bytes) -> Snapshot | None:
-    """The newest snapshot of a stream that is whole; None where its log holds all there is.
-
-    Raises:
-        CheckpointError: every snapshot is damaged, and the log begins behind one.
-    """
-    try:
-        return Snapshots(folder, key).newest()
-    except CheckpointError as problem:
-        if not FrameLog.is_whole(folder):
-            raise
-        _log.error("no snapshot of a stream is whole: it is rebuilt from its log, which is", id=folder.name,
-                   problem=str(problem))  # fmt: skip
-        return None
-
-
-def _read_key(folder: Path) -> tuple[str, str | None] | None:
-    """(The idempotency key of a stream, the SHA-256 of what was asked for with it); None where it has none."""
-    path = folder / "key"
-    if not path.exists():
-        return None
-    text = ""
-    try:
-        text = read_file(path).decode()
-        held = json.loads(text)
-        return str(held["key"]), held["asked"]
-    except (OSError, UnicodeDecodeError) as problem:
-        _log.error("the idempotency key of a stream cannot be read", id=folder.name, problem=str(problem))
-        return None
-    except (ValueError, KeyError, TypeError):  # as it was written before sums were kept
-        return text, None
-
-
-def end_by_itself(stream: Stream) -> None:
-    """End a stream as if ``end`` had come."""
-    # Not a number of the client's: a frame that it has still to send must not pass for this one.
-    raw = wire.build(wire.END, 0, stream.gate.accepted, 0, 0)
-    frame = wire.parse(raw)
-    stream.gate.take(frame, 0)
-    stream.push(Admitted(frame, raw, time.monotonic()))
+    def _not_restored(self, id_: str, problem: Exception) -> None:
+        why = str(problem) if isinstance(problem, _KNOWN) else f"{type(problem).__name__}: {problem}"
+        if self.not_restored.get(id_) == why:
+            return
+        self.not_restored[id_] = why
+        if isinstance(problem, OSError):  # a full disk may have room again
+            self._upkeep.try_again(id_)
+        _log.error("stream not restored", id=id_, problem=why)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.models import registry
 from pipeline.spec import PipelineSpec, Sensor, SpecError, preset, validate
-from pipeline.writing import replace_file
-from service.reading import read_file
 from service.settings import Settings
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -109,17 +105,3 @@ class StreamRequest(BaseModel):
             if isinstance(stage.get("model"), str):
                 stage["model"] = registry.pinned(stage["model"])
         return self.model_copy(update={**update, "pipeline": document})
-
-
-def write_request(folder: Path, request: StreamRequest, created_s: float, fsync: bool = False) -> None:
-    """Keep what a stream was made from, once."""
-    if (folder / "request.json").exists():
-        return
-    document = {"created_s": created_s, "request": request.model_dump(mode="json")}
-    replace_file(folder / "request.json", json.dumps(document).encode(), fsync)
-
-
-def read_request(folder: Path) -> tuple[StreamRequest, float]:
-    """What the stream in ``folder`` was made from, and when."""
-    document = json.loads(read_file(folder / "request.json"))
-    return StreamRequest.model_validate(document["request"]), float(document["created_s"])

@@ -135,7 +135,7 @@ class StandingStreams:
         if stream is not None:
             self._ended(one, stream.failure)
             self._streams.forget_key(one.key)
-            if stream.worth_keeping:  # else one that fails again and again would take every place
+            if stream.recoverable:  # else one that fails again and again would take every place
                 await self._streams.delete(stream.id)
             await asyncio.sleep(one.pause_s)
         try:

@@ -26,8 +26,8 @@ from pipeline.sources import HEAD_BYTES, SourceError, check_head
 from pipeline.writing import replace_file, sync_folder
 from service.ages import Ages
 from service.problems import Problem
-from service.reading import read_file
 from service.settings import Settings
+from service.storage.files.reading import read_file
 
 _log = structlog.get_logger("uploads")
 _MOST = 1000

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from pipeline import wire
-from service import secret_files
 from service.logs import masked_within
 from service.masking import masked
-from service.secret_files import BadSecret
+from service.storage.files import secret_files
+from service.storage.files.secret_files import BadSecret
 from service.tokens import TokenError, Tokens
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_secrets import until

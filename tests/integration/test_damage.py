@@ -14,8 +14,9 @@ from polychrony_client import Client
 
 from pipeline.models import registry
 from pipeline.models.bundle import ModelError
-from service.streams.runner import Progress
-from service.streams.stream import Stream
+from service.streams.admission import Gate
+from service.streams.progress import Progress
+from service.streams.session import Session
 from tests.contract import examples
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_secrets import ROOT, until
@@ -101,7 +102,6 @@ def test_a_second_service_on_a_data_folder_is_refused(service):
 
 def test_what_is_durable_was_received():
     """Read at any moment between two writes of the runner's thread."""
-    stream = Stream.__new__(Stream)
 
     class Between(Progress):
         """Moves on between two looks, as another thread does."""
@@ -114,12 +114,7 @@ def test_what_is_durable_was_received():
                 return Between.looks
             return super().__getattribute__(name)
 
-    stream._runner = type("Runner", (), {"progress": Between()})()
-    stream._shelf = type("Shelf", (), {"log": object()})()
-    stream._settings = type("Settings", (), {"window_bytes": 1, "max_frame_bytes": 1})()
-    stream.gate = type("Gate", (), {"limit": 10**9})()
-    Between.received_bytes = 0
-    ack = stream.ack()
+    ack = Session(Gate(1, 1), Between(), 1, logged=True, final=dict).ack()
     assert ack["durable"] <= ack["received"]
 
 

@@ -20,14 +20,15 @@ from pipeline.graph import Graph
 from pipeline.replay import Admission, ReplayError, read_admission, replay
 from pipeline.spec import Sensor, preset
 from service.jobs.runner import Jobs
-from service.jobs.store import Job
 from service.settings import Settings
+from service.storage.backends import Backends
+from service.storage.files.job_queue import Job
+from service.storage.files.recording import Recorder
+from service.storage.files.snapshots import Snapshots
 from service.streams.opening import open_stream
-from service.streams.recording import Recorder
 from service.streams.registry import Streams
 from service.streams.request import StreamRequest
 from service.streams.runner import Runner
-from service.streams.snapshots import Snapshots
 
 N = 200
 
@@ -82,7 +83,8 @@ class Box:
         self.streams = None
 
     async def start(self):
-        self.streams = Streams(Settings(data_dir=self.data))
+        settings = Settings(data_dir=self.data)
+        self.streams = Streams(settings, Backends.embedded(settings).streams)
         await self.streams.open()
         return self.streams
 
@@ -105,16 +107,24 @@ async def create(streams, request, snapshot=None, key=None):
     return await open_stream(streams, streams._settings, request, key, snapshot)
 
 
+def admitted(stream, raw):
+    """A frame that is let in, from a connection of its own."""
+    sender = stream.session.take_over()
+    found = sender.offer(raw)
+    sender.leave()
+    return found
+
+
 async def send(stream, numbers):
     for n in numbers:
-        stream.push(stream.gate.admit(frame(n)))
-    await until(lambda: stream._runner.intake.frames >= numbers[-1] or stream.failure)
+        stream.push(admitted(stream, frame(n)))
+    await until(lambda: stream.runner.intake.frames >= numbers[-1] or stream.failure)
 
 
 async def finished(stream, last):
-    stream.push(stream.gate.admit(wire.build(wire.END, 0, last + 1, 0, 0)))
-    await until(lambda: stream.final()["digests"])
-    return stream.final()["digests"]
+    stream.push(admitted(stream, wire.build(wire.END, 0, last + 1, 0, 0)))
+    await until(lambda: stream.view.final()["digests"])
+    return stream.view.final()["digests"]
 
 
 def full(*_, **__):
@@ -125,7 +135,7 @@ def full(*_, **__):
 async def test_a_stop_while_the_log_is_replayed_loses_nothing(box, tmp_path, monkeypatch):
     stream = await create(await box.start(), asked())
     await send(stream, range(1, 101))
-    assert stream.ack()["durable"] == 100
+    assert stream.session.ack()["durable"] == 100
     later = box.killed(tmp_path / "killed")
     await box.stop()
 
@@ -142,7 +152,7 @@ async def test_a_stop_while_the_log_is_replayed_loses_nothing(box, tmp_path, mon
     monkeypatch.undo()
     found = (await later.start()).get(stream.id)
     await found.restored.wait()
-    assert found.gate.accepted == found.ack()["durable"] == 100
+    assert found.session.accepted == found.session.ack()["durable"] == 100
     assert await finished(found, 100) == expected(range(1, 101))
     await later.stop()
 
@@ -153,24 +163,24 @@ async def test_a_stop_while_the_disk_is_full_loses_nothing_that_was_acknowledged
     stream = await create(await box.start(), asked(record=True))
     await send(stream, range(1, 11))
     if where == "recorder":
-        stream._shelf.recorder.append = full
+        stream.durability.recording.append = full
     else:
-        next(iter(stream.feeds.values())).publish = full
+        next(iter(stream.outputs.values())).write = full
     for n in range(11, 21):
-        stream.push(stream.gate.admit(frame(n)))
+        stream.push(admitted(stream, frame(n)))
     await until(lambda: stream.trouble)
-    durable = stream.ack()["durable"]
+    durable = stream.session.ack()["durable"]
     assert durable > 10
     await box.stop()
     found = (await box.start()).get(stream.id)
     await found.restored.wait()
-    assert found.gate.accepted >= durable
-    await send(found, range(found.gate.accepted + 1, 31))
-    name, feed = next(iter(found.feeds.items()))
-    assert feed.head.next_row == found.stats()["rows"][name]
+    assert found.session.accepted >= durable
+    await send(found, range(found.session.accepted + 1, 31))
+    name, feed = next(iter(found.outputs.items()))
+    assert feed.head.next_row == found.view.stats()["rows"][name]
     assert (feed.read(0, feed.head.next_row)["t"] > 0).all()
     assert await finished(found, 30) == expected(range(1, 31))
-    assert sum(one.type == wire.EVENTS for one in frame_file.frames(found.recording)) == 30
+    assert sum(one.type == wire.EVENTS for one in frame_file.frames(found.durability.recording.path)) == 30
     await box.stop()
 
 
@@ -179,7 +189,7 @@ async def test_a_disk_that_is_full_at_the_start_costs_no_stream(box, monkeypatch
     stream = await create(await box.start(), asked(record=True))
     await send(stream, range(1, 11))
     await box.stop()
-    monkeypatch.setattr("service.streams.stream.FrameLog", full)
+    monkeypatch.setattr("service.storage.files.stream_files.FrameLog", full)
     streams = await box.start()
     assert stream.id in streams.not_restored
     monkeypatch.undo()
@@ -194,7 +204,7 @@ async def test_a_disk_that_is_full_at_the_start_costs_no_stream(box, monkeypatch
 @in_a_loop
 async def test_a_snapshot_that_cannot_be_written_costs_nothing(box, tmp_path, monkeypatch, code, fails):
     stream = await create(await box.start(), asked())
-    stream._shelf.snapshot_bytes = 5000
+    stream.durability.checkpoint_bytes = 5000
 
     def cannot(*_):
         raise OSError(code, os.strerror(code))
@@ -202,11 +212,11 @@ async def test_a_snapshot_that_cannot_be_written_costs_nothing(box, tmp_path, mo
     if fails == "snapshot":
         monkeypatch.setattr(Snapshots, "write", cannot)
     else:
-        stream._shelf.log.begin_after = cannot
+        stream.durability.log.checkpoint = cannot
     await send(stream, range(1, 31))
-    await until(lambda: stream.stats()["snapshot_failures"] > 0)
+    await until(lambda: stream.view.stats()["snapshot_failures"] > 0)
     assert stream.failure is None
-    assert not list(stream._folder.glob(".*.part"))
+    assert not list(stream.store._folder.glob(".*.part"))
     later = box.killed(tmp_path / "killed")
     monkeypatch.undo()
     await box.stop()
@@ -226,18 +236,22 @@ async def test_a_stream_from_a_snapshot_knows_after_a_kill_that_it_has_not_the_r
     snapshot = streams.read_snapshot(await first.snapshot())
     second = await create(streams, StreamRequest.model_validate(snapshot.card["request"]), snapshot)
     await send(second, range(11, 21))
-    rows = next(iter(first.feeds.values())).head.next_row
+    rows = next(iter(first.outputs.values())).head.next_row
     with pytest.raises(ReplayError, match="behind frame 10"):
-        replay(second.recording, Admission())
-    assert [one.number for one in frame_file.frames(second.recording)][1:] == list(range(11, 21))
+        replay(second.durability.recording.path, Admission())
+    assert [one.number for one in frame_file.frames(second.durability.recording.path)][1:] == list(
+        range(11, 21)
+    )
     later = box.killed(tmp_path / "killed")
     await box.stop()
     found = (await later.start()).get(second.id)
     await found.restored.wait()
-    feed = next(iter(found.feeds.values()))
+    feed = next(iter(found.outputs.values()))
     assert feed.oldest == rows
     assert len(feed.read(rows, 5)) == 5
-    assert [one.number for one in frame_file.frames(found.recording)][1:] == list(range(11, 21))
+    assert [one.number for one in frame_file.frames(found.durability.recording.path)][1:] == list(
+        range(11, 21)
+    )
     assert await finished(found, 20) == expected(range(1, 21))
     await later.stop()
 
@@ -247,14 +261,14 @@ async def test_what_a_realtime_stream_shed_is_written_down_while_it_runs(box):
     stream = await create(await box.start(), asked(policy="realtime", record=True, max_latency_ms=60_000))
     await send(stream, range(1, 11))
     for n in range(11, 16):  # an hour old, as they come
-        admitted = stream.gate.admit(frame(n))
-        stream.push(replace(admitted, at_s=admitted.at_s - 3600))
-    await until(lambda: stream._runner.intake.frames >= 15 or stream.failure)
-    await stream.flush_admission()
-    assert read_admission(stream.admission).shed == [(11, 15)]
+        one = admitted(stream, frame(n))
+        stream.push(replace(one, at_s=one.at_s - 3600))
+    await until(lambda: stream.runner.intake.frames >= 15 or stream.failure)
+    await stream.flush_shed_log()
+    assert read_admission(stream.durability.shed_log.path).shed == [(11, 15)]
     await send(stream, range(16, 21))
-    intake = replay(stream.recording, read_admission(stream.admission))
-    assert intake.engine.events == stream.stats()["events"] == 15 * N
+    intake = replay(stream.durability.recording.path, read_admission(stream.durability.shed_log.path))
+    assert intake.engine.events == stream.view.stats()["events"] == 15 * N
     assert intake.shed_events == 5 * N
     await box.stop()
 
@@ -304,14 +318,16 @@ async def test_time_that_a_restart_takes_is_no_idleness(box, tmp_path, monkeypat
     monkeypatch.setattr(Runner, "replay", lambda self, one, size: (go_on.wait(), real(self, one, size)))
     streams = await later.start()
     found, began = streams.get(stream.id), time.monotonic()
-    await streams._look_after(found, began + 3600)
+    await streams._upkeep.look_after(found, began + 3600)
     assert not found.restored.is_set()
     go_on.set()
     await found.restored.wait()
-    await streams._look_after(found, began + 3659)
-    assert not found.gate.ended
-    await streams._look_after(found, began + 3661)
-    assert found.gate.ended
+    since = found.session._left_s
+    assert since >= began
+    await streams._upkeep.look_after(found, since + 59)
+    assert not found.session.ended
+    await streams._upkeep.look_after(found, since + 61)
+    assert found.session.ended
     await later.stop()
 
 
@@ -321,7 +337,7 @@ async def test_a_folder_that_was_half_removed_is_no_stream(box):
     stream = await create(streams, asked())
     await send(stream, range(1, 3))
     await box.stop()
-    stream._folder.rename(stream._folder.with_name(f".gone-{stream.id}"))
+    stream.store.hide()
     streams = await box.start()
     assert streams.all() == []
     assert streams.not_restored == {}
@@ -331,7 +347,8 @@ async def test_a_folder_that_was_half_removed_is_no_stream(box):
 
 @in_a_loop
 async def test_a_worker_outlives_a_queue_that_cannot_be_written_to(tmp_path, monkeypatch):
-    jobs = Jobs(Settings(data_dir=tmp_path))
+    settings = Settings(data_dir=tmp_path)
+    jobs = Jobs(settings, Backends.embedded(settings).jobs)
     await jobs.open()
 
     tried = asyncio.Event()
@@ -342,7 +359,8 @@ async def test_a_worker_outlives_a_queue_that_cannot_be_written_to(tmp_path, mon
 
     monkeypatch.setattr(jobs.store, "finish", cannot)
     id_, _ = jobs.new_folder()  # without an upload: it cannot run
-    await jobs.submit(Job(id_, "x", {"pipeline": preset("motion").model_dump(mode="json")}))
+    await jobs.store.add(Job(id_, "x", {"pipeline": preset("motion").model_dump(mode="json")}))
+    jobs._more.release()
     async with asyncio.timeout(120):
         await tried.wait()
         assert jobs.alive
@@ -355,7 +373,7 @@ async def test_a_worker_outlives_a_queue_that_cannot_be_written_to(tmp_path, mon
 def test_parts_of_snapshots_go_with_the_failure(tmp_path, monkeypatch):
     from pipeline import checkpoint
 
-    monkeypatch.setattr("pipeline.checkpoint.os.fsync", full)
+    monkeypatch.setattr("pipeline.writing.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         checkpoint.write(tmp_path / "a.zip", {}, {}, b"k" * 32, fsync=True)
     assert not list(Path(tmp_path).iterdir())

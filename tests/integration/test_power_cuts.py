@@ -15,12 +15,13 @@ from pipeline.spec import Sensor, preset
 from pipeline.writing import sync_folder
 from service.jobs import Jobs, lost, work
 from service.jobs.request import JobOptions
-from service.jobs.store import DONE, FAILED, OVER, QUEUED, Job, JobStore
-from service.publishing.outbox import Message, Outbox
 from service.settings import Settings
+from service.storage.backends import Backends
+from service.storage.files.job_queue import DONE, FAILED, OVER, QUEUED, Job, JobStore
+from service.storage.files.outbox import Message, Outbox
 from service.streams.registry import Streams
 from service.uploads.store import Uploads
-from tests.integration.test_durability import asked, columns, create, frame, in_a_loop, until
+from tests.integration.test_durability import admitted, asked, columns, create, frame, in_a_loop, until
 from tests.power_cut import Disk
 
 FRAMES = 40
@@ -47,19 +48,21 @@ async def test_what_was_promised_outlives_a_power_cut(rows, tmp_path, monkeypatc
 
     def promised():
         """Frames that were acknowledged, and rows that a subscriber may have seen."""
-        return [(one.ack()["durable"], next(iter(one.feeds.values())).head.next_row) for one in found]
+        return [
+            (one.session.ack()["durable"], next(iter(one.outputs.values())).head.next_row) for one in found
+        ]
 
     disk = Disk(data, promised, monkeypatch)
-    streams = Streams(settings(data))
+    streams = Streams(settings(data), Backends.embedded(settings(data)).streams)
     await streams.open()
     found.append(await create(streams, asked(record=True)))
     stream = found[0]
     for n in range(1, FRAMES + 1):
-        stream.push(stream.gate.admit(frame(n, **MANY)))
-        await until(lambda n=n: stream.ack()["durable"] >= n or stream.failure)
-    await until(lambda: stream._runner.intake.frames >= FRAMES)
-    assert stream.stats()["snapshots"] >= 3
-    head = next(iter(stream.feeds.values())).head.next_row
+        stream.push(admitted(stream, frame(n, **MANY)))
+        await until(lambda n=n: stream.session.ack()["durable"] >= n or stream.failure)
+    await until(lambda: stream.runner.intake.frames >= FRAMES)
+    assert stream.view.stats()["snapshots"] >= 3
+    head = next(iter(stream.outputs.values())).head.next_row
     assert head * rows.dtype.itemsize > 2**20, "old rows are overwritten"
     monkeypatch.undo()
     await streams.close()
@@ -74,7 +77,7 @@ async def test_what_was_promised_outlives_a_power_cut(rows, tmp_path, monkeypatc
 
 async def look(folder, id_, facts, rows, raw):
     """A service that starts from what is left has all that was promised."""
-    streams = Streams(settings(folder))
+    streams = Streams(settings(folder), Backends.embedded(settings(folder)).streams)
     await streams.open()
     durable, seen = facts[0] if facts else (0, 0)
     stream = streams.get(id_)
@@ -84,14 +87,14 @@ async def look(folder, id_, facts, rows, raw):
     assert stream is not None, streams.not_restored
     await stream.restored.wait()
     assert not stream.failure
-    assert stream.gate.accepted == stream.ack()["durable"] >= durable
-    feed = next(iter(stream.feeds.values()))
+    assert stream.session.accepted == stream.session.ack()["durable"] >= durable
+    feed = next(iter(stream.outputs.values()))
     assert feed.lost_rows == 0
     assert feed.head.next_row >= seen
     np.testing.assert_array_equal(feed.read(feed.oldest, 2**30), rows[feed.oldest : feed.head.next_row])
     assert feed.oldest <= max(0, feed.head.next_row - 2**20 // rows.dtype.itemsize) + 2**14
-    kept = [*frame_file.frames(stream.recording)][1:]
-    assert [one.number for one in kept] == list(range(1, stream.gate.accepted + 1))
+    kept = [*frame_file.frames(stream.durability.recording.path)][1:]
+    assert [one.number for one in kept] == list(range(1, stream.session.accepted + 1))
     assert all(bytes(one.payload) == raw[one.number - 1][wire.HEADER_BYTES :] for one in kept)
     await streams.close()
 
@@ -159,7 +162,7 @@ async def test_jobs_that_were_taken_in_outlive_a_power_cut(tmp_path, monkeypatch
     data.mkdir()
     told, sent = {}, {}
     disk = Disk(data, lambda: dict(told), monkeypatch)
-    jobs = Jobs(settings(data))
+    jobs = Jobs(settings(data), Backends.embedded(settings(data)).jobs)
     disk.committed(jobs.store, monkeypatch)
     await jobs.open()
     for n, what in enumerate((b"t,x,y,p\n10,3,4,1\n20,4,4,1\n", b"t,x,y,p\nthis is no number,1,1,1\n")):
@@ -176,7 +179,7 @@ async def test_jobs_that_were_taken_in_outlive_a_power_cut(tmp_path, monkeypatch
     for number, cut in enumerate(disk.cuts):
         there = tmp_path / f"cut-{number}"
         disk.left(cut, there, zeros)
-        again = Jobs(settings(there))
+        again = Jobs(settings(there), Backends.embedded(settings(there)).jobs)
         monkeypatch.setattr(again, "_work", asyncio.Event().wait)
         await again.open()
         for id_, (state, made) in cut.facts.items():
@@ -200,7 +203,7 @@ async def test_a_job_comes_back_from_either_of_what_a_power_cut_leaves(tmp_path,
     """Its folder alone brings it back where the database is lost, and whole."""
     data = tmp_path / "data"
     data.mkdir()
-    jobs = Jobs(settings(data))
+    jobs = Jobs(settings(data), Backends.embedded(settings(data)).jobs)
     monkeypatch.setattr(jobs, "_work", asyncio.Event().wait)
     await jobs.open()
     job = await jobs.submit(a_job(jobs, b"t,x,y,p\n10,3,4,1\n"))
@@ -208,7 +211,7 @@ async def test_a_job_comes_back_from_either_of_what_a_power_cut_leaves(tmp_path,
     if how == "folder":
         for path in data.glob("jobs.sqlite*"):
             path.unlink()
-    again = Jobs(settings(data))
+    again = Jobs(settings(data), Backends.embedded(settings(data)).jobs)
     monkeypatch.setattr(again, "_work", asyncio.Event().wait)
     await again.open()
     found = await again.store.get(job.id)

@@ -12,7 +12,7 @@ import pytest
 from polychrony_client import AsyncClient, Client, PolychronyError, Refused
 
 from pipeline import samples
-from service.jobs.store import SCHEMA, JobStore, NewerData
+from service.storage.files.job_queue import SCHEMA, JobStore, NewerData
 from tests.integration.service_process import ServiceProcess
 
 TUS = {"Tus-Resumable": "1.0.0"}

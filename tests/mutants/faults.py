@@ -27,8 +27,8 @@ def _of(path: str, tests: str, *changes: tuple[str, str]) -> tuple[Fault, ...]:
     return tuple(Fault(path, was, becomes, tuple(shlex.split(tests))) for was, becomes in changes)
 
 
-_FEED = "tests/unit/test_feed.py"
-_LOG = "tests/unit/test_log.py"
+_FEED = "tests/unit/test_row_store.py"
+_LOG = "tests/unit/test_frame_log.py"
 _POWER = "tests/integration/test_power_cuts.py"
 _FLOW = "tests/property/test_flow_kernels.py"
 _WARP = "tests/property/test_warp_kernels.py"
@@ -37,25 +37,30 @@ _APPROACH = "tests/integration/test_motion.py -k 'nears or approach'"
 
 FAULTS: tuple[Fault, ...] = (
     *_of(
-        "service/streams/log.py", _LOG,
+        "service/storage/files/frame_log.py", _LOG,
         ("                os.fdatasync(self._file)", "                pass"),
         ("            os.ftruncate(self._file, before)\n", ""),
         (" or any(_holds_frame(one, 0) for one in later)", ""),
-        ("            if first <= needless:", "            if first <= needless + 1:"),
+        ("            if first <= number:", "            if first <= number + 1:"),
         ("        if found and found[0][0] != self._after + 1:", "        if False:"),
     ),
     *_of(
-        "service/streams/feed.py", _FEED,
+        "service/streams/row_store.py", _FEED,
         ('        self.gaps.extend(GapMark(*gap) for gap in known["gaps"])\n', ""),
         ("        self.oldest = max(self.oldest, first + n - self._capacity)\n", ""),
-        ("            if zlib.crc32(self._read(rows, slot)) != crc:", "            if False:"),
-        ("                self._sums.forget_behind(self.head.next_row, first)\n", ""),
+        ("        while computed and computed[0].frame <= durable:", "        while computed:"),
+        ("            self.gaps_so_far += len(one.gaps)\n", ""),
     ),
     *_of(
-        "service/streams/stream.py", _POWER,
-        ("                feed.sync()", "                pass"),
-        ("                self._shelf.recorder.sync()", "                pass"),
-        ("            sync_folder(folder)\n            sync_folder(folder.parent)", "            pass"),
+        "service/storage/files/row_file.py", _FEED,
+        ("            if zlib.crc32(self.read(slot, rows)) != crc:", "            if False:"),
+        ("                self._sums.forget_behind(next_row, first)\n", ""),
+    ),
+    *_of(
+        "service/storage/files/stream_files.py", _POWER,
+        ("                file.sync()", "                pass"),
+        ("                recording.sync()", "                pass"),
+        ("            sync_folder(self._folder)\n            sync_folder(self._folder.parent)", "            pass"),
     ),
     *_of(
         "service/jobs/runner.py", _POWER,
@@ -68,10 +73,10 @@ FAULTS: tuple[Fault, ...] = (
         ("        sync_folder(folder.parent)", "        pass"),
     ),
     *_of("pipeline/writing.py", _POWER, ("        part.replace(path)", "        path.write_bytes(part.read_bytes())")),
-    *_of("service/databases.py", _POWER, ('"FULL" if fsync else "NORMAL"', '"NORMAL"')),
-    *_of("service/streams/recording.py", _POWER, ("        if self.start == 0:", "        if False:")),
+    *_of("service/storage/files/sqlite.py", _POWER, ('"FULL" if fsync else "NORMAL"', '"NORMAL"')),
+    *_of("service/storage/files/recording.py", _POWER, ("        if self.start == 0:", "        if False:")),
     *_of(
-        "service/streams/gate.py", "tests/unit/test_gate.py",
+        "service/streams/admission.py", "tests/unit/test_admission.py",
         ("size, encoding, False", "size, encoding, self.ended"),
         ("            self.duplicates += 1\n", ""),
         ("        if self.accepted_bytes + size > self.limit:", "        if False:"),

@@ -23,7 +23,7 @@ os.environ["POLYCHRONY_MODELS"] = tempfile.mkdtemp(prefix="polychrony-attack-")
 
 import httpx
 
-from service.streams.log import FrameLog
+from service.storage.files.frame_log import FrameLog
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_endless import WORST, busy, crowd, silence
 from tests.reliability.tools import COUNTING, MIB, RawSocket, create, frame, random_events

@@ -14,7 +14,7 @@ from pipeline.stages import KINDS
 from service.app import create_app
 from service.cli import GROUPS, VERBS
 from service.settings import Settings
-from service.streams import gate
+from service.streams import admission
 from service.streams.stream import State
 
 ROOT = Path(__file__).parents[2]
@@ -101,14 +101,14 @@ def test_the_protocol_names_every_frame_type_and_code():
         assert {name: getattr(wire, name.upper()) for name in named} == named
     codes = {int(cells[0]) for cells in rows(section(PROTOCOL, "Close codes"))}
     used = {
-        gate.BAD_FRAME,
-        gate.NO_STREAM,
-        gate.SEQUENCE_GAP,
-        gate.SUPERSEDED,
-        gate.POLICY,
-        gate.TOO_LARGE,
-        gate.FAULT,
-        gate.RESTART,
+        admission.BAD_FRAME,
+        admission.NO_STREAM,
+        admission.SEQUENCE_GAP,
+        admission.SUPERSEDED,
+        admission.POLICY,
+        admission.TOO_LARGE,
+        admission.FAULT,
+        admission.RESTART,
     }
     assert codes == used | {1000}
     assert f"Stream states: {', '.join(State)}." in PROTOCOL

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.publishing.message import Message
-from service.publishing.outbox import Outbox
+from service.storage.files.outbox import Outbox
 
 AT = {("stream", "output"): 3}
 KEEP = 1_000_000

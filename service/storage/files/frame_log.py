@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from pipeline import wire
 from pipeline.wire import BadFrame, Frame
 from pipeline.writing import sync_folder, write_all
-from service.reading import check_regular
+from service.storage.files.reading import check_regular
 
 _MOST_TRIED = 2**30
 """Bytes that are looked at, at most, to tell a damaged end from damage in the middle."""
@@ -41,11 +41,17 @@ class FrameLog:
         self._after = after
         self.cut_bytes = 0
         """What :meth:`replay` cut off a damaged end."""
+        self.trouble: str | None = None
+        """None: an append that goes through is durable at once."""
         segments = self._segments()
         self._file = self._open(segments[-1][1] if segments else self._path(after + 1))
 
-    def append(self, frames: list[bytes]) -> None:
-        """Write frames; OSError where the disk does not take them, and then none of them is kept."""
+    def append(self, frames: list[bytes], last: int, durable: Callable[[int], None]) -> None:
+        """Write frames; they are durable when this returns.
+
+        Raises:
+            OSError: the disk does not take them, and none of them is kept.
+        """
         about = os.fstat(self._file)
         before = about.st_size
         if about.st_nlink == 0:
@@ -57,8 +63,9 @@ class FrameLog:
         except OSError:
             os.ftruncate(self._file, before)
             raise
+        durable(last)
 
-    def begin_after(self, number: int) -> None:
+    def checkpoint(self, number: int) -> None:
         """Begin a segment behind the last frame, ``number``; where the system lets it not, nothing has changed.
 
         A segment begins before the snapshot is written that it follows: one without a snapshot is replayed like all
@@ -70,10 +77,10 @@ class FrameLog:
         old, self._file = self._file, fresh
         os.close(old)
 
-    def forget(self, needless: int) -> None:
+    def forget(self, number: int) -> None:
         """Segments up to this frame will not be asked for again."""
         for first, path in self._segments(since=0):
-            if first <= needless:
+            if first <= number:
                 path.unlink(missing_ok=True)
 
     def replay(self) -> Iterator[tuple[Frame, int]]:

@@ -16,7 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy.event import listen
 
 from pipeline.errors import UserError
-from service.databases import DatabaseUnusable, connecting, has_columns, set_aside, set_aside_if_damaged
+from service.storage.files.sqlite import (
+    DatabaseUnusable,
+    connecting,
+    has_columns,
+    set_aside,
+    set_aside_if_damaged,
+)
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 OVER = frozenset({DONE, FAILED, CANCELLED})

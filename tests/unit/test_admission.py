@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline import wire
-from service.streams.gate import Gate, Refused, verify
+from service.streams.admission import Gate, Refused, verify
 
 LABEL = json.dumps({"output": "motion", "label": "right", "from_us": 0, "to_us": 5}).encode()
 

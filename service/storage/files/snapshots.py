@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline import checkpoint
-from pipeline.checkpoint import CheckpointError, State
-from service import secret_files
+from pipeline.checkpoint import CheckpointError
+from service.storage.files import secret_files
+from service.storage.ports import Snapshot
 
 _KEY_BYTES = 32
 _NAME = re.compile(r"snapshot-(\d{20})\.zip")
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The state after frame ``number``.
-
-    Attributes:
-        number: of the last frame in it.
-        card: what JSON can say: the request, the gate, the feeds, the graph's fingerprint.
-        state: arrays of the intake and what lies behind it.
-    """
-
-    number: int
-    card: dict[str, Any]
-    state: State
 
 
 class Snapshots:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.streams.pace import Pace
+from service.streams.load_shedding import Pace
 
 BOUND = 0.1
 

@@ -1,11 +1,21 @@
 import os
+import sys
 
 import pytest
 
 from pipeline import wire
-from service.streams.log import FrameLog
+from service.storage.files.frame_log import FrameLog
 
 FRAMES = [wire.build(wire.EVENTS, wire.EVT3, i + 1, 0, 10 * i, b"x" * (10 * i)) for i in range(5)]
+
+
+def append(log, frames):
+    """Frames are durable when this returns, and then alone."""
+    durable = []
+    try:
+        log.append(frames, 7, durable.append)
+    finally:
+        assert durable == ([] if sys.exc_info()[0] else [7])
 
 
 def segment(folder, data):
@@ -22,8 +32,8 @@ def replayed(path):
 
 def test_frames_come_back(tmp_path):
     log = FrameLog(tmp_path / "log", fsync=True)
-    log.append(FRAMES[:2])
-    log.append(FRAMES[2:])
+    append(log, FRAMES[:2])
+    append(log, FRAMES[2:])
     assert replayed(tmp_path / "log") == [1, 2, 3, 4, 5]
 
 
@@ -55,7 +65,7 @@ def test_a_damaged_end_is_cut_off_and_the_log_goes_on(tmp_path, data, how):
     log = FrameLog(path, fsync=False)
     assert [frame.number for frame, _ in log.replay()] == [1, 2, 3, 4], how
     assert log.cut_bytes == len(data) - good
-    log.append(FRAMES[4:])
+    append(log, FRAMES[4:])
     log.close()
     assert replayed(path) == [1, 2, 3, 4, 5]
 
@@ -67,7 +77,7 @@ def test_a_damaged_end_before_an_empty_segment_is_cut_off(tmp_path, behind):
     (path / f"frames-{5:020d}.log").write_bytes(behind)
     log = FrameLog(path, fsync=False)
     assert [frame.number for frame, _ in log.replay()] == [1, 2, 3]
-    log.append(FRAMES[3:])
+    append(log, FRAMES[3:])
     log.close()
     assert replayed(path) == [1, 2, 3, 4, 5]
 
@@ -87,18 +97,18 @@ def test_a_torn_tail_is_removed_and_the_log_goes_on(tmp_path, torn):
     segment(path, b"".join(FRAMES)[:-torn])
     whole = replayed(path)
     assert whole == [1, 2, 3, 4]
-    FrameLog(path, fsync=False).append(FRAMES[4:])
+    append(FrameLog(path, fsync=False), FRAMES[4:])
     assert replayed(path) == [1, 2, 3, 4, 5]
 
 
 def test_a_snapshot_makes_earlier_segments_needless(tmp_path):
     log = FrameLog(tmp_path / "log", fsync=False)
-    log.append(FRAMES[:3])
-    log.begin_after(3)
-    log.append(FRAMES[3:])
+    append(log, FRAMES[:3])
+    log.checkpoint(3)
+    append(log, FRAMES[3:])
     assert replayed(tmp_path / "log") == [1, 2, 3, 4, 5], "the snapshot may prove damaged"
     assert [frame.number for frame, _ in FrameLog(tmp_path / "log", False, after=3).replay()] == [4, 5]
-    log.begin_after(5)
+    log.checkpoint(5)
     log.forget(3)
     assert [frame.number for frame, _ in FrameLog(tmp_path / "log", False, after=3).replay()] == [4, 5]
     with pytest.raises(
@@ -108,26 +118,26 @@ def test_a_snapshot_makes_earlier_segments_needless(tmp_path):
 
 
 def test_a_kill_between_snapshot_and_new_segment_repeats_nothing(tmp_path):
-    FrameLog(tmp_path / "log", fsync=False).append(FRAMES[:3])
+    append(FrameLog(tmp_path / "log", fsync=False), FRAMES[:3])
     log = FrameLog(tmp_path / "log", fsync=False, after=3)
     assert list(log.replay()) == []
-    log.append(FRAMES[3:])
+    append(log, FRAMES[3:])
     assert [frame.number for frame, _ in FrameLog(tmp_path / "log", False, after=3).replay()] == [4, 5]
 
 
 def test_frames_that_the_disk_did_not_take_whole_leave_nothing(tmp_path, monkeypatch):
     log = FrameLog(tmp_path / "log", fsync=False)
-    log.append(FRAMES[:2])
+    append(log, FRAMES[:2])
 
     def half(file, parts):
         os.write(file, b"".join(parts)[:50])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("service.streams.log.write_all", half)
+    monkeypatch.setattr("service.storage.files.frame_log.write_all", half)
     with pytest.raises(OSError, match="No space"):
-        log.append(FRAMES[2:])
+        append(log, FRAMES[2:])
     monkeypatch.undo()
-    log.append(FRAMES[2:])
+    append(log, FRAMES[2:])
     log.close()
     log = FrameLog(tmp_path / "log", fsync=False)
     assert [frame.number for frame, _ in log.replay()] == [1, 2, 3, 4, 5]
@@ -139,7 +149,7 @@ def test_with_fsync_a_frame_is_on_the_disk_before_it_counts(tmp_path, monkeypatc
     monkeypatch.setattr("os.fdatasync", lambda file: synced.append(os.fstat(file).st_size))
     for fsync in (True, False):
         log = FrameLog(tmp_path / f"log-{fsync}", fsync=fsync)
-        log.append(FRAMES[:1])
-        log.append(FRAMES[1:3])
+        append(log, FRAMES[:1])
+        append(log, FRAMES[1:3])
         log.close()
     assert synced == [len(FRAMES[0]), sum(map(len, FRAMES[:3]))]

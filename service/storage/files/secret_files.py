@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.writing import sync_folder, write_all
-from service.reading import read_file
+from service.storage.files.reading import read_file
 
 
 class BadSecret(UserError):

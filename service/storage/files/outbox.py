@@ -19,8 +19,8 @@ from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.ages import steady_s
-from service.databases import connecting, has_columns, set_aside, set_aside_if_damaged
 from service.publishing.message import Message
+from service.storage.files.sqlite import connecting, has_columns, set_aside, set_aside_if_damaged
 
 _R = TypeVar("_R")
 _META = sa.MetaData()

@@ -1,0 +1,35 @@
+"""One implementation of each storage port, as settings say: the only place that names one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.settings import Settings
+from service.storage.files.job_queue import DATABASE, JobStore
+from service.storage.files.outbox import Outbox
+from service.storage.files.stream_files import StreamFolders
+from service.storage.ports import Directory
+
+
+@dataclass(frozen=True)
+class Backends:
+    """Where a service keeps what outlives it.
+
+    Attributes:
+        streams: which streams exist, and what is stored of each.
+        jobs: the queue.
+        outbox: messages that wait for their receivers.
+    """
+
+    streams: Directory
+    jobs: JobStore
+    outbox: Outbox
+
+    @classmethod
+    def embedded(cls, settings: Settings) -> Backends:
+        """Files and SQLite in the data folder of this machine."""
+        data, fsync = settings.data_dir, settings.fsync
+        return cls(
+            StreamFolders(settings.streams_dir, data, fsync, settings.max_recording_bytes),
+            JobStore(data / DATABASE, fsync), Outbox(data / "outbox.sqlite", fsync),
+        )  # fmt: skip
