@@ -1,5 +1,6 @@
 """Streams that go on: after a kill, from a snapshot, in another stream, once more from a recording."""
 
+import asyncio
 import io
 import json
 import threading
@@ -8,7 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from polychrony_client import Client, Refused, Rows, RowsGone
+from polychrony_client import AsyncClient, Client, Refused, Rows, RowsGone
 
 from service.cli import main
 from tests.integration.service_process import ServiceProcess
@@ -210,6 +211,20 @@ def test_a_realtime_stream_is_replayed_with_what_it_shed(client, data_dir, tmp_p
     assert again["digests"] == final["digests"]
     assert again["dropped"]["shed"] == stats["dropped"]["shed"]
     assert again["rows"] == final["rows"]
+
+
+def test_both_clients_give_the_same_of_a_stream(client, data_dir):
+    events, _ = recording(data_dir)
+    stream = client.stream("motion", sensor=(346, 260), policy="realtime", record=True)
+    stream.send(*next(iter(parts_of(events, 20))))
+    stream.end()
+
+    async def by_the_other():
+        async with AsyncClient(client.url) as other:
+            same = await other.attach(stream.id)
+            return await same.labels("motion"), await same.recording(), await same.admission()
+
+    assert asyncio.run(by_the_other()) == (stream.labels("motion"), stream.recording(), stream.admission())
 
 
 def test_a_recording_of_a_stream_is_a_recording_like_any_other(client, data_dir, tmp_path, capsys):

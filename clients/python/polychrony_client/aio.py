@@ -32,7 +32,7 @@ from polychrony_client.errors import (
     told_lost,
 )
 from polychrony_client.inbox import Inbox
-from polychrony_client.jobs import OVER, check_sum, check_time, done_or_raise, end_of, left
+from polychrony_client.jobs import OVER, check_sum, check_time, done_or_raise, end_of, left, silent
 from polychrony_client.outbox import Draft, Outbox
 from polychrony_client.results import Result
 from polychrony_client.transport import is_lost
@@ -83,6 +83,14 @@ class AsyncClient:
             Refused: the upgrade was refused.
             Unreachable: nobody answered.
         """
+        try:
+            return await self._connect(path)
+        except Refused as problem:
+            if problem.status != shared.TOO_SLOW:
+                raise
+            return await self._connect(path)
+
+    async def _connect(self, path: str) -> ClientConnection:
         url = self.url.replace("http", "ws", 1) + path
         try:
             return await connect(
@@ -122,13 +130,17 @@ class AsyncClient:
             document["sensor"] = {"width": sensor[0], "height": sensor[1]}
         return await self._opened((await self.request("POST", "/v1/streams", json=document)).json())
 
+    async def upload_bytes(self, data: bytes, name: str = "upload") -> str:
+        """Bring bytes to the service; the upload's id."""
+        return await self._send(data, name, nobody)
+
     async def attach(self, id_: str) -> AsyncStream:
         """Go on feeding a stream that exists."""
         return await self._opened((await self.request("GET", f"/v1/streams/{id_}")).json())
 
     async def restore(self, snapshot: bytes) -> AsyncStream:
         """A stream that goes on from a snapshot of another."""
-        id_ = await self._send(snapshot, "snapshot.zip", nobody)
+        id_ = await self.upload_bytes(snapshot, "snapshot.zip")
         return await self._opened((await self.request("POST", "/v1/streams", json={"snapshot": id_})).json())
 
     def results(
@@ -280,6 +292,16 @@ class AsyncStream:
             warnings.warn(told_gone(self.id, output, gone), RowsGone, stacklevel=2)
         return columns
 
+    async def labels(self, output: str) -> list[dict[str, Any]]:
+        """What the labels of an output's rows stand for: name, direction_deg, speed_px_per_ms."""
+        socket = await self._client.connect(f"/v1/streams/{self.id}/results?output={output}")
+        try:
+            async with asyncio.timeout(self._client.patience_s):
+                hello = json.loads(await socket.recv())
+        finally:
+            await socket.close()
+        return hello["outputs"][0]["labels"]
+
     async def stats(self) -> dict[str, Any]:
         """What went in, what came out, what was dropped."""
         return (await self._client.request("GET", f"/v1/streams/{self.id}/stats")).json()
@@ -287,6 +309,14 @@ class AsyncStream:
     async def snapshot(self) -> bytes:
         """The stream's state; :meth:`AsyncClient.restore` goes on from it."""
         return (await self._client.request("GET", f"/v1/streams/{self.id}/snapshot")).content
+
+    async def recording(self) -> bytes:
+        """All frames of a stream that was opened with ``record=True``."""
+        return (await self._client.request("GET", f"/v1/streams/{self.id}/recording")).content
+
+    async def admission(self) -> str:
+        """What a realtime stream shed, as lines of JSON; `polychrony replay --admission` follows it."""
+        return (await self._client.request("GET", f"/v1/streams/{self.id}/admission")).text
 
     async def delete(self) -> None:
         """Forget the stream."""
@@ -402,7 +432,7 @@ class AsyncJob:
             raise Unreachable(f"no answer from {self._client.url}: {problem}") from problem
 
     async def wait(
-        self, progress: Callable[[dict[str, Any]], None] = lambda _: None, timeout_s: float | None = None
+        self, progress: Callable[[dict[str, Any]], None] = silent, timeout_s: float | None = None
     ) -> dict[str, Any]:
         """Wait until the job is over, through restarts of the service; see :meth:`polychrony_client.Job.wait`."""
         deadline, end = time.monotonic() + self._client.patience_s, end_of(timeout_s)

@@ -103,6 +103,7 @@ class Client(Transport):
     def results(
         self, stream_id: str, *outputs: str,
         start: bool = False, after: dict[str, int] | None = None, lossless: bool = False,
+        timeout_s: float | None = None,
     ) -> Iterator[Result]:  # fmt: skip
         """Results of any stream, as they come to be; see :meth:`Stream.results`."""
-        return subscribe(self, stream_id, outputs, start, after, lossless)
+        return subscribe(self, stream_id, outputs, start, after, lossless, timeout_s)

@@ -17,6 +17,10 @@ from polychrony_client.transport import Transport, is_lost
 OVER = frozenset({"done", "failed", "cancelled"})
 
 
+def silent(_description: dict[str, Any]) -> None:
+    """Nobody wants to know."""
+
+
 class Job:
     """A job; made by :meth:`Client.submit`.
 
@@ -53,7 +57,7 @@ class Job:
             raise Unreachable(f"no answer from {self._transport.url}: {problem}") from problem
 
     def wait(
-        self, progress: Callable[[dict[str, Any]], None] = lambda _: None, timeout_s: float | None = None
+        self, progress: Callable[[dict[str, Any]], None] = silent, timeout_s: float | None = None
     ) -> dict[str, Any]:
         """Wait until the job is over, through restarts of the service.
 
