@@ -19,6 +19,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from pipeline.archives import BROKEN_ARCHIVE
 from pipeline.errors import UserError
 from pipeline.writing import whole_file
 
@@ -63,7 +64,7 @@ def read(source: Path | bytes, key: bytes) -> tuple[dict[str, Any], State]:
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             text, arrays = _limited(archive, CARD, _MOST_CARD), _limited(archive, ARRAYS, _MOST_ARRAYS)
             signature = _limited(archive, SIGNATURE, 64)
-    except (zipfile.BadZipFile, KeyError, OSError, RuntimeError, NotImplementedError, ValueError) as problem:
+    except BROKEN_ARCHIVE as problem:
         raise CheckpointError("not a snapshot") from problem
     if not hmac.compare_digest(signature, _signature(text, arrays, key)):
         raise CheckpointError("a snapshot of another service, or changed since: its signature is wrong")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from pipeline.archives import BROKEN_ARCHIVE
 from pipeline.models import bundle, delta, nir_export, nir_graph, onnx_graph, spiking
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError, Tensors
@@ -473,7 +474,9 @@ def _unpacked(source: Path, scratch: Path) -> Path:
                 if len(data) > most:
                     raise ModelError(f"{source.name}: {name} is larger than {most} bytes")
                 (scratch / name).write_bytes(data)
-    except (zipfile.BadZipFile, KeyError, OSError, RuntimeError, NotImplementedError) as problem:
+    except ModelError:
+        raise
+    except BROKEN_ARCHIVE as problem:
         raise ModelError(
             f"{source.name}: neither a folder nor a .zip with {bundle.CARD} and {bundle.WEIGHTS}"
         ) from problem

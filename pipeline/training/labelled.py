@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import packets
+from pipeline.archives import BROKEN_ARCHIVE
 from pipeline.errors import UserError
 from pipeline.packets import Events
 from pipeline.sources import SourceError, open_source
@@ -95,7 +96,9 @@ def _archive(path: Path) -> tuple[tuple[str, ...], list[Recording], list[int]]:
         with np.load(path, allow_pickle=False) as saved:
             t, x, y, p, offsets, label = (saved[name] for name in ("t", "x", "y", "p", "offsets", "label"))
             group = saved.get("group")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+    except NoRecordings:
+        raise
+    except BROKEN_ARCHIVE as problem:
         raise NoRecordings(
             f"{path.name}: needs a folder, or an .npz of t, x, y, p, offsets and label"
         ) from problem

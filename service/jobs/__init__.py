@@ -5,6 +5,6 @@ upload.py  bodies to disk   child.py   the limits that a child puts on itself
 """
 
 from service.jobs.runner import Jobs
-from service.storage.files.job_queue import Job
+from service.storage.records import Job
 
 __all__ = ["Job", "Jobs"]

@@ -11,8 +11,8 @@ from typing import Any
 
 from pipeline.writing import replace_file, sync_folder
 from service.jobs.work import REQUEST
-from service.storage.files.job_queue import CANCELLED, DONE, FAILED, QUEUED, Job
 from service.storage.files.reading import read_file
+from service.storage.records import CANCELLED, DONE, FAILED, QUEUED, Job
 
 OVER = "over.json"
 

@@ -21,16 +21,8 @@ from service.ages import Ages
 from service.jobs import child, lost, work
 from service.problems import Problem
 from service.settings import Settings
-from service.storage.files.job_queue import (
-    CANCELLED,
-    DONE,
-    FAILED,
-    OVER,
-    QUEUED,
-    RUNNING,
-    Job,
-    JobStore,
-)
+from service.storage.ports import JobQueue
+from service.storage.records import CANCELLED, DONE, FAILED, OVER, QUEUED, RUNNING, Job
 
 _log = structlog.get_logger("jobs")
 _LINE_BYTES = 2**20
@@ -68,7 +60,7 @@ class Live:
 class Jobs:
     """The jobs of the service; belongs to the event loop's thread."""
 
-    def __init__(self, settings: Settings, store: JobStore) -> None:
+    def __init__(self, settings: Settings, store: JobQueue) -> None:
         self._settings, self.store = settings, store
         self._live: dict[str, Live] = {}
         self._more = asyncio.Semaphore(0)
@@ -298,8 +290,7 @@ class Jobs:
             limit=_LINE_BYTES, env=child.environment(),
         )  # fmt: skip
         live.started_s = time.monotonic()
-        now = await self.store.get(job.id)
-        if live.cancelled or _not_the_same(now, job):
+        if live.cancelled or not await self.store.holds(job):
             _kill(live)  # cancelled while it was being started
         _log.info("job started", id=job.id, attempt=job.attempts)
         live.tell()
@@ -308,7 +299,7 @@ class Jobs:
             status = await process.wait()
         finally:
             _kill(live)
-        if _not_the_same(await self.store.get(job.id), job):
+        if not await self.store.holds(job):
             return  # cancelled meanwhile
         if status == 0:
             artifacts = await asyncio.to_thread(lost.artifacts, self.answers(job.id), self._settings.fsync)
@@ -334,11 +325,6 @@ class Jobs:
                 live.rows = progress["rows"]
                 live.tell()
         return await complaints
-
-
-def _not_the_same(now: Job | None, job: Job) -> bool:
-    """Whether a job was cancelled, or is at another attempt by now."""
-    return now is None or now.state != RUNNING or now.attempts != job.attempts
 
 
 async def _last_line(stream: asyncio.StreamReader) -> str:

@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline.packets import EARLY
 from pipeline.rows import Rows
+from service.storage.records import Message
 from service.streams import Stream
 from service.streams.row_store import RowStore
 
 _HIDDEN = {"zero"}
-
-
-@dataclass(frozen=True)
-class Message:
-    """What is delivered.
-
-    Attributes:
-        id: names it for ever: who gets it twice sees that.
-        topic: what it is about, ``STREAM/OUTPUT``.
-        body: JSON.
-        rows: how many rows it holds.
-    """
-
-    id: str
-    topic: str
-    body: bytes
-    rows: int
 
 
 def message(stream: Stream, feed: RowStore, first: int, rows: Rows) -> Message:

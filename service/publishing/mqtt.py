@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from pipeline.errors import UserError
-from service.publishing.message import Message
 from service.publishing.request import PublishTo, trusting
+from service.storage.records import Message
 
 _PATIENCE_S, _LOOK_UP_S = 20.0, 10
 _QOS = 1

@@ -12,12 +12,13 @@ from typing import Any
 import structlog
 
 from pipeline.errors import UserError
-from service.publishing.message import Message, message
+from service.publishing.message import message
 from service.publishing.mqtt import Broker
 from service.publishing.request import PublishTo
 from service.publishing.webhook import Later, NotWanted, Webhook
 from service.settings import Settings
-from service.storage.files.outbox import Outbox, Waiting
+from service.storage.ports import OutboxStore
+from service.storage.records import Message, Waiting
 from service.streams import Stream, Streams
 from service.streams.row_store import Lagged, RowStore
 
@@ -66,7 +67,7 @@ class Publisher:
     """One receiver."""
 
     to: PublishTo
-    outbox: Outbox
+    outbox: OutboxStore
     told: Told = field(default_factory=Told)
 
     def __post_init__(self) -> None:
@@ -274,7 +275,7 @@ class Publishers:
         UserError: one needs an extra that is not installed.
     """
 
-    def __init__(self, settings: Settings, streams: Streams, outbox: Outbox) -> None:
+    def __init__(self, settings: Settings, streams: Streams, outbox: OutboxStore) -> None:
         check(settings.publish)
         self._settings, self._streams, self._outbox = settings, streams, outbox
         self._all: list[Publisher] = []

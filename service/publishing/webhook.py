@@ -13,8 +13,8 @@ import time
 
 import httpx
 
-from service.publishing.message import Message
 from service.publishing.request import PublishTo, trusting
+from service.storage.records import Message
 
 _PATIENCE_S = 10.0
 _LONGEST_WAIT_S = 300.0

@@ -27,7 +27,7 @@ from service.jobs import Job, upload
 from service.jobs.request import JobOptions
 from service.problems import Problem, made, responses
 from service.routes.state import Service
-from service.storage.files.job_queue import DONE, OVER
+from service.storage.records import DONE, OVER
 from service.uploads.store import Upload, safe_suffix
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

@@ -14,7 +14,7 @@ from pipeline.spec import SpecError
 from service.allowed import NotAllowed
 from service.problems import Problem, made, of_spec, responses
 from service.routes.state import Service
-from service.storage.files.snapshots import Snapshot
+from service.storage.records import Snapshot
 from service.streams import Stream, StreamRequest
 from service.streams.fetching import SourceFailed
 from service.streams.memory import NoRoom

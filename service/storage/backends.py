@@ -8,7 +8,7 @@ from service.settings import Settings
 from service.storage.files.job_queue import DATABASE, JobStore
 from service.storage.files.outbox import Outbox
 from service.storage.files.stream_files import StreamFolders
-from service.storage.ports import Directory
+from service.storage.ports import Directory, JobQueue, OutboxStore
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Backends:
     """
 
     streams: Directory
-    jobs: JobStore
-    outbox: Outbox
+    jobs: JobQueue
+    outbox: OutboxStore
 
     @classmethod
     def embedded(cls, settings: Settings) -> Backends:

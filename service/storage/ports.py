@@ -8,27 +8,11 @@ of the machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.checkpoint import State
 from pipeline.wire import Frame
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The state of a stream after frame ``number``.
-
-    Attributes:
-        number: of the last frame in it.
-        card: what JSON can say: the request, counts, the row stores, the graph's fingerprint.
-        state: arrays of the intake and what lies behind it.
-    """
-
-    number: int
-    card: dict[str, Any]
-    state: State
+from service.storage.records import Held, Job, Message, Snapshot, Waiting
 
 
 class StreamLog(Protocol):
@@ -281,4 +265,117 @@ class Directory(Protocol):
         Raises:
             CheckpointError: it is none, or signed by another service.
         """
+        ...
+
+
+class JobQueue(Protocol):
+    """Jobs that wait, run, or are over. A job is run by whoever claimed it last, and by nobody else."""
+
+    async def open(self, most_attempts: int) -> None:
+        """Begin. Jobs whose runner is gone wait once more, or have failed where that was their last attempt.
+
+        Raises:
+            NewerData: a newer version wrote the queue.
+        """
+        ...
+
+    async def add(self, job: Job) -> Job:
+        """Take a job in, durably; the job that has its idempotency key already, where there is one."""
+        ...
+
+    async def claim(self) -> Job | None:
+        """Of the jobs of the highest priority that wait, the oldest: it runs now, at its next attempt."""
+        ...
+
+    async def holds(self, job: Job) -> bool:
+        """Whether a job that was claimed still runs at that attempt: it was neither cancelled nor claimed anew."""
+        ...
+
+    async def finish(
+        self, id_: str, state: str, error: str | None = None, artifacts: list[dict[str, Any]] | None = None,
+        size: int = 0, attempt: int | None = None,
+    ) -> None:  # fmt: skip
+        """A job is over, unless it was before, or runs at another attempt than the one that is told of."""
+        ...
+
+    async def wait_again(self, id_: str, states: frozenset[str], count_attempt: bool) -> Job | None:
+        """A job that is in one of ``states`` waits once more; None where it is in none of them.
+
+        Args:
+            id_: of the job.
+            states: from which it may go back.
+            count_attempt: whether the attempt that ended counts, and is remembered with its error.
+        """
+        ...
+
+    async def get(self, id_: str) -> Job | None:
+        """The job of this name."""
+        ...
+
+    async def with_key(self, key: str) -> Job | None:
+        """The job that was made with this idempotency key."""
+        ...
+
+    async def page(
+        self, after: str | None, most: int, state: str | None = None, newest: bool = False
+    ) -> list[Job]:
+        """Jobs in order of their names, behind ``after``; or those that came last."""
+        ...
+
+    async def finished(self) -> list[tuple[str, float, int]]:
+        """(name, when it ended, bytes) of the jobs that are over."""
+        ...
+
+    async def remove(self, id_: str) -> bool:
+        """Forget a job that is over; whether there was one."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """How many are in each state."""
+        ...
+
+    def close(self) -> None:
+        """Release files and connections."""
+        ...
+
+
+class OutboxStore(Protocol):
+    """Messages until they are delivered, and how far outputs were read for each receiver; they change together."""
+
+    async def open(self, receivers: set[str]) -> None:
+        """Begin. What waits for receivers that are no more is forgotten."""
+        ...
+
+    async def cursors(self, receiver: str) -> dict[tuple[str, str], int]:
+        """Up to which row each (stream, output) was read."""
+        ...
+
+    async def add(
+        self, receiver: str, messages: list[Message], cursors: dict[tuple[str, str], int], keep_bytes: int
+    ) -> int:
+        """Take messages in together with how far their outputs were read; how many older ones had to go for them."""
+        ...
+
+    async def drop_old(self, receiver: str, keep_s: float) -> int:
+        """Drop messages that have waited too long; how many, of which there may be more."""
+        ...
+
+    async def forget_streams(self, receiver: str, gone: list[str]) -> None:
+        """Streams that are no more."""
+        ...
+
+    async def oldest(self, receiver: str, most: int) -> list[Waiting]:
+        """The messages that have waited longest, in the order in which they came."""
+        ...
+
+    async def remove(self, numbers: list[int]) -> int:
+        """They were delivered; how many of them were still there."""
+        ...
+
+    def waiting(self, receiver: str) -> Held:
+        """How much waits for a receiver."""
+        ...
+
+    def close(self) -> None:
+        """Release files and connections."""
         ...

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.intake import Intake
-from service.storage.ports import Recording, Snapshot, StreamStore
+from service.storage.ports import Recording, StreamStore
+from service.storage.records import Snapshot
 from service.streams.progress import Progress
 from service.streams.row_store import RowStore
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service import allowed
 from service.settings import Settings
-from service.storage.files.snapshots import Snapshot
+from service.storage.records import Snapshot
 from service.streams.fetching import Fetcher
 from service.streams.registry import Streams
 from service.streams.request import StreamRequest

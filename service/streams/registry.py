@@ -15,7 +15,8 @@ from pipeline.errors import UserError
 from pipeline.graph import Graph
 from service import box
 from service.settings import Settings
-from service.storage.ports import Directory, Snapshot
+from service.storage.ports import Directory
+from service.storage.records import Snapshot
 from service.streams.fetching import Fetcher
 from service.streams.lifecycle import OVER, State
 from service.streams.memory import Hold, Memory, NoRoom

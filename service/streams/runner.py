@@ -217,7 +217,15 @@ class Runner:
         self.progress.durable = max(self.progress.durable, number)
         for store in self._outputs.values():
             store.release(self.progress.durable)
+        self._finish()
         self._notify()
+
+    def _finish(self) -> None:
+        """All answers exist, and readers may see them all: `end` can be told, with all that it tells."""
+        progress = self.progress
+        shown = self._durability.log is None or progress.durable >= progress.received
+        if self.intake.ended and shown:
+            progress.finished = progress.failure is None
 
     def _good_ones(self, batch: list[Admitted]) -> list[Admitted]:
         """The frames before the first bad one; from there on nothing is taken until somebody heard of it."""
@@ -296,8 +304,7 @@ class Runner:
             self.progress.digests = self.intake.engine.digests()
             if self._durability.shed_log:
                 self._durability.shed_log.flush()
-            # Last: whoever sees it finds everything that `end` tells.
-            self.progress.finished = self.progress.failure is None
+            self._finish()
             self._notify()
 
     def _publish(self, parts: Iterable[list[Result]], frame: int) -> None:

@@ -22,7 +22,8 @@ from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.intake import Intake
 from service.settings import Settings
-from service.storage.ports import Snapshot, StreamLog, StreamStore
+from service.storage.ports import StreamLog, StreamStore
+from service.storage.records import Snapshot
 from service.streams.admission import Admitted, Gate
 from service.streams.changes import Changes
 from service.streams.checkpoints import Checkpoints

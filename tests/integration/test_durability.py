@@ -22,9 +22,10 @@ from pipeline.spec import Sensor, preset
 from service.jobs.runner import Jobs
 from service.settings import Settings
 from service.storage.backends import Backends
-from service.storage.files.job_queue import Job
 from service.storage.files.recording import Recorder
 from service.storage.files.snapshots import Snapshots
+from service.storage.files.stream_files import StreamFiles
+from service.storage.records import Job
 from service.streams.opening import open_stream
 from service.streams.registry import Streams
 from service.streams.request import StreamRequest
@@ -270,6 +271,61 @@ async def test_what_a_realtime_stream_shed_is_written_down_while_it_runs(box):
     intake = replay(stream.durability.recording.path, read_admission(stream.durability.shed_log.path))
     assert intake.engine.events == stream.view.stats()["events"] == 15 * N
     assert intake.shed_events == 5 * N
+    await box.stop()
+
+
+class LateLog:
+    """A log whose frames become durable when somebody says so, as one on other machines does."""
+
+    def __init__(self, log):
+        self._log, self._held = log, []
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+    def append(self, frames, last, durable):
+        self._log.append(frames, last, lambda number: self._held.append((durable, number)))
+
+    def release(self):
+        """From another thread, as it will be."""
+        held, self._held = self._held, []
+        told = threading.Thread(target=lambda: [durable(number) for durable, number in held])
+        told.start()
+        told.join()
+
+
+@in_a_loop
+async def test_rows_are_shown_when_their_frames_are_durable_and_not_before(box, monkeypatch):
+    logs, real = [], StreamFiles.log
+    monkeypatch.setattr(
+        StreamFiles, "log", lambda self, after: logs.append(LateLog(real(self, after))) or logs[-1]
+    )
+    stream = await create(await box.start(), asked())
+    stream.durability.checkpoint_bytes = 1
+    store = next(iter(stream.outputs.values()))
+    await send(stream, range(1, 11))
+    await until(lambda: store.computed.next_row == stream.view.stats()["rows"][store.name])
+    assert stream.session.ack()["received"] == 10
+    assert (stream.session.ack()["durable"], store.head.next_row, stream.view.stats()["snapshots"]) == (
+        0,
+        0,
+        0,
+    )
+    rows = store.computed.next_row
+    assert rows > 0
+    logs[0].release()
+    await until(lambda: stream.session.ack()["durable"] == 10)
+    assert store.head.next_row == rows
+    await send(stream, range(11, 21))
+    assert (stream.session.ack()["durable"], store.head.next_row) == (10, rows)
+    logs[0].release()
+    await until(lambda: store.head.next_row > rows)
+    assert stream.session.ack()["durable"] == 20
+    digests = await finished(stream, 20)
+    assert stream.state == "draining", "the end is told when it is durable"
+    logs[0].release()
+    await until(lambda: stream.state == "ended")
+    assert digests == stream.view.final()["digests"] == expected(range(1, 21))
     await box.stop()
 
 

@@ -17,8 +17,9 @@ from service.jobs import Jobs, lost, work
 from service.jobs.request import JobOptions
 from service.settings import Settings
 from service.storage.backends import Backends
-from service.storage.files.job_queue import DONE, FAILED, OVER, QUEUED, Job, JobStore
-from service.storage.files.outbox import Message, Outbox
+from service.storage.files.job_queue import JobStore
+from service.storage.files.outbox import Outbox
+from service.storage.records import DONE, FAILED, OVER, QUEUED, Job, Message
 from service.streams.registry import Streams
 from service.uploads.store import Uploads
 from tests.integration.test_durability import admitted, asked, columns, create, frame, in_a_loop, until

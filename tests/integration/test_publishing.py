@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from polychrony_client import Client, Rows
 
-from service.publishing.message import Message
 from service.publishing.webhook import headers
+from service.storage.records import Message
 from tests.integration.service_process import ServiceProcess
 
 SENSOR = (34, 34)

@@ -6,8 +6,8 @@ import sqlite3
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.publishing.message import Message
 from service.storage.files.outbox import Outbox
+from service.storage.records import Message
 
 AT = {("stream", "output"): 3}
 KEEP = 1_000_000

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.event import listen
 
 from pipeline.errors import UserError
-from service.storage.files.sqlite import (
-    DatabaseUnusable,
-    connecting,
-    has_columns,
-    set_aside,
-    set_aside_if_damaged,
-)
+from service.storage.files.sqlite import DatabaseUnusable, SqliteStore
+from service.storage.records import CANCELLED, DONE, FAILED, OVER, QUEUED, RUNNING, Job
 
-QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
-OVER = frozenset({DONE, FAILED, CANCELLED})
-
-_R = TypeVar("_R")
 _META = sa.MetaData()
 _JOBS = sa.Table(
     "jobs", _META,
@@ -69,41 +55,6 @@ class NewerData(UserError):
     """The data were written by a newer Polychrony."""
 
 
-@dataclass
-class Job:
-    """One job.
-
-    Attributes:
-        id: its name.
-        name: the name of the file that was uploaded.
-        options: of ``polychrony analyze``.
-        state: see the words above.
-        priority: jobs of a higher one run first.
-        error: one line, where it failed.
-        attempts: how often it was started.
-        history: what became of earlier attempts, as {attempt, error, finished_s}.
-        artifacts: {name, bytes, sha256} of what it made.
-        bytes: of all its files.
-        asked: SHA-256 of what was asked for; None where that was not written down.
-    """
-
-    id: str
-    name: str
-    options: dict[str, Any]
-    idempotency_key: str | None = None
-    priority: int = 0
-    state: str = QUEUED
-    created_s: float = field(default_factory=time.time)
-    started_s: float | None = None
-    finished_s: float | None = None
-    error: str | None = None
-    attempts: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    artifacts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    bytes: int = 0
-    asked: str | None = None
-
-
 def check_version(path: Path) -> int:
     """The version of the database at ``path``; 0 where there is none.
 
@@ -126,14 +77,18 @@ def check_version(path: Path) -> int:
     return int(version)
 
 
-class JobStore:
-    """The jobs, on disk; every call runs in one thread of its own."""
+class JobStore(SqliteStore):
+    """The jobs in SQLite; see :class:`service.storage.ports.JobQueue`.
+
+    One service has the data folder: a job that runs when it is opened was interrupted.
+
+    Args:
+        path: of the database.
+        fsync: whether a transaction is on the disk before it counts as done.
+    """
 
     def __init__(self, path: Path, fsync: bool = False) -> None:
-        self._path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
-        listen(self._engine, "connect", connecting(fsync))
-        self._thread = ThreadPoolExecutor(1, "jobs-store")
+        super().__init__(path, fsync, _META, _LATER)
 
     async def open(self, most_attempts: int) -> None:
         """Make or update the tables; jobs that were running when the service died wait once more, but not for ever.
@@ -143,10 +98,7 @@ class JobStore:
         Raises:
             NewerData: a newer Polychrony wrote them.
         """
-        set_aside_if_damaged(self._path)
-        if self._path.exists() and not await self._do(has_columns(_META, _LATER)):
-            self._engine.dispose()
-            set_aside(self._path)
+        await self._set_aside_what_is_of_no_use()
 
         def work(db: sa.Connection) -> None:
             _migrate(db)
@@ -248,6 +200,11 @@ class JobStore:
 
         return await self._do(work)
 
+    async def holds(self, job: Job) -> bool:
+        """Whether a job that was claimed still runs at that attempt."""
+        now = await self.get(job.id)
+        return now is not None and now.state == RUNNING and now.attempts == job.attempts
+
     async def get(self, id_: str) -> Job | None:
         """The job of this name."""
 
@@ -310,18 +267,6 @@ class JobStore:
             }
 
         return await self._do(work)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._thread.shutdown()
-        self._engine.dispose()
-
-    async def _do(self, work: Callable[[sa.Connection], _R]) -> _R:
-        def transaction() -> _R:
-            with self._engine.begin() as db:
-                return work(db)
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
 
 
 def _migrate(db: sa.Connection) -> None:

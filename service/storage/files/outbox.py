@@ -6,23 +6,17 @@ that it did not have to, and leaves nothing out.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.event import listen
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.ages import steady_s
-from service.publishing.message import Message
-from service.storage.files.sqlite import connecting, has_columns, set_aside, set_aside_if_damaged
+from service.storage.files.sqlite import R, SqliteStore
+from service.storage.records import Held, Message, Waiting
 
-_R = TypeVar("_R")
 _META = sa.MetaData()
 _MESSAGES = sa.Table(
     "messages", _META,
@@ -47,39 +41,22 @@ _CURSORS = sa.Table(
 _AT_ONCE = 256
 
 
-@dataclass
-class Held:
-    """What waits for a receiver."""
+class Outbox(SqliteStore):
+    """The messages of all receivers in SQLite; see :class:`service.storage.ports.OutboxStore`.
 
-    count: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A message that waits."""
-
-    number: int
-    message: Message
-
-
-class Outbox:
-    """The messages of all receivers; every call runs in one thread of its own."""
+    Args:
+        path: of the database.
+        fsync: whether a transaction is on the disk before it counts as done.
+    """
 
     def __init__(self, path: Path, fsync: bool = False) -> None:
-        self._path = path
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
-        listen(self._engine, "connect", connecting(fsync))
-        self._thread = ThreadPoolExecutor(1, "outbox")
+        super().__init__(path, fsync, _META)
         self._held: dict[str, Held] = {}
         self._receivers: set[str] = set()
 
     async def open(self, receivers: set[str]) -> None:
         """Make the tables; what waits for receivers that are no more is forgotten, a damaged file is set aside."""
-        set_aside_if_damaged(self._path)
-        if not await self._do(has_columns(_META)):
-            self._engine.dispose()
-            set_aside(self._path)
+        await self._set_aside_what_is_of_no_use()
 
         def work(db: sa.Connection) -> None:
             _META.create_all(db)
@@ -159,11 +136,6 @@ class Outbox:
         """How much waits."""
         return self._held.get(receiver, Held())
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._thread.shutdown()
-        self._engine.dispose()
-
     def _count(self, db: sa.Connection) -> None:
         """How much waits, as the file says."""
         self._held = {name: Held() for name in self._receivers}
@@ -194,14 +166,10 @@ class Outbox:
             held.count, held.bytes = held.count - 1, held.bytes - size
         return db.execute(_MESSAGES.delete().where(these)).rowcount
 
-    async def _do(self, work: Callable[[sa.Connection], _R]) -> _R:
-        def transaction() -> _R:
-            try:
-                with self._engine.begin() as db:
-                    return work(db)
-            except BaseException:  # such as a full disk: what was counted meanwhile did not come to be
-                with contextlib.suppress(SQLAlchemyError), self._engine.connect() as db:
-                    self._count(db)
-                raise
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+    def _transaction(self, work: Callable[[sa.Connection], R]) -> R:
+        try:
+            return super()._transaction(work)
+        except BaseException:  # such as a full disk: what was counted meanwhile did not come to be
+            with contextlib.suppress(SQLAlchemyError), self._engine.connect() as db:
+                self._count(db)
+            raise

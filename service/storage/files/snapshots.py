@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline import checkpoint
 from pipeline.checkpoint import CheckpointError
 from service.storage.files import secret_files
-from service.storage.ports import Snapshot
+from service.storage.records import Snapshot
 
 _KEY_BYTES = 32
 _NAME = re.compile(r"snapshot-(\d{20})\.zip")

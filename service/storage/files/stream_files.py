@@ -21,7 +21,8 @@ from service.storage.files.recording import Recorder
 from service.storage.files.row_file import RingFile
 from service.storage.files.shed_log import ShedFile
 from service.storage.files.snapshots import Snapshots
-from service.storage.ports import Recording, RowFile, Snapshot
+from service.storage.ports import Recording, RowFile
+from service.storage.records import Snapshot
 
 _log = structlog.get_logger("streams")
 _HIDDEN = ".gone-"
