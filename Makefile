@@ -23,8 +23,9 @@ web: $(WEB)
 run: $(RUNTIME) $(WEB)
 	@$(BIN)/polychrony demo
 
+# Files side by side, so that what the tests of one share is made once; as many as there are cores, but no more than 4.
 test: $(DEV) $(WEB)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 # Every kernel with every index checked, on random and on extreme inputs.
 test-bounds: $(DEV)
