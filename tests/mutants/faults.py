@@ -27,6 +27,8 @@ def _of(path: str, tests: str, *changes: tuple[str, str]) -> tuple[Fault, ...]:
     return tuple(Fault(path, was, becomes, tuple(shlex.split(tests))) for was, becomes in changes)
 
 
+_STORAGE = "tests/contract/storage"
+_SESSION = "tests/unit/test_session.py"
 _FEED = "tests/unit/test_row_store.py"
 _LOG = "tests/unit/test_frame_log.py"
 _POWER = "tests/integration/test_power_cuts.py"
@@ -76,6 +78,56 @@ FAULTS: tuple[Fault, ...] = (
     *_of("service/storage/files/sqlite.py", _POWER, ('"FULL" if fsync else "NORMAL"', '"NORMAL"')),
     *_of("service/storage/files/recording.py", _POWER, ("        if self.start == 0:", "        if False:")),
     *_of(
+        "service/storage/files/stream_files.py", _STORAGE,
+        ("str(before + 1).encode()", "str(before).encode()"),
+        ("            self._folder.rename(self._hidden)", "            pass"),
+    ),
+    *_of(
+        "service/storage/files/snapshots.py", _STORAGE,
+        ("return before[-1][0] if before else 0", "return before[0][0] if before else snapshot.number"),
+    ),
+    *_of("pipeline/checkpoint.py", _STORAGE, ("    if not hmac.compare_digest(signature,", "    if False and (signature,")),
+    *_of(
+        "service/storage/files/job_queue.py", _STORAGE,
+        ("_JOBS.c.priority.desc()", "_JOBS.c.priority.asc()"),
+        ("            if attempt is not None:", "            if False:"),
+        (" and now.attempts == job.attempts", ""),
+        ("                if job.attempts >= most_attempts:", "                if job.attempts > most_attempts:"),
+    ),
+    *_of(
+        "service/storage/files/outbox.py", _STORAGE,
+        ("        while self._held[receiver].bytes > keep_bytes", "        while self._held[receiver].bytes > 2 * keep_bytes"),
+        ("    sqlite_autoincrement=True,", "    sqlite_autoincrement=False,"),
+    ),
+    *_of(
+        "service/streams/session.py", _SESSION,
+        ("        self._gate.roll_back(progress.received, progress.received_bytes, encoding)\n", ""),
+        ("        durable = min(durable, received) if self._logged else received", "        durable = received"),
+        ("            self._again = True", "            pass"),
+        ("wire.build(wire.END, 0, self._gate.accepted, 0, 0)", "wire.build(wire.END, 0, self._gate.accepted + 1, 0, 0)"),
+        ("        if self._sender is sender:\n", "        if True:\n"),
+        ("        if self._sender is not sender:\n", "        if False:\n"),
+    ),
+    *_of(
+        "service/streams/mailbox.py", "tests/unit/test_mailbox.py",
+        ("            if self._refusal is None or self._working:", "            if self._refusal is None:"),
+        ("            self._frames.clear()\n            return refusal", "            return refusal"),
+        ("            closed = self._stopping or self._closed", "            closed = self._stopping"),
+    ),
+    *_of(
+        "service/streams/runner.py", "tests/integration/test_durability.py",
+        ("        progress.durable = max(progress.durable, at_once)", "        progress.durable = last"),
+        ("        if self.progress.durable < self.progress.received:", "        if False:"),
+        ("        shown = self._durability.log is None or progress.durable >= progress.received", "        shown = True"),
+        ("            self._step(frames)\n", "            self._step(frames[:1])\n"),
+    ),
+    *_of(
+        "pipeline/clock.py", "tests/property/test_clock.py",
+        ("                kept &= part[0] >= self._floor", "                pass"),
+        ("watermark = max(self._running_max - self._reorder_us, self._floor)", "watermark = self._running_max"),
+        ("        self._running_max = self._floor = gap.to_us", "        self._running_max = gap.to_us"),
+    ),
+    *_of(
         "service/streams/admission.py", "tests/unit/test_admission.py",
         ("size, encoding, False", "size, encoding, self.ended"),
         ("            self.duplicates += 1\n", ""),
@@ -113,6 +165,21 @@ FAULTS: tuple[Fault, ...] = (
         "pipeline/stages/looming.py", _APPROACH,
         ('            & (c["growth"] >= config.growth)\n', ""),
         ("self._agreed + 1 if one else 0", "0"),
+    ),
+    *_of(
+        "kernels/filters.py", "tests/property/test_events_kernels.py",
+        ("        if t[i] - last[y[i], x[i]] > period_us:", "        if t[i] - last[y[i], x[i]] >= period_us:"),
+        ("        kept[i] = t[i] - newest <= window_us", "        kept[i] = t[i] - newest < window_us"),
+        ("        last[row + 1, column + 1] = NEVER\n", ""),
+    ),
+    *_of(
+        "kernels/groups.py", "tests/property/test_group_kernels.py",
+        ("                if apart <= alike * speed:", "                if apart < alike * speed * 0.9:"),
+        ("            for step in range(9):", "            for step in range(1, 8):"),
+    ),
+    *_of(
+        "kernels/encoding.py", "tests/property/test_encoding_kernels.py",
+        ("    end[:] = (np.arange(first, first + steps) + 1) * step_us", "    end[:] = np.arange(first, first + steps) * step_us"),
     ),
     *_of(
         "kernels/gain.py", "tests/property/test_gain_kernels.py",
