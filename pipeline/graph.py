@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pipeline import interrupt
-from pipeline.packets import Kind, Packet
+from pipeline.packets import Packet
+from pipeline.row_kinds import Kind
 from pipeline.spec import PipelineSpec, Sensor, SpecError
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 from pipeline.workers import Workers, processors

@@ -24,14 +24,14 @@ decisions      t int64 us (when it was made), from_us int64 (where what it is ab
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kernels.columns import XY, P, T
+from pipeline.row_kinds import ROW_KINDS, Kind
 
-Kind = Literal["events", "detections", "field", "evidence", "motion", "movers", "triggers", "decisions"]
 Columns = dict[str, NDArray[Any]]
 Events = tuple[T, XY, XY, P]
 """The columns (t, x, y, p) of a recording, or of a part of one."""
@@ -39,35 +39,6 @@ Events = tuple[T, XY, XY, P]
 WARM_UP, AFTER_GAP, UNRELIABLE, EARLY, APERTURE = 1, 2, 4, 8, 16
 """Flags of a row: its past is not complete; because of a gap; from video too slow to show motion; decided early; of
 a tile that saw one orientation alone, so that the movement along it is unknown."""
-
-DTYPES: dict[Kind, dict[str, type]] = {
-    "events": {"t": np.int64, "x": np.uint16, "y": np.uint16, "p": np.bool_},
-    "detections": {
-        "t": np.int64, "x": np.uint16, "y": np.uint16,
-        "label": np.uint16, "flags": np.uint16, "score": np.float32,
-    },
-    "field": {
-        "t": np.int64, "x": np.uint16, "y": np.uint16,
-        "vx": np.float32, "vy": np.float32, "confidence": np.float32, "flags": np.uint32,
-    },
-    "motion": {
-        "t": np.int64, "vx": np.float32, "vy": np.float32, "zoom": np.float32, "rotation": np.float32,
-        "confidence": np.float32, "flags": np.uint32,
-    },
-    "movers": {
-        "t": np.int64, "x": np.uint16, "y": np.uint16, "width": np.uint16, "height": np.uint16,
-        "vx": np.float32, "vy": np.float32, "confidence": np.float32, "flags": np.uint32, "id": np.uint32,
-        "tiles": np.uint32,
-    },
-    "decisions": {
-        "t": np.int64, "from_us": np.int64, "label": np.uint16, "flags": np.uint16,
-        "confidence": np.float32, "events": np.uint32, "steps": np.uint32,
-    },
-    "triggers": {"t": np.int64, "channel": np.uint16, "level": np.uint16},
-    "evidence": {
-        "t": np.int64, "x": np.uint16, "y": np.uint16, "evidence": np.float32, "flags": np.uint16,
-    },
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,6 +113,6 @@ def decisions(rows: list[tuple[Any, ...]]) -> Columns:
     table = list(zip(*rows, strict=True)) if rows else [()] * 7
     names = ("t", "from_us", "label", "flags", "confidence", "events", "steps")
     return {
-        name: np.array(column, DTYPES["decisions"][name])
+        name: np.array(column, ROW_KINDS["decisions"].columns[name])
         for name, column in zip(names, table, strict=True)
     }  # fmt: skip

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.models.bundle import MotifLabel
-from pipeline.packets import Kind, Packet
+from pipeline.packets import Packet
+from pipeline.row_kinds import Kind
 from pipeline.workers import Workers
 
 MOST_STEPS = 10_000

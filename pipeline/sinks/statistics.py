@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.packets import AFTER_GAP, APERTURE, EARLY, UNRELIABLE, WARM_UP, Columns, Events, Kind
+from pipeline.packets import AFTER_GAP, APERTURE, EARLY, UNRELIABLE, WARM_UP, Columns, Events
+from pipeline.row_kinds import Kind
 from pipeline.spec import Sensor
 from pipeline.stage import Port
 

@@ -11,7 +11,8 @@ from pydantic import Field
 from kernels import complexity
 from pipeline import interrupt
 from pipeline.models.bundle import MotifLabel
-from pipeline.packets import Columns, Kind, Packet
+from pipeline.packets import Columns, Packet
+from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
 _LABELS = (MotifLabel(name="complexity"), MotifLabel(name="activity"))

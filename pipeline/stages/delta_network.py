@@ -17,7 +17,8 @@ from pipeline.models import confidence, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.delta import DeltaNetwork, DeltaRun
 from pipeline.models.spiking import Encoding
-from pipeline.packets import Columns, Kind, Packet, decisions
+from pipeline.packets import Columns, Packet, decisions
+from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 from pipeline.stages.stepping import Stepper, fitting
 

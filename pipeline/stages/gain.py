@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from kernels import gain
-from pipeline.packets import Columns, Kind, Packet
+from pipeline.packets import Columns, Packet
+from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Port, Stage, StageConfig
 
 

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from kernels import global_motion
 from kernels.columns import F64
-from pipeline.packets import Columns, Kind, Packet
+from pipeline.packets import Columns, Packet
+from pipeline.row_kinds import Kind
 from pipeline.stage import Context, Misfit, Port, Stage, StageConfig
 from pipeline.stages.places import places
 

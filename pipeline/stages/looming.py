@@ -9,7 +9,8 @@ from pydantic import Field
 
 from kernels.filters import NEVER
 from pipeline.models.bundle import MotifLabel
-from pipeline.packets import Kind, Packet
+from pipeline.packets import Packet
+from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Port, Stage, StageConfig
 
 _LABEL = MotifLabel(name="looming")

@@ -15,7 +15,8 @@ from pipeline.models import registry
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError
 from pipeline.models.motif_bank import MotifBank
-from pipeline.packets import AFTER_GAP, WARM_UP, Kind, Packet
+from pipeline.packets import AFTER_GAP, WARM_UP, Packet
+from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 from pipeline.stages.address_motif import AddressMotifStage
 from pipeline.stages.detecting import At, AtEvents, Decider, EvidenceThreshold, Threshold, motif_bytes

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from kernels import history, motifs, targets
 from pipeline.models import energy_bank
-from pipeline.packets import AFTER_GAP, WARM_UP, Kind, Packet, no_events
+from pipeline.packets import AFTER_GAP, WARM_UP, Packet, no_events
+from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 from pipeline.stages.detecting import At, AtEvents, motif_bytes
 

@@ -12,7 +12,8 @@ from pydantic import Field
 from kernels import motion
 from kernels.columns import F32, I64
 from kernels.filters import NEVER
-from pipeline.packets import Columns, Kind, Packet
+from pipeline.packets import Columns, Packet
+from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
 _NO_TILES: tuple[I64, I64, F32, F32, F32] = (

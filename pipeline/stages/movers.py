@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from kernels import global_motion, groups
-from pipeline.packets import APERTURE, DTYPES, Columns, Kind, Packet
+from pipeline.packets import APERTURE, Columns, Packet
+from pipeline.row_kinds import ROW_KINDS, Kind
 from pipeline.stage import Arrays, Context, Port, Stage, StageConfig
 from pipeline.stages.places import places
 
@@ -210,4 +211,7 @@ def _mean(own: Columns) -> tuple[float, float, float, int]:
 def _columns(rows: list[tuple[Any, ...]]) -> Columns:
     names = ("t", "x", "y", "width", "height", "vx", "vy", "confidence", "flags", "id", "tiles")
     table = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    return {name: np.array(column, DTYPES["movers"][name]) for name, column in zip(names, table, strict=True)}
+    return {
+        name: np.array(column, ROW_KINDS["movers"].columns[name])
+        for name, column in zip(names, table, strict=True)
+    }

@@ -15,7 +15,8 @@ from pipeline.models import registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.flow_readout import FlowReadout
 from pipeline.models.motif_bank import MotifBank
-from pipeline.packets import AFTER_GAP, APERTURE, WARM_UP, Columns, Kind, Packet
+from pipeline.packets import AFTER_GAP, APERTURE, WARM_UP, Columns, Packet
+from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 
 _WIDE, _NARROW = 0.25, 0.5

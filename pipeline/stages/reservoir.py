@@ -12,7 +12,8 @@ from kernels import encoding, reservoir
 from kernels.encoding import Encoded
 from kernels.reservoir import Rules
 from pipeline.models.bundle import MotifLabel
-from pipeline.packets import Columns, Events, Kind, Packet
+from pipeline.packets import Columns, Events, Packet
+from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig, check_steps
 from pipeline.stages.stepping import in_parts
 

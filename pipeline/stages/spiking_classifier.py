@@ -16,7 +16,8 @@ from pipeline import cost
 from pipeline.models import confidence, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.spiking import Encoding, Run, SpikingNetwork, dense
-from pipeline.packets import EARLY, Columns, Kind, Packet, decisions, events
+from pipeline.packets import EARLY, Columns, Packet, decisions, events
+from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 from pipeline.stages.stepping import Stepper, fitting
 

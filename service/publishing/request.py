@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pipeline.row_kinds import Published
 
 MIB = 2**20
 SCHEMES = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443}
@@ -23,7 +24,7 @@ class PublishTo(BaseModel):
         max_length=500,
         description="mqtt://HOST[:PORT]/TOPIC, mqtts://... or the http(s) address of a webhook",
     )
-    kinds: tuple[Literal["decisions", "detections", "field", "motion", "movers", "triggers"], ...] = Field(
+    kinds: tuple[Published, ...] = Field(
         default=("decisions",), min_length=1, description="kinds of outputs that are told"
     )
     outputs: tuple[str, ...] = Field(default=(), description="names of outputs that are told; all where none")

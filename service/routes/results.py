@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pipeline import wire
 from pipeline.packets import EARLY
+from pipeline.row_kinds import ROW_KINDS
 from pipeline.rows import Rows
 from service.problems import Problem
 from service.routes import sockets
@@ -23,12 +24,9 @@ from service.streams.admission import FAULT, NO_STREAM, POLICY
 from service.streams.lifecycle import State
 from service.streams.readers import Waiter
 from service.streams.row_store import Head, Lagged, RowStore
-from service.streams.view import TYPES
 
 router = APIRouter()
 _MESSAGE_BYTES = 512 * 1024
-_MOST_ROWS = {"events": 262_144, "decisions": 256}
-"""Rows at a time, where not as many as fit into a message: events are thinned, and each decision is a message."""
 _THIN_TO = 16_384
 """Rows of events that one message shows at most."""
 
@@ -175,7 +173,7 @@ class _Subscriber:
             self._stream.runner.reactions.sent(feed.name, head.made_s)
             return False
         thin = feed.port.kind == "events"
-        most = _MOST_ROWS.get(feed.port.kind) or max(1, _MESSAGE_BYTES // feed.dtype.itemsize)
+        most = ROW_KINDS[feed.port.kind].most_rows or max(1, _MESSAGE_BYTES // feed.dtype.itemsize)
         n = min(most, head.next_row - first)
         key = ("rows", first, n, head.next_row, head.watermark_us or 0)
         if (known := feed.message(*key)) is not None:  # another reader stands here, too
@@ -190,7 +188,7 @@ class _Subscriber:
             self._cursor[feed.name] = lag.oldest
             return True
         await self._send_gaps(feed, first)
-        if feed.port.kind == "decisions":
+        if ROW_KINDS[feed.port.kind].frame is None:
             for i, row in enumerate(rows):
                 await self._send(_decision(feed, first + i, row))
             return await self._moved(feed, first + len(rows), None)
@@ -252,7 +250,10 @@ def _watermark(feed: RowStore, number: int, t_us: int) -> bytes:
 
 
 def _whole(feed: RowStore, first: int, rows: Rows) -> bytes:
-    return wire.build(TYPES[feed.port.kind], feed.index, first, int(rows["t"][0]), len(rows), rows.tobytes())
+    type_ = ROW_KINDS[feed.port.kind].frame
+    if type_ is None:
+        raise ValueError(f"rows of {feed.port.kind} go as text")
+    return wire.build(type_, feed.index, first, int(rows["t"][0]), len(rows), rows.tobytes())
 
 
 def _decision(feed: RowStore, number: int, row: Any) -> dict[str, Any]:

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pipeline import wire
+from pipeline.row_kinds import ROW_KINDS
 from service.streams.row_store import RowStore
 
 if TYPE_CHECKING:
     from service.streams.stream import Stream
-
-TYPES = {
-    "detections": wire.DETECTIONS, "events": wire.THINNED_EVENTS, "field": wire.FIELD, "evidence": wire.EVIDENCE,
-    "triggers": wire.TRIGGERS, "motion": wire.MOTION, "movers": wire.MOVERS,
-}  # fmt: skip
-"""The wire's frame type per kind of rows; decisions go as text."""
 
 
 class View:
@@ -126,7 +120,7 @@ class View:
 
 def _describe(store: RowStore) -> dict[str, Any]:
     return {
-        "index": store.index, "id": store.name, "type": TYPES.get(store.port.kind),
+        "index": store.index, "id": store.name, "type": ROW_KINDS[store.port.kind].frame,
         "columns": [[*entry] for entry in store.dtype.descr],
         "first_row": store.oldest, "next_row": store.head.next_row,
         "kind": store.port.kind, "width": store.port.width, "height": store.port.height,

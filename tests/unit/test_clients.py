@@ -2,9 +2,12 @@
 
 import inspect
 
+import numpy as np
 import pytest
-from polychrony_client import Client, Job, Stream
+from polychrony_client import Client, Job, Rows, Stream, wire
 from polychrony_client.aio import AsyncClient, AsyncJob, AsyncStream
+
+from pipeline.row_kinds import ROW_KINDS
 
 ONLY_ASYNC = {AsyncStream: {"connect"}}
 """`AsyncStream` is connected by whoever opens it; a constructor cannot await."""
@@ -28,3 +31,20 @@ def test_both_clients_offer_the_same_methods(plain, awaited):
         assert arguments(one[name]) == arguments(other[name]), name
     fields = [{n for n, v in vars(of).items() if isinstance(v, property)} for of in (plain, awaited)]
     assert fields[0] == fields[1]
+
+
+@pytest.mark.parametrize("name", ROW_KINDS)
+def test_the_client_knows_every_kind_of_rows(name):
+    kind = ROW_KINDS[name]
+    if kind.frame is not None:
+        assert kind.frame in {value for key, value in vars(wire).items() if key.isupper()}
+    columns = {column: np.ones(3, dtype) for column, dtype in kind.columns.items()}
+    if kind.per_class:
+        columns["evidence"] = np.ones((3, 4), np.float32)
+    if kind.frame is None or "flags" not in kind.layout.names:
+        columns = {
+            column: values for column, values in columns.items() if column != "flags" or kind.frame is None
+        }
+    found = list(Rows("out", 0, columns, 3, name, ("a", "b")).objects())
+    assert len(found) == 3
+    assert all(one.t == 1 for one in found)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -9,6 +10,7 @@ import kernels
 import pipeline
 import service
 from pipeline import packets, wire
+from pipeline.row_kinds import ROW_KINDS, Kind, Published
 from pipeline.stage import Context, Port, StageConfig
 from pipeline.stages import KINDS
 from service.app import create_app
@@ -112,6 +114,22 @@ def test_the_protocol_names_every_frame_type_and_code():
     }
     assert codes == used | {1000}
     assert f"Stream states: {', '.join(State)}." in PROTOCOL
+
+
+FIELDS = re.compile(r"\b(i64|u16|u32|f32) (?!per class)([a-z_]+|0)")
+
+
+def test_the_protocol_lays_out_every_kind_of_rows():
+    told = {name: text for _, name, text, *_ in rows(section(PROTOCOL, "Results"))}
+    told["decisions"] = re.search(r"as rows, for digests and tables: (.*?)\.\n", PROTOCOL, re.DOTALL)[1]
+    for name, kind in ROW_KINDS.items():
+        if name == "events":  # thinned on the wire
+            continue
+        found = [(field, "zero" if column == "0" else column) for field, column in FIELDS.findall(told[name])]
+        layout = [(f"{code[1]}{8 * int(code[2:])}", column) for column, code in kind.layout.descr]
+        assert found == layout, name
+        assert ("f32 per class" in told[name]) == kind.per_class
+    assert set(get_args(Published)) < set(ROW_KINDS) == set(get_args(Kind))
 
 
 def test_the_header_is_laid_out_as_the_page_says():
