@@ -75,11 +75,21 @@ class Disk:
         """Count each transaction of a store in SQLite as synced when it ends: its own syncs are not seen from here,
         and that it is asked for them is a test of its own.
         """
-        do = store._do
+        do, seen = store._do, None
 
         async def noted(work):
+            nonlocal seen
             result = await do(work)
-            for path in sorted(store._path.parent.glob(f"{store._path.name}*")):
+            files = sorted(store._path.parent.glob(f"{store._path.name}*"))
+            now = [
+                (path, path.stat().st_size, path.stat().st_mtime_ns)
+                for path in files
+                if path.suffix != ".sqlite-shm"
+            ]
+            if now == seen:  # nothing was written
+                return result
+            seen = now
+            for path in files:
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             sync_folder(store._path.parent)

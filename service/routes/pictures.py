@@ -33,7 +33,7 @@ async def pictures(socket: WebSocket, stream_id: str, service: Service) -> None:
         await socket.send_denial_response(Problem(409, "the stream's source is not `pictures:`").response())
         return
     await socket.accept(subprotocol=sockets.PROTOCOL)
-    me = fetcher.take_over()
+    me = fetcher.pushers.take_over()
     watching = asyncio.create_task(_close_when_over(socket, stream, fetcher, me))
     try:
         await _take(socket, fetcher)
@@ -47,12 +47,12 @@ async def pictures(socket: WebSocket, stream_id: str, service: Service) -> None:
 
 async def _close_when_over(socket: WebSocket, stream: Stream, fetcher: Fetcher, me: object) -> None:
     """Whoever only sends must be told, too, that nobody takes it any more."""
-    while stream.state not in OVER and not stream.deleted and fetcher.is_newest(me):
+    while stream.state not in OVER and not stream.deleted and fetcher.pushers.is_newest(me):
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stream.changes.any.wait(), _LOOK_S)
     if stream.deleted:
         await sockets.close(socket, NO_STREAM, ("no_stream", "the stream was deleted"))
-    elif not fetcher.is_newest(me):
+    elif not fetcher.pushers.is_newest(me):
         await sockets.close(socket, SUPERSEDED, ("superseded", "a newer connection took over"))
     else:
         await sockets.close(socket, 1000)

@@ -65,7 +65,7 @@ def _demand_same(service: Service, key: str, asked: str) -> None:
     Raises:
         Problem: it did.
     """
-    if service.streams.asked_with(key) not in {None, asked}:
+    if service.streams.keys.asked(key) not in {None, asked}:
         raise Problem(422, "Idempotency-Key: a stream with this key was made from another body")
 
 

@@ -120,8 +120,8 @@ class Recording(Protocol):
         """Add whole frames, or none of them (OSError)."""
         ...
 
-    def cut_back(self, size: int) -> None:
-        """Drop what lies behind ``size`` bytes: those frames come once more."""
+    def cut_back(self, size: int, left_out: int = 0) -> None:
+        """Drop what lies behind ``size`` bytes: those frames come once more. So many were left out by then."""
         ...
 
     def sync(self) -> None:

@@ -98,6 +98,15 @@ class Gate:
         self.take(frame, len(raw))
         return Admitted(frame, raw, time.monotonic())
 
+    def resume(self, number: int, size: int, encoding: int | None) -> None:
+        """Go on behind frame ``number``, at position ``size``; before anything is let in."""
+        self.accepted, self.accepted_bytes, self.encoding = number, size, encoding
+
+    def extend(self, limit: int) -> int:
+        """The client may send up to ``limit``; the limit, which never falls."""
+        self.limit = max(self.limit, limit)
+        return self.limit
+
     def roll_back(self, number: int, size: int, encoding: int | None) -> None:
         """What came behind frame ``number`` was not let in after all: one of its frames was bad."""
         self.accepted, self.accepted_bytes, self.encoding, self.ended = number, size, encoding, False

@@ -31,6 +31,11 @@ class Durability:
     recording: Recording | None = None
     shed_log: ShedLog | None = None
 
+    def checkpoint_with(self, checkpoint: Callable[[], int]) -> None:
+        """Store the state like this, where frames are logged."""
+        if self.log is not None:
+            self.checkpoint = checkpoint
+
     def close(self) -> None:
         """Let go of files."""
         if self.recording is not None:
@@ -75,10 +80,10 @@ class PatientWriter:
             except OSError as problem:
                 if problem.errno not in _FULL:
                     raise
-                self._progress.trouble = f"the disk is full: {problem.strerror}"
+                self._progress.held_up(f"the disk is full: {problem.strerror}")
                 self._notify()
             else:
-                self._progress.trouble = None
+                self._progress.held_up(None)
                 return
             if not self._pause(_RETRY_S):
                 raise Stopped

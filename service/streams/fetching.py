@@ -44,6 +44,22 @@ class SourceFailed(UserError):
     """A source that could not be opened in time."""
 
 
+class Pushers:
+    """Clients that push pictures: the newest one's are taken."""
+
+    def __init__(self) -> None:
+        self._newest: object | None = None
+
+    def take_over(self) -> object:
+        """A new one, and what it is told apart by. The one before is superseded."""
+        self._newest = object()
+        return self._newest
+
+    def is_newest(self, pusher: object) -> bool:
+        """Whether nobody has taken over."""
+        return self._newest is pusher
+
+
 class Fetcher:
     """The source of one stream.
 
@@ -60,7 +76,7 @@ class Fetcher:
         self._process: asyncio.subprocess.Process | None = None
         self._complaints: asyncio.Task[str] | None = None
         self._started, self._no_more = asyncio.Event(), False
-        self._pusher: object | None = None
+        self.pushers = Pushers()
         self._task: asyncio.Task[None] | None = None
         self._is_file = False
         self._last_s, self._pushed_s = 0.0, time.monotonic()
@@ -85,15 +101,6 @@ class Fetcher:
     def idle_s(self) -> float:
         """For how long no picture was pushed; 0 where none are waited for."""
         return time.monotonic() - self._pushed_s if self.takes_pictures else 0.0
-
-    def take_over(self) -> object:
-        """A new client pushes pictures; what it is told apart by. The one before is superseded."""
-        self._pusher = object()
-        return self._pusher
-
-    def is_newest(self, pusher: object) -> bool:
-        """Whether nobody has taken over from a client that pushes pictures."""
-        return self._pusher is pusher
 
     async def push(self, data: bytes, t_us: int) -> None:
         """Hand a picture to the pixel model; waits while its pipe is full, drops it where nobody looks."""

@@ -40,6 +40,38 @@ class Progress:
         self.received = self.durable = number
         self.received_bytes = size
 
+    def took(self, number: int, size: int, durable: int) -> None:
+        """Frames up to ``number`` were taken, ``size`` bytes; those up to ``durable`` are durable."""
+        self.received = number
+        self.received_bytes += size
+        # Last: whoever reads meanwhile must not find frames durable that were not received.
+        self.became_durable(durable)
+
+    def became_durable(self, number: int) -> None:
+        """Frames up to ``number`` are durable."""
+        self.durable = max(self.durable, number)
+
+    def worked_off(self, waited_s: float) -> None:
+        """A frame is, which came ``waited_s`` ago."""
+        self.lag_us = round(waited_s * 1e6)
+
+    def snapshot_tried(self, stored: bool) -> None:
+        """Whether a snapshot could be stored."""
+        self.snapshots += stored
+        self.snapshot_failures += not stored
+
+    def held_up(self, trouble: str | None) -> None:
+        """What holds it up; None where it goes on."""
+        self.trouble = trouble
+
+    def worked_out(self, digests: dict[str, str]) -> None:
+        """All answers exist, under these digests; they may be told at :meth:`finish`."""
+        self.digests = digests
+
+    def finish(self) -> None:
+        """All answers can be told; a stream that has failed stays so."""
+        self.finished = self.failure is None
+
     def fail(self, code: str, detail: str) -> None:
         """It cannot go on. What has finished has not failed, and the first reason stays."""
         if not self.finished and self.failure is None:

@@ -18,6 +18,7 @@ from service.settings import Settings
 from service.storage.ports import Directory
 from service.storage.records import Snapshot
 from service.streams.fetching import Fetcher
+from service.streams.keys import Keys
 from service.streams.lifecycle import OVER, State
 from service.streams.memory import Hold, Memory, NoRoom
 from service.streams.request import StreamRequest
@@ -44,8 +45,7 @@ class Streams:
         self._settings, self._directory = settings, directory
         self._streams: dict[str, Stream] = {}
         self._fetchers: dict[str, Fetcher] = {}
-        self._keys: dict[str, tuple[str, str | None]] = {}
-        """By idempotency key: the stream, and the SHA-256 of what was asked for."""
+        self.keys = Keys(directory)
         self._creating = asyncio.Lock()
         self._memory = Memory(
             settings.streams_memory_bytes or (settings.memory_bytes or box.memory_bytes()) // 2
@@ -76,11 +76,7 @@ class Streams:
 
     def with_key(self, key: str) -> Stream | None:
         """The stream that was made with this idempotency key, where it still is."""
-        return self._streams.get(self._keys.get(key, ("", None))[0])
-
-    def asked_with(self, key: str) -> str | None:
-        """The SHA-256 of what was asked for with this idempotency key; None where nobody wrote it down."""
-        return self._keys.get(key, ("", None))[1]
+        return self._streams.get(self.keys.stream_of(key))
 
     def hold(self) -> Hold:
         """A part of the memory for pipelines, of nothing yet."""
@@ -154,7 +150,7 @@ class Streams:
                 raise
             self._streams[id_] = stream
             if key is not None:
-                self._keys[key] = id_, asked
+                self.keys.add(key, id_, asked)
         stream.start(restore=False)
         _log.info("stream created", id=id_, policy=stream.request.policy)
         return stream
@@ -174,15 +170,6 @@ class Streams:
             store.hide()
             store.delete()
             raise
-
-    def keys(self) -> dict[str, str]:
-        """Idempotency keys, and the stream that each made."""
-        return {key: id_ for key, (id_, _) in self._keys.items()}
-
-    def forget_key(self, key: str) -> None:
-        """Let another stream have this idempotency key."""
-        if (known := self._keys.pop(key, None)) is not None:
-            self._directory.forget_key(known[0])
 
     def read_snapshot(self, source: Path | bytes) -> Snapshot:
         """A snapshot that this service wrote.
@@ -215,7 +202,7 @@ class Streams:
     async def delete(self, id_: str) -> bool:
         """Remove a stream and what it kept; whether there was one."""
         stream = self._streams.pop(id_, None)
-        self._keys = {key: one for key, one in self._keys.items() if one[0] != id_}
+        self.keys.drop_stream(id_)
         if stream is None:
             return False
         stream.hide()  # first: a stream that is deleted must not come back, whatever happens now
@@ -268,8 +255,7 @@ class Streams:
         self._streams[id_] = stream
         self.not_restored.pop(id_, None)
         self._upkeep.restored(id_)
-        if (held := self._directory.key_of(id_)) is not None:
-            self._keys[held[0]] = id_, held[1]
+        self.keys.restore(id_)
         stream.start(restore=True)
         if request.source is not None:
             self.fetch(stream, Fetcher(request, self._settings))

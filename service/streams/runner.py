@@ -93,8 +93,7 @@ class Runner:
 
     def replay(self, frame: Frame, size: int) -> None:
         """Run a frame of the log."""
-        self.progress.received = self.progress.durable = frame.number
-        self.progress.received_bytes += size
+        self.progress.took(frame.number, size, durable=frame.number)
         self._since_checkpoint += size
         if self._durability.recording:
             raw = bytes(frame.payload.obj)  # pyright: ignore[reportArgumentType]
@@ -120,11 +119,11 @@ class Runner:
             log.checkpoint(self.progress.received)
             log.forget(checkpoint())
         except OSError as problem:
-            self.progress.snapshot_failures += 1
+            self.progress.snapshot_tried(stored=False)
             _log.warning("no snapshot: the log goes on", problem=problem.strerror)
             return
         self._since_checkpoint = 0
-        self.progress.snapshots += 1
+        self.progress.snapshot_tried(stored=True)
 
     def _run(self) -> None:
         try:
@@ -203,10 +202,8 @@ class Runner:
         if log is not None:
             self._writer.write(partial(log.append, raw, last, durable))
         size = sum(map(len, raw))
-        progress.received = last
-        progress.received_bytes += size
-        # Behind `received`: what is durable was received. Before anything is computed, so that rows can be shown.
-        progress.durable = max(progress.durable, at_once)
+        # Before anything is computed, so that rows can be shown at once.
+        progress.took(last, size, durable=at_once)
         self._since_checkpoint += size
         self._notify()
         if recording is not None:
@@ -214,7 +211,7 @@ class Runner:
 
     def _became_durable(self, number: int) -> None:
         """Frames up to ``number`` are durable by now: so are the rows that were computed from them."""
-        self.progress.durable = max(self.progress.durable, number)
+        self.progress.became_durable(number)
         for store in self._outputs.values():
             store.release(self.progress.durable)
         self._finish()
@@ -225,7 +222,7 @@ class Runner:
         progress = self.progress
         shown = self._durability.log is None or progress.durable >= progress.received
         if self.intake.ended and shown:
-            progress.finished = progress.failure is None
+            progress.finish()
 
     def _good_ones(self, batch: list[Admitted]) -> list[Admitted]:
         """The frames before the first bad one; from there on nothing is taken until somebody heard of it."""
@@ -278,7 +275,7 @@ class Runner:
 
     def _worked_off(self, batch: list[Admitted], at: int, to: int) -> int:
         now = time.monotonic()
-        self.progress.lag_us = round((now - batch[at].at_s) * 1e6)
+        self.progress.worked_off(now - batch[at].at_s)
         self.rates.count(now, self.intake.engine.events, sum(len(done.raw) for done in batch[at:to]))
         return to
 
@@ -301,7 +298,7 @@ class Runner:
     def _handle(self, frame: Frame) -> None:
         self._publish(self.intake.answers(frame), frame.number)
         if frame.type == wire.END:
-            self.progress.digests = self.intake.engine.digests()
+            self.progress.worked_out(self.intake.engine.digests())
             if self._durability.shed_log:
                 self._durability.shed_log.flush()
             self._finish()

@@ -96,8 +96,7 @@ class Session:
     @property
     def limit(self) -> int:
         """The position up to which the sender may send; it only grows."""
-        self._gate.limit = max(self._gate.limit, self._progress.received_bytes + self._window)
-        return self._gate.limit
+        return self._gate.extend(self._progress.received_bytes + self._window)
 
     def idle_s(self, now_s: float) -> float:
         """For how long nobody has fed it."""
@@ -105,7 +104,7 @@ class Session:
 
     def resume(self, number: int, size: int, encoding: int | None) -> None:
         """Go on behind what a snapshot holds; before anything is let in."""
-        self._gate.accepted, self._gate.accepted_bytes, self._gate.encoding = number, size, encoding
+        self._gate.resume(number, size, encoding)
 
     def replayed(self, frame: wire.Frame, size: int) -> None:
         """A frame of the log was let in before a restart; from the stream's thread, before anyone may send."""
@@ -114,6 +113,10 @@ class Session:
     def restored(self) -> None:
         """The log is replayed: idleness counts from here."""
         self._left_s = time.monotonic()
+
+    def delete(self) -> None:
+        """The stream is being removed: nobody feeds it any more."""
+        self.deleted = True
 
     def take_over(self) -> Sender:
         """A new sender; the one before is superseded."""

@@ -97,7 +97,7 @@ class StandingStreams:
     async def open(self) -> None:
         """Begin; streams of entries that are no more, or have changed, are ended."""
         wanted = {one.key for one in self._all}
-        for key, id_ in self._streams.keys().items():
+        for key, id_ in self._streams.keys.all().items():
             if key.startswith(_PREFIX) and key not in wanted:
                 await self._streams.delete(id_)
         self._tasks = [asyncio.create_task(self._keep(one)) for one in self._all]
@@ -134,7 +134,7 @@ class StandingStreams:
             return
         if stream is not None:
             self._ended(one, stream.failure)
-            self._streams.forget_key(one.key)
+            self._streams.keys.forget(one.key)
             if stream.recoverable:  # else one that fails again and again would take every place
                 await self._streams.delete(stream.id)
             await asyncio.sleep(one.pause_s)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import threading
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -69,32 +70,33 @@ class Opened:
         self.outputs: dict[str, RowStore] = {}
         self.durability = Durability()
         try:
-            self._open(request, settings)
+            self._open_rows(settings.retention_bytes)
+            self._open_durability(request, settings.snapshot_bytes)
             store.sync_names()
         except BaseException:
             self.close()
             raise
 
-    def _open(self, request: StreamRequest, settings: Settings) -> None:
-        snapshot, graph, store, durability = self.snapshot, self.graph, self.store, self.durability
-        known: dict[str, Any] = snapshot.card["feeds"] if snapshot else {}
-        for i, (name, port) in enumerate(graph.outputs.items()):
+    def _open_rows(self, kept_bytes: int) -> None:
+        known: dict[str, Any] = self.snapshot.card["feeds"] if self.snapshot else {}
+        for i, (name, port) in enumerate(self.graph.outputs.items()):
             self.outputs[name] = RowStore(
-                i, name, port, partial(store.rows, i), settings.retention_bytes, known.get(name)
+                i, name, port, partial(self.store.rows, i), kept_bytes, known.get(name)
             )
-        after = snapshot.number if snapshot else 0
+
+    def _open_durability(self, request: StreamRequest, checkpoint_bytes: int) -> None:
+        after, card = (self.snapshot.number, self.snapshot.card) if self.snapshot else (0, {})
         if request.policy == "lossless":
-            durability.log = store.log(after)
-            durability.checkpoint_bytes = settings.snapshot_bytes
+            self.durability = Durability(log=self.store.log(after), checkpoint_bytes=checkpoint_bytes)
         else:
-            durability.shed_log = store.shed_log()
+            self.durability = Durability(shed_log=self.store.shed_log())
         if request.record:
             about = {**request.model_dump(mode="json", exclude={"source"}),
-                     "sensor": graph.sensor.model_dump(), "after_frame": after}  # fmt: skip
-            durability.recording = store.recording(about)
+                     "sensor": self.graph.sensor.model_dump(), "after_frame": after}  # fmt: skip
+            recording = self.store.recording(about)
+            self.durability = replace(self.durability, recording=recording)
             # What lies behind the snapshot comes once more, out of the log.
-            durability.recording.cut_back(int(snapshot.card["recorded"]) if snapshot else 0)
-            durability.recording.left_out = int(snapshot.card.get("left_out", 0)) if snapshot else 0
+            recording.cut_back(int(card.get("recorded", 0)), int(card.get("left_out", 0)))
 
     def close(self) -> None:
         """Let go of files."""
@@ -163,8 +165,7 @@ class Stream:
         self.checkpoints = Checkpoints(
             card, self.store, intake, progress, self.outputs, self.durability.recording
         )
-        if self.durability.log is not None:
-            self.durability.checkpoint = self.checkpoints.keep
+        self.durability.checkpoint_with(self.checkpoints.keep)
         if (snapshot := opened.snapshot) is not None:
             intake.restore(snapshot.state)
             size = int(snapshot.card["received_bytes"])
@@ -267,7 +268,7 @@ class Stream:
 
     def hide(self) -> None:
         """It is being removed: no start finds it, and nobody reads or feeds it any more."""
-        self.session.deleted = True  # before its rows go, or subscribers would read what is no more
+        self.session.delete()  # before its rows go, or subscribers would read what is no more
         self.store.hide()
 
     def close(self) -> None:

@@ -338,8 +338,7 @@ def test_a_recording_with_a_hole_says_so_for_ever(tmp_path):
     size, left_out = recorder.size, recorder.left_out
     recorder.close()
     recorder = Recorder(path, {"a": 1, "another": "key"}, 2500)
-    recorder.cut_back(size)
-    recorder.left_out = left_out
+    recorder.cut_back(size, left_out)
     recorder.append([wire.build(wire.HEARTBEAT, 0, 3, 9000, 0)])
     recorder.close()
     assert recorder.left_out == 2

@@ -59,8 +59,9 @@ class Recorder:
             raise
         self._size += size
 
-    def cut_back(self, size: int) -> None:
+    def cut_back(self, size: int, left_out: int = 0) -> None:
         """Forget what lies behind ``size``: it comes once more."""
+        self.left_out = left_out
         self._size = min(self._size, max(self.start, size))
         os.ftruncate(self._file, self._size)
 
