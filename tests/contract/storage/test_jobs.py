@@ -57,6 +57,8 @@ def test_who_claimed_a_job_holds_it_until_it_is_over_or_claimed_anew(storage):
         assert not await queue.holds(first)
         second = await queue.claim()
         assert (second.attempts, len(second.history)) == (2, 1)
+        assert await queue.holds(second)
+        assert not await queue.holds(first), "it is another's by now"
         await queue.finish(first.id, DONE, attempt=first.attempts)
         assert (await queue.get(first.id)).state == RUNNING, "an older attempt has nothing to say"
         await queue.finish(second.id, FAILED, "why", [{"name": "a"}], 7, second.attempts)

@@ -1,7 +1,9 @@
 """StreamLog, RowFile, Recording, ShedLog, StreamStore and Directory."""
 
+import io
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -174,6 +176,15 @@ def test_a_packed_snapshot_is_read_by_the_same_service_alone(storage, store, tmp
     path = tmp_path / "sent.zip"
     path.write_bytes(packed)
     assert directory.unpacked(path).number == 7
+    with zipfile.ZipFile(io.BytesIO(packed)) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    for name in parts:  # changed, and a whole archive all the same
+        forged = io.BytesIO()
+        with zipfile.ZipFile(forged, "w") as made:
+            for other, data in parts.items():
+                made.writestr(other, data[:-1] + bytes([data[-1] ^ 1]) if other == name else data)
+        with pytest.raises(CheckpointError, match="signature"):
+            directory.unpacked(forged.getvalue())
     refused = 0
     for i in range(0, len(packed), 3):
         try:
@@ -184,6 +195,15 @@ def test_a_packed_snapshot_is_read_by_the_same_service_alone(storage, store, tmp
             assert (found.number, found.card["fingerprint"]) == (7, "f")
             np.testing.assert_array_equal(found.state["part"]["a"], np.arange(7))
     assert refused > len(packed) // 6
+
+
+def test_a_snapshot_of_another_service_is_refused(request, storage, store, tmp_path):
+    (tmp_path / "another").mkdir()
+    other = request.node.callspec.params["storage"](tmp_path / "another").opened().streams
+    packed = other.create(ID, DOCUMENT).packed(snapshot(7))
+    assert other.unpacked(packed).number == 7
+    with pytest.raises(CheckpointError, match="another service"):
+        storage.opened().streams.unpacked(packed)
 
 
 def test_an_epoch_only_grows(storage, store):
