@@ -24,8 +24,12 @@ os.environ["POLYCHRONY_PIPELINES"] = tempfile.mkdtemp(prefix="polychrony-pipelin
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of real recordings: ``POLYCHRONY_DATA``, by default ``../shared/data``."""
-    folder = Path(os.environ.get("POLYCHRONY_DATA", ROOT / ".." / "shared" / "data")).resolve()
+    """The folder of real recordings: ``POLYCHRONY_DATA``, by default ``../shared/data``; ``required``: that, or fail."""
+    stated = os.environ.get("POLYCHRONY_DATA", "")
+    required = stated == "required"
+    folder = Path(ROOT / ".." / "shared" / "data" if required or not stated else stated).resolve()
+    if not folder.is_dir() and required:
+        pytest.fail(f"no real recordings at {folder}")
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder}: set POLYCHRONY_DATA")
     return folder
