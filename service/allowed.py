@@ -55,7 +55,8 @@ async def look_up(address: str, allowed: tuple[str, ...]) -> Target:
     """
     looking = asyncio.get_running_loop().run_in_executor(_LOOKING, check, address, allowed)
     try:
-        return await asyncio.wait_for(looking, _LOOK_UP_S)
+        async with asyncio.timeout(_LOOK_UP_S):
+            return await looking
     except TimeoutError as problem:
         raise NotAllowed(f"source.address: its name was not resolved within {_LOOK_UP_S} s") from problem
 

@@ -201,7 +201,8 @@ class Guard:
                 return await receive()
             began_s = time.monotonic()
             try:
-                message = await asyncio.wait_for(receive(), settings.body_timeout_s)
+                async with asyncio.timeout(settings.body_timeout_s):
+                    message = await receive()
             except TimeoutError as problem:
                 raise Problem(408, f"no progress for {settings.body_timeout_s:g} s",
                               headers={"Connection": "close"}) from problem  # fmt: skip

@@ -98,4 +98,5 @@ async def close(app: FastAPI) -> None:
     spans: Any = getattr(app.state, "spans", None)
     if spans is not None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.to_thread(spans.shutdown), CLOSE_S)
+            async with asyncio.timeout(CLOSE_S):
+                await asyncio.to_thread(spans.shutdown)

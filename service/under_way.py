@@ -101,5 +101,6 @@ async def _end_socket(send: Send, begun: bool) -> None:
     if begun:
         text = f'{{"type": "error", "code": "access_ended", "detail": "{_WHY}"}}'
         with suppress(TimeoutError):
-            await asyncio.wait_for(send({"type": "websocket.send", "text": text}), _PATIENCE_S / 2)
+            async with asyncio.timeout(_PATIENCE_S / 2):
+                await send({"type": "websocket.send", "text": text})
     await send({"type": "websocket.close", "code": _POLICY})

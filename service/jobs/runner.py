@@ -27,6 +27,8 @@ from service.storage.records import CANCELLED, DONE, FAILED, OVER, QUEUED, RUNNI
 _log = structlog.get_logger("jobs")
 _LINE_BYTES = 2**20
 _TOO_SOON_S = 0.5
+_LOOK_S = 5.0
+"""A worker looks at the queue that often by itself."""
 _ID = re.compile(r"[0-9a-f]{16}")
 _ASIDE = "damaged-"
 
@@ -247,7 +249,10 @@ class Jobs:
                 continue
             if job is None:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._more.acquire(), 5)
+                    # Not `wait_for`: before Python 3.12 it forgets that it was cancelled where what it waits for has
+                    # just come, and whoever ends the workers would wait for ever.
+                    async with asyncio.timeout(_LOOK_S):
+                        await self._more.acquire()
                 continue
             before, live = self._live.get(job.id), Live()
             self._live[job.id] = live

@@ -106,7 +106,8 @@ class _Connection:
                 await changed.wait()
             elif self._sender.more_expected:  # one word for several frames will do
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._urgent.wait(), _ACK_PAUSE_S)
+                    async with asyncio.timeout(_ACK_PAUSE_S):
+                        await self._urgent.wait()
 
     async def _say(self, words: list[Word]) -> bool:
         """Send what the sender is told; False behind the last word."""

@@ -341,7 +341,8 @@ async def _changes(service: Service, job_id: str) -> AsyncIterator[str]:
         if changed is None or service.draining:
             return
         try:
-            await asyncio.wait_for(changed.wait(), _HEARTBEAT_S)
+            async with asyncio.timeout(_HEARTBEAT_S):
+                await changed.wait()
         except TimeoutError:
             yield ": still there\n\n"
 

@@ -237,7 +237,8 @@ async def _imported(taken: upload.Upload, folder: Path) -> dict[str, Any]:
         env=child.environment(),
     )  # fmt: skip
     try:
-        answer, complaints = await asyncio.wait_for(process.communicate(), _SECONDS)
+        async with asyncio.timeout(_SECONDS):
+            answer, complaints = await process.communicate()
     except TimeoutError as problem:
         raise Problem(422, f"took longer than {_SECONDS} s to read") from problem
     finally:

@@ -49,7 +49,8 @@ async def _close_when_over(socket: WebSocket, stream: Stream, fetcher: Fetcher, 
     """Whoever only sends must be told, too, that nobody takes it any more."""
     while stream.state not in OVER and not stream.deleted and fetcher.pushers.is_newest(me):
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stream.changes.any.wait(), _LOOK_S)
+            async with asyncio.timeout(_LOOK_S):
+                await stream.changes.any.wait()
     if stream.deleted:
         await sockets.close(socket, NO_STREAM, ("no_stream", "the stream was deleted"))
     elif not fetcher.pushers.is_newest(me):

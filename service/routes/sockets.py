@@ -42,9 +42,11 @@ async def close(socket: WebSocket, code: int, error: tuple[str, str] | None = No
     with suppress(*_GONE):  # the other side left first, or does not read
         if error is not None:
             document = {"type": "error", "code": error[0], "detail": error[1]}
-            await asyncio.wait_for(socket.send_json(document), _PATIENCE_S)
+            async with asyncio.timeout(_PATIENCE_S):
+                await socket.send_json(document)
     with suppress(*_GONE):
-        await asyncio.wait_for(socket.close(code), _PATIENCE_S)
+        async with asyncio.timeout(_PATIENCE_S):
+            await socket.close(code)
 
 
 def framed(data: bytes, opcode: int = 2) -> bytes:

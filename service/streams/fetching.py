@@ -106,7 +106,8 @@ class Fetcher:
         """Hand a picture to the pixel model; waits while its pipe is full, drops it where nobody looks."""
         self._pushed_s = time.monotonic()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._started.wait(), _START_S)
+            async with asyncio.timeout(_START_S):
+                await self._started.wait()
         stdin = self._process.stdin if self._process else None
         if stdin is None or stdin.is_closing():
             self._earlier["pictures_nobody_looked_at"] = self._earlier.get("pictures_nobody_looked_at", 0) + 1

@@ -425,6 +425,18 @@ async def test_a_worker_outlives_a_queue_that_cannot_be_written_to(tmp_path, mon
     await jobs.close()
 
 
+@in_a_loop
+async def test_workers_end_though_a_job_comes_at_that_moment(tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    jobs = Jobs(settings, Backends.embedded(settings).jobs)
+    await jobs.open()
+    await asyncio.sleep(0.2)  # they wait for work
+    for _ in range(settings.parallel_jobs):
+        jobs._more.release()
+    async with asyncio.timeout(30):
+        await jobs.close()
+
+
 def test_parts_of_snapshots_go_with_the_failure(tmp_path, monkeypatch):
     from pipeline import checkpoint
 

@@ -21,3 +21,10 @@ def test_writes_from_outside_are_noticed(tmp_path):
     assert [(path.name, line, name) for path, line, name in foreign_writes(tmp_path, tmp_path)] == [
         ("c.py", 2, "b"), ("c.py", 3, "b")
     ]  # fmt: skip
+
+
+def test_nobody_waits_in_a_way_that_forgets_a_cancellation():
+    """`asyncio.wait_for` does before Python 3.12, where what it waits for has just come; `asyncio.timeout` does not."""
+    for folder in ("service", "clients/python/polychrony_client"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert "asyncio.wait_for(" not in path.read_text(), path

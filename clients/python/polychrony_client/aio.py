@@ -340,7 +340,8 @@ class AsyncStream:
         await self.close()
 
     async def _hear(self, socket: ClientConnection) -> str | bytes:
-        return await asyncio.wait_for(socket.recv(), self._client.patience_s)
+        async with asyncio.timeout(self._client.patience_s):
+            return await socket.recv()
 
     async def _put(self, draft: Draft) -> None:
         await self._wait(lambda: self._out.has_room(draft), "send", self._client.patience_s)
