@@ -1,7 +1,7 @@
 # Two commands need nothing but git, make and Python >= 3.11 with venv (Node comes from PyPI where there is none):
 #   make run    start the service and send it the bundled sample
-#   make test   run the whole test suite
-# The rest: make check | test-bounds | lock | bench | fuzz | mutants | reliability | soak | security | sample | train | clean
+#   make test   run the test suite
+# The rest: make check | test-all | test-bounds | lock | bench | fuzz | mutants | reliability | soak | security | sample | train | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,19 +13,24 @@ DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 LOCK := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	-q --no-emit-find-links
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 PACKAGES := kernels pipeline service clients/python/polychrony_client tests
 
 # The dashboard, from clients/web.
 web: $(WEB)
 
-.PHONY: run web test test-bounds check bench fuzz mutants reliability reliability-full soak security lock sbom sample train clean
+.PHONY: run web test test-all test-bounds check bench fuzz mutants reliability reliability-full soak security lock sbom sample train clean
 
 run: $(RUNTIME) $(WEB)
 	@$(BIN)/polychrony demo
 
 # Files side by side, so that what the tests of one share is made once; as many as there are cores, but no more than 4.
 test: $(DEV) $(WEB)
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	@$(PYTEST) -m "not long"
+
+# With the confirmations that take long: damage of every kind, clocks that are set, trainings, the reliability table in short.
+test-all: $(DEV) $(WEB)
+	@$(PYTEST)
 
 # Every kernel with every index checked, on random and on extreme inputs.
 test-bounds: $(DEV)

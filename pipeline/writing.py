@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _MOST_PARTS = 512
+_COUNT = itertools.count()
 
 
 def sync_folder(folder: Path) -> None:
@@ -34,9 +36,9 @@ def whole_file(path: Path, fsync: bool = False, shared: bool = False) -> Generat
     Args:
         path: the file.
         fsync: whether it is on the disk, with its name, at the end; else a power cut may leave it empty.
-        shared: whether other processes may write the same file at the same time.
+        shared: whether others, in this process or another, may write the same file at the same time.
     """
-    own = f".{os.getpid()}" if shared else ""
+    own = f".{os.getpid()}.{next(_COUNT)}" if shared else ""
     part = path.with_name(f".{path.name}{own}.part")
     try:
         with part.open("wb") as file:

@@ -90,7 +90,10 @@ class Jobs:
                         "a job's folder cannot be read, and is left", name=folder.name, problem=str(problem)
                     )
             for part in folder.glob(".*.part"):
-                shutil.rmtree(part, ignore_errors=True)
+                if part.is_dir():
+                    shutil.rmtree(part, ignore_errors=True)
+                else:
+                    part.unlink(missing_ok=True)
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._settings.parallel_jobs)]
         self._workers.append(asyncio.create_task(self._tidy_forever()))
 
@@ -190,13 +193,16 @@ class Jobs:
         """End a job that waits or runs."""
         await self.store.finish(id_, CANCELLED)
         self._ages.begin(id_)
-        await asyncio.to_thread(lost.mark_over, self.folder(id_), CANCELLED, None)
+        # At once: who retries it meanwhile has another attempt, which is none of this one's.
         if live := self._live.get(id_):
             live.cancelled = True
             _kill(live)
             live.tell()
             if live.process is None:
                 self._live.pop(id_, None)  # it waited, and nobody else will
+        now = await self.store.get(id_)
+        if now is not None and now.state == CANCELLED:
+            await asyncio.to_thread(lost.mark_over, self.folder(id_), CANCELLED, None)
 
     async def users_of(self, model: str) -> list[str]:
         """Names of the jobs that wait or run and use a model."""

@@ -46,7 +46,7 @@ def write_request(
     if fsync:
         sync_file(upload)
     # Each attempt writes it once more, and a kill may come at any time: without it the job could not come back.
-    replace_file(path, json.dumps(document).encode(), fsync)
+    replace_file(path, json.dumps(document).encode(), fsync, shared=True)
     if fsync:
         sync_folder(folder.parent)
     return path

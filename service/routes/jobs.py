@@ -90,7 +90,12 @@ async def create_job(
             _demand_readable(folder, body.name, options)
             asked = body.asked if idempotency_key else None
             mine = Job(id_, body.name, options, idempotency_key, priority, asked=asked)
-            known = job = await jobs.submit(mine)
+            submitting = asyncio.ensure_future(jobs.submit(mine))
+            try:
+                known = job = await asyncio.shield(submitting)
+            except asyncio.CancelledError:
+                job = await submitting  # the queue may have it by now: then its folder stays
+                raise
     finally:
         if job is None or job.id != id_:  # refused, or the same key came before
             shutil.rmtree(folder, ignore_errors=True)

@@ -143,10 +143,10 @@ async def get_snapshot(stream_id: StreamId, service: Service) -> Response:
     """The state of a stream after the frames that it has worked off: upload it and name it to go on from there."""
     stream = find(service, stream_id)
     try:
-        data = await stream.snapshot()
+        number, data = await stream.snapshot()
     except RuntimeError as problem:
         raise Problem(409, f"{problem}: a snapshot is of a stream that goes on") from problem
-    name = f"{stream_id}-{service.streams.read_snapshot(data).number}.zip"
+    name = f"{stream_id}-{number}.zip"
     return Response(
         data, media_type="application/zip", headers={"Content-Disposition": f'attachment; filename="{name}"'}
     )

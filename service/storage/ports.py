@@ -187,6 +187,10 @@ class StreamStore(Protocol):
         """The shed log."""
         ...
 
+    def reveal(self, document: dict[str, Any]) -> None:
+        """Store what the stream was made from: it is complete, and from here on a start finds it."""
+        ...
+
     def sync_names(self) -> None:
         """Make sure that what was opened so far is found again, whatever happens from here on."""
         ...
@@ -231,20 +235,24 @@ class Directory(Protocol):
         """All streams that are stored, in order."""
         ...
 
-    def create(self, id_: str, document: dict[str, Any]) -> StreamStore:
-        """Store a new stream with what it was made from.
+    def create(self, id_: str) -> StreamStore:
+        """Room for a new stream. No start finds it before :meth:`StreamStore.reveal`."""
+        ...
+
+    def document(self, id_: str) -> dict[str, Any]:
+        """What a stream was made from.
 
         Raises:
-            OSError: it cannot be stored. Nothing of it is left.
+            OSError, ValueError, TypeError: what is stored cannot be read.
         """
         ...
 
-    def find(self, id_: str) -> tuple[dict[str, Any], StreamStore]:
-        """What a stream was made from, and its storage; its epoch counts up when it is opened.
+    def open_stream(self, id_: str) -> StreamStore:
+        """A stream's storage, which counts its epoch up; a disk that is full does not keep it from being opened."""
+        ...
 
-        Raises:
-            OSError, ValueError: what is stored cannot be read.
-        """
+    def remove(self, id_: str) -> None:
+        """Remove a stream that is not open."""
         ...
 
     def set_key(self, id_: str, key: str, asked: str | None) -> None:

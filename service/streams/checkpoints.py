@@ -52,9 +52,10 @@ class Checkpoints:
         card = {**snapshot.card, **{name: own[name] for name in ("feeds", "recorded", "left_out")}}
         self._keep(replace(snapshot, card=card))
 
-    def packed(self) -> bytes:
-        """The state of now, as one signed file."""
-        return self._store.packed(self.take())
+    def packed(self) -> tuple[int, bytes]:
+        """(number of the last frame in it, the state of now as one signed file)."""
+        snapshot = self.take()
+        return snapshot.number, self._store.packed(snapshot)
 
     def _keep(self, snapshot: Snapshot) -> int:
         files = [store.file for store in self._outputs.values()]

@@ -152,8 +152,9 @@ class Fetcher:
         """End the child."""
         if self._task:
             self._task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._task
+            await asyncio.gather(
+                self._task, return_exceptions=True
+            )  # it alone is cancelled, not who waits here
         await self._kill()
 
     def describe(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -47,6 +48,8 @@ class Streams:
         self._fetchers: dict[str, Fetcher] = {}
         self.keys = Keys(directory)
         self._creating = asyncio.Lock()
+        self._ending: set[asyncio.Task[None]] = set()
+        """Deletions under way."""
         self._memory = Memory(
             settings.streams_memory_bytes or (settings.memory_bytes or box.memory_bytes()) // 2
         )
@@ -64,6 +67,7 @@ class Streams:
     async def close(self) -> None:
         """Stop all threads and sources; what is on disk stays."""
         self._upkeep.stop()
+        await asyncio.gather(*self._ending, return_exceptions=True)
         await asyncio.gather(*(fetcher.close() for fetcher in self._fetchers.values()))
         await asyncio.gather(*(asyncio.to_thread(stream.close) for stream in self._streams.values()))
 
@@ -96,8 +100,13 @@ class Streams:
             threads = min(spec.threads or self._settings.stream_threads, box.cores())
             return Graph(spec, request.sensor, time.perf_counter, hold.take, threads)
 
+        building = asyncio.ensure_future(asyncio.to_thread(build))
         try:
-            return await asyncio.to_thread(build), hold
+            return await asyncio.shield(building), hold
+        except asyncio.CancelledError:
+            # The thread goes on, and takes what it needs: only then can that be given back.
+            building.add_done_callback(lambda done: (done.exception(), hold.release()))
+            raise
         except MemoryError as problem:
             hold.release()
             raise NoRoom(
@@ -130,11 +139,16 @@ class Streams:
             if key is not None and (known := self.with_key(key)) is not None:
                 hold.release()
                 return known
+            if key is not None and self._upkeep.waits(self.keys.stream_of(key)):
+                raise TooManyStreams("the stream of this Idempotency-Key waits for the disk to have room")
             if len(self._streams) >= self._settings.max_streams:
                 raise TooManyStreams(f"{self._settings.max_streams} streams are kept already: delete one")
             id_, created_s = secrets.token_hex(8), time.time()
-            work = asyncio.to_thread(self._create_files, id_, created_s, request, graph, snapshot, key, asked)
-            making = asyncio.ensure_future(work)
+            making = asyncio.ensure_future(
+                asyncio.to_thread(
+                    _create_files, self._directory, self._settings, id_, request, graph, snapshot
+                )
+            )
             try:
                 opened = await asyncio.shield(making)
             except asyncio.CancelledError:
@@ -143,8 +157,8 @@ class Streams:
                 raise
             try:
                 stream = Stream(id_, request, self._settings, opened, hold, created_s)
-                if snapshot:  # so that a restart finds what came from elsewhere
-                    await asyncio.to_thread(stream.checkpoints.keep_first, snapshot)
+                document = {"created_s": created_s, "request": request.model_dump(mode="json")}
+                await asyncio.to_thread(_reveal, self._directory, stream, document, snapshot, key, asked)
             except BaseException:
                 await asyncio.to_thread(opened.discard)
                 raise
@@ -154,22 +168,6 @@ class Streams:
         stream.start(restore=False)
         _log.info("stream created", id=id_, policy=stream.request.policy)
         return stream
-
-    def _create_files(
-        self, id_: str, created_s: float, request: StreamRequest, graph: Graph, snapshot: Snapshot | None,
-        key: str | None, asked: str | None,
-    ) -> Opened:  # fmt: skip
-        """Beside the event loop; nothing is left of what fails."""
-        document = {"created_s": created_s, "request": request.model_dump(mode="json")}
-        store = self._directory.create(id_, document)
-        try:
-            if key is not None:
-                self._directory.set_key(id_, key, asked)
-            return Opened(request, self._settings, store, graph, snapshot)
-        except BaseException:
-            store.hide()
-            store.delete()
-            raise
 
     def read_snapshot(self, source: Path | bytes) -> Snapshot:
         """A snapshot that this service wrote.
@@ -206,13 +204,20 @@ class Streams:
         if stream is None:
             return False
         stream.hide()  # first: a stream that is deleted must not come back, whatever happens now
-        if fetcher := self._fetchers.pop(id_, None):
+        # Whoever asked may leave meanwhile: thread, memory and files are let go of all the same.
+        ending = asyncio.create_task(self._end_for_good(stream, self._fetchers.pop(id_, None)))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await asyncio.shield(ending)
+        return True
+
+    async def _end_for_good(self, stream: Stream, fetcher: Fetcher | None) -> None:
+        if fetcher is not None:
             await fetcher.close()
         stream.announce()
         await asyncio.to_thread(stream.close)
         await asyncio.to_thread(stream.store.delete)
-        _log.info("stream deleted", id=id_)
-        return True
+        _log.info("stream deleted", id=stream.id)
 
     def counts(self) -> dict[str, int]:
         """Streams by state."""
@@ -234,11 +239,12 @@ class Streams:
         """Go on with a stream that is stored; where that cannot be, say why, and leave its files alone."""
         hold = None
         try:
-            document, store = await asyncio.to_thread(self._directory.find, id_)
+            document = await asyncio.to_thread(self._directory.document, id_)
             request = StreamRequest.model_validate(document["request"])
             if request.policy != "lossless":  # resumes over a broken connection only
-                await asyncio.to_thread(lambda: (store.hide(), store.delete()))
+                await asyncio.to_thread(self._directory.remove, id_)
                 return
+            store = await asyncio.to_thread(self._directory.open_stream, id_)
             snapshot = await asyncio.to_thread(store.newest)
             graph, hold = await self.build(request)
             opened = await asyncio.to_thread(Opened, request, self._settings, store, graph, snapshot)
@@ -267,4 +273,31 @@ class Streams:
         self.not_restored[id_] = why
         if isinstance(problem, OSError):  # a full disk may have room again
             self._upkeep.try_again(id_)
+            self.keys.restore(id_)
         _log.error("stream not restored", id=id_, problem=why)
+
+
+def _create_files(
+    directory: Directory, settings: Settings, id_: str, request: StreamRequest, graph: Graph,
+    snapshot: Snapshot | None,
+) -> Opened:  # fmt: skip
+    """Beside the event loop; nothing is left of what fails."""
+    store = directory.create(id_)
+    try:
+        return Opened(request, settings, store, graph, snapshot)
+    except BaseException:
+        store.hide()
+        store.delete()
+        raise
+
+
+def _reveal(
+    directory: Directory, stream: Stream, document: dict[str, Any], snapshot: Snapshot | None, key: str | None,
+    asked: str | None,
+) -> None:  # fmt: skip
+    """Beside the event loop. What it was made from comes last: a kill before it leaves nothing to start from."""
+    if snapshot:
+        stream.checkpoints.keep_first(snapshot)
+    if key is not None:
+        directory.set_key(stream.id, key, asked)
+    stream.store.reveal(document)

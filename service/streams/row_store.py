@@ -104,7 +104,11 @@ class RowStore:
         """Rows that were there before a restart, and that the disk has not got; see :meth:`count_lost`."""
         self._had_from, self._whole_from = self.oldest, 0
         if known:
-            self._check_what_is_there(has_sums=sums is not None)
+            try:
+                self._check_what_is_there(has_sums=sums is not None)
+            except BaseException:
+                self.file.close()
+                raise
 
     def write(self, result: Result, frame: int) -> None:
         """Take in the next rows, computed from frames up to ``frame``; from one thread only."""

@@ -36,6 +36,8 @@ from service.streams.row_store import RowStore
 _log = structlog.get_logger("streams")
 _AT_ONCE = 65_536
 """Events that are worked off at once, at most."""
+_NEVER = 2**63
+"""A frame that no log tells of: rows of it wait for the end."""
 _STEP_S = 0.01
 """So long frames are worked off before anybody looks whether what waits has grown too old."""
 
@@ -69,6 +71,8 @@ class Runner:
         self._since_checkpoint = 0
         self._settled = False
         """Whether log, engine and rows stand behind the last frame that was received: else a snapshot would lie."""
+        self._on_their_way = 0
+        """Appends to the log that are not durable yet."""
         self._replay: Callable[[], bool] | None = None
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
 
@@ -109,7 +113,7 @@ class Runner:
         log, checkpoint = self._durability.log, self._durability.checkpoint
         if checkpoint is None or log is None or not self._settled or self.intake.ended:
             return
-        if self.progress.durable < self.progress.received:
+        if self._on_their_way:
             return  # rows that nobody may see yet must not be in a snapshot
         # Half way: where this fails, the next attempt does not come with the next frame.
         self._since_checkpoint = self._durability.checkpoint_bytes // 2
@@ -191,11 +195,13 @@ class Runner:
         raw, last = [one.raw for one in batch], batch[-1].frame.number
         progress, log, recording = self.progress, self._durability.log, self._durability.recording
         at_once = 0
+        self._on_their_way += log is not None
 
         def durable(number: int) -> None:
             nonlocal at_once
             if threading.current_thread() is self._thread:
                 at_once = number
+                self._on_their_way -= 1
             else:
                 self.mailbox.ask(partial(self._became_durable, number))
 
@@ -211,6 +217,7 @@ class Runner:
 
     def _became_durable(self, number: int) -> None:
         """Frames up to ``number`` are durable by now: so are the rows that were computed from them."""
+        self._on_their_way -= 1
         self.progress.became_durable(number)
         for store in self._outputs.values():
             store.release(self.progress.durable)
@@ -219,10 +226,10 @@ class Runner:
 
     def _finish(self) -> None:
         """All answers exist, and readers may see them all: `end` can be told, with all that it tells."""
-        progress = self.progress
-        shown = self._durability.log is None or progress.durable >= progress.received
-        if self.intake.ended and shown:
-            progress.finish()
+        if self.intake.ended and self._on_their_way == 0:
+            for store in self._outputs.values():
+                store.release(_NEVER)
+            self.progress.finish()
 
     def _good_ones(self, batch: list[Admitted]) -> list[Admitted]:
         """The frames before the first bad one; from there on nothing is taken until somebody heard of it."""
@@ -296,8 +303,10 @@ class Runner:
         return sheds
 
     def _handle(self, frame: Frame) -> None:
-        self._publish(self.intake.answers(frame), frame.number)
-        if frame.type == wire.END:
+        # An `end` by the service has the number of the frame before it: what it leads to is shown in `_finish`.
+        last = frame.type == wire.END
+        self._publish(self.intake.answers(frame), _NEVER if last and self._durability.log else frame.number)
+        if last:
             self.progress.worked_out(self.intake.engine.digests())
             if self._durability.shed_log:
                 self._durability.shed_log.flush()

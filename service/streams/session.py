@@ -235,12 +235,12 @@ class Sender:
 
     def outgoing(self) -> list[Word]:
         """What is to be sent now, each word once; behind a ``Close`` comes nothing."""
-        if (why := self._session.closing(self)) is not None:
-            return [why]
         words: list[Word] = []
-        if not self._greeted:
+        if not self._greeted:  # also one that may not go on: `ready` is what every sender hears first
             self._greeted = True
             words.append(Say(self._session.ready()))
+        if (why := self._session.closing(self)) is not None:
+            return [*words, why]
         if self._progress.finished:
             return [*words, *self._session.end_words()]
         ack = self._session.ack()

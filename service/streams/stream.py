@@ -13,7 +13,7 @@ import errno
 import threading
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -231,8 +231,8 @@ class Stream:
             with contextlib.suppress(RuntimeError, OSError):
                 await asyncio.wrap_future(self.runner.mailbox.ask(self.durability.shed_log.flush))
 
-    async def snapshot(self) -> bytes:
-        """Its state after the frames that were worked off, as a signed .zip.
+    async def snapshot(self) -> tuple[int, bytes]:
+        """(number of the last frame that was worked off, the state behind it as a signed .zip).
 
         Raises:
             RuntimeError: it is over.
@@ -247,10 +247,7 @@ class Stream:
                 work.cancel()
                 raise OSError(errno.ENOSPC, self.trouble)
             await asyncio.wait({work}, timeout=_LOOK_S)
-        data = await work
-        if not isinstance(data, bytes):
-            raise TypeError("a snapshot is bytes")
-        return data
+        return cast(tuple[int, bytes], await work)
 
     def announce(self) -> None:
         """Wake everyone who waits for a change."""

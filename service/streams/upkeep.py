@@ -46,6 +46,10 @@ class Upkeep:
         """A stream could not be restored for a reason that may pass."""
         self._later.add(id_)
 
+    def waits(self, id_: str) -> bool:
+        """Whether a stream could not be restored yet, and may be later."""
+        return id_ in self._later
+
     def restored(self, id_: str) -> None:
         """It could, by now."""
         self._later.discard(id_)

@@ -116,6 +116,7 @@ def test_the_view_pauses_steps_back_zooms_and_tells_of_pixels(page, shoot):
     expect(corner).not_to_contain_text("paused")
 
 
+@pytest.mark.long
 def test_a_file_is_uploaded_analyzed_and_shown(page, shoot):
     page.goto("/#/start")
     shoot(page, "start")
@@ -220,6 +221,7 @@ def test_decisions_are_a_timeline(page, served, data_dir, shoot):
     accessible(page)
 
 
+@pytest.mark.long
 def test_a_stream_that_breaks_is_gone_on_with(chromium, tmp_path):
     service = ServiceProcess(tmp_path / "data")
     context = chromium.new_context(base_url=service.url)
@@ -254,6 +256,7 @@ def test_a_stream_that_breaks_is_gone_on_with(chromium, tmp_path):
         service.stop()
 
 
+@pytest.mark.long
 def test_a_wrong_token_is_told_and_a_right_one_lets_in(chromium, tmp_path, shoot):
     service = ServiceProcess(tmp_path / "data", token="correct-horse-battery")
     context = chromium.new_context(base_url=service.url)
@@ -276,6 +279,7 @@ def test_a_wrong_token_is_told_and_a_right_one_lets_in(chromium, tmp_path, shoot
         service.stop()
 
 
+@pytest.mark.long
 def test_what_the_service_does_by_itself_is_shown(chromium, tmp_path, shoot):
     camera = {"name": "gate", "pipeline": "view", "source": {"address": "sample:", "repeat": True},
               "policy": "realtime", "max_stride": 16}  # fmt: skip
@@ -306,6 +310,7 @@ def test_what_the_service_does_by_itself_is_shown(chromium, tmp_path, shoot):
         service.stop()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [360, 768, 1920])
 def test_pages_fit_their_window(chromium, served, width, shoot):
     context = chromium.new_context(viewport={"width": width, "height": 740}, base_url=served.url)

@@ -180,6 +180,7 @@ def durable_stream(service, frames=3):
     return id_
 
 
+@pytest.mark.long
 @pytest.mark.threat(
     "damaged or foreign files in the data folder",
     "set aside or left, named in the log; the service starts, and what is whole goes on",

@@ -76,6 +76,7 @@ def test_digests_agree_however_they_are_asked_for(tmp_path, data_dir):
     assert json.loads(answer("digest", tmp_path / "same.npz", "--json")) == summary["digests"]
 
 
+@pytest.mark.long
 def test_a_part_of_a_recording(tmp_path, data_dir):
     path = data_dir / "recordings" / "evt3_640x480.raw"
     first = json.loads(answer("info", path, "--json"))["t_first_us"]
@@ -207,6 +208,7 @@ def test_training_makes_a_bank_that_can_be_read(tmp_path):
     ]
 
 
+@pytest.mark.long
 def test_the_demonstration_ends_with_0_without_a_terminal(tmp_path):
     result = polychrony("demo", cwd=tmp_path, POLYCHRONY_PORT="0")
     assert result.returncode == 0, result.stdout + result.stderr

@@ -73,6 +73,7 @@ def stepped(tmp_path, monkeypatch):
     service.stop()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", ["-1d", "+1d"])
 def test_a_step_of_a_day_neither_shuts_nobody_out_nor_removes_anything(stepped, step):
     service, clock = stepped

@@ -150,6 +150,7 @@ def three_jobs(service):
     return done, failed, waits
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [*DAMAGE, "missing", "no table"])
 def test_jobs_come_back_from_their_folders(service, how):
     done, failed, waits = three_jobs(service)
@@ -181,6 +182,7 @@ def test_jobs_come_back_from_their_folders(service, how):
     assert bool(list(service.data.glob("jobs.sqlite.damaged-1"))) == (how not in {"missing", "empty"})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [*DAMAGE, "no table"])
 def test_a_damaged_outbox_is_set_aside(tmp_path, how):
     publish = '[{"name": "hook", "to": "http://127.0.0.1:9/in"}]'
@@ -250,6 +252,7 @@ def test_a_format_that_is_no_file_format_is_refused_when_it_is_asked_for(service
     assert "format" in refused.json()["detail"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "says"),
     [
@@ -274,6 +277,7 @@ def test_what_is_of_the_wrong_kind_is_named_in_one_line(tmp_path, name, says):
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.long
 def test_a_folder_in_place_of_a_database_is_set_aside(service):
     service.stop()
     for part in service.data.glob("jobs.sqlite*"):

@@ -147,6 +147,7 @@ def test_a_disk_that_is_read_only_is_named_at_the_start(on_small_disk):
     assert until(lambda: ready(service).status_code == 200)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folder", ["streams", "jobs", "uploads", "scratch", "models", "pipelines"])
 def test_every_route_without_a_folder(tmp_path, monkeypatch, folder):
     for name in ("POLYCHRONY_MODELS", "POLYCHRONY_PIPELINES"):

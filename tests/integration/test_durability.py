@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +25,13 @@ from service.settings import Settings
 from service.storage.backends import Backends
 from service.storage.files.recording import Recorder
 from service.storage.files.snapshots import Snapshots
-from service.storage.files.stream_files import StreamFiles
+from service.storage.files.stream_files import StreamFiles, StreamFolders
 from service.storage.records import Job
 from service.streams.opening import open_stream
-from service.streams.registry import Streams
+from service.streams.registry import Streams, TooManyStreams
 from service.streams.request import StreamRequest
 from service.streams.runner import Runner
+from service.streams.stream import Opened
 
 N = 200
 
@@ -234,7 +236,7 @@ async def test_a_stream_from_a_snapshot_knows_after_a_kill_that_it_has_not_the_r
     streams = await box.start()
     first = await create(streams, asked(record=True))
     await send(first, range(1, 11))
-    snapshot = streams.read_snapshot(await first.snapshot())
+    snapshot = streams.read_snapshot((await first.snapshot())[1])
     second = await create(streams, StreamRequest.model_validate(snapshot.card["request"]), snapshot)
     await send(second, range(11, 21))
     rows = next(iter(first.outputs.values())).head.next_row
@@ -350,7 +352,7 @@ async def test_streams_that_cannot_be_made_leave_nothing(box, monkeypatch):
     streams = await box.start()
     first = await create(streams, asked())
     await send(first, range(1, 3))
-    snapshot = streams.read_snapshot(await first.snapshot())
+    snapshot = streams.read_snapshot((await first.snapshot())[1])
     before = sum(1 for _ in Path("/proc/self/fd").iterdir())
     monkeypatch.setattr(Snapshots, "write", full)
     for _ in range(5):
@@ -423,6 +425,99 @@ async def test_a_worker_outlives_a_queue_that_cannot_be_written_to(tmp_path, mon
         while (await jobs.store.get(id_)).state != "failed":
             await asyncio.sleep(0.01)
     await jobs.close()
+
+
+def open_files():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@in_a_loop
+async def test_an_epoch_that_cannot_be_written_keeps_no_stream_from_coming_back(box):
+    stream = await create(await box.start(), asked(), key="k")
+    await send(stream, range(1, 4))
+    await box.stop()
+    epoch = box.data / "streams" / stream.id / "epoch"
+    epoch.unlink()
+    epoch.mkdir()
+    streams = await box.start()
+    assert streams.with_key("k").id == stream.id
+    await box.stop()
+
+
+@in_a_loop
+async def test_a_stream_that_waits_for_the_disk_keeps_its_key(box, monkeypatch):
+    stream = await create(await box.start(), asked(), key="k")
+    await send(stream, range(1, 4))
+    await box.stop()
+    monkeypatch.setattr("service.storage.files.stream_files.FrameLog", full)
+    streams = await box.start()
+    with pytest.raises(TooManyStreams, match="waits for the disk"):
+        await create(streams, asked(), key="k")
+    monkeypatch.undo()
+    await until(lambda: streams.get(stream.id))
+    assert (await create(streams, asked(), key="k")).id == stream.id
+    await box.stop()
+
+
+@in_a_loop
+async def test_a_deletion_that_nobody_waits_for_any_more_is_brought_to_its_end(box):
+    streams = await box.start()
+    files = open_files()
+    stream = await create(streams, asked())
+    deleting = asyncio.create_task(streams.delete(stream.id))
+    await asyncio.sleep(0)
+    deleting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await deleting
+    await until(lambda: not list((box.data / "streams").iterdir()))
+    await until(lambda: open_files() <= files)
+    assert streams._memory.held_bytes == 0
+    await box.stop()
+
+
+@in_a_loop
+async def test_a_pipeline_that_nobody_waits_for_any_more_holds_no_memory(box):
+    streams = await box.start()
+    for delay in (0, 0.001, 0.005, 0.02):
+        building = asyncio.create_task(streams.build(asked()))
+        await asyncio.sleep(delay)
+        building.cancel()
+        with suppress(asyncio.CancelledError):
+            _, hold = await building
+            hold.release()
+    await until(lambda: streams._memory.held_bytes == 0, 30)
+    await asyncio.sleep(0.3)
+    assert streams._memory.held_bytes == 0
+    await box.stop()
+
+
+@in_a_loop
+async def test_files_that_cannot_be_read_are_not_left_open(box, monkeypatch):
+    stream = await create(await box.start(), asked(record=True))
+    await send(stream, range(1, 31))
+    await box.stop()
+    store = StreamFolders(box.data / "streams", box.data, False, 2**30)
+    store.open()
+
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    before = open_files()
+    monkeypatch.setattr("service.storage.files.row_file.os.pread", broken)
+    for _ in range(5):
+        with pytest.raises(OSError, match="Input"):
+            store.open_stream(stream.id).recording({})
+    snapshot = None
+    monkeypatch.undo()
+    snapshot = store.open_stream(stream.id).newest()
+    assert snapshot is not None
+    monkeypatch.setattr("service.storage.files.row_file.os.pread", broken)
+    graph = Graph(preset("denoise"), Sensor(width=32, height=32))
+    for _ in range(5):
+        with pytest.raises(OSError, match="Input"):
+            Opened(asked(), Settings(data_dir=box.data), store.open_stream(stream.id), graph, snapshot)
+    monkeypatch.undo()
+    assert open_files() == before
 
 
 @in_a_loop

@@ -39,6 +39,7 @@ def edge(tmp_path, **settings):
     return ServiceProcess(tmp_path / "data", profile="edge", memory_bytes=512 * MIB, **settings)
 
 
+@pytest.mark.long
 def test_a_standing_stream_is_there_at_the_start_and_again_when_it_ends(tmp_path):
     running = edge(tmp_path, autostart=json.dumps([CAMERA]))
     try:
@@ -60,6 +61,7 @@ def test_a_standing_stream_is_there_at_the_start_and_again_when_it_ends(tmp_path
         assert running.stop() == 0
 
 
+@pytest.mark.long
 def test_a_lossless_one_goes_on_through_a_kill_and_another_takes_its_place_when_its_entry_changes(tmp_path):
     slow = {**CAMERA, "policy": "lossless", "source": {"address": "sample:", "speed": 0.2}}
     running = edge(tmp_path, autostart=json.dumps([slow]))
@@ -79,6 +81,7 @@ def test_a_lossless_one_goes_on_through_a_kill_and_another_takes_its_place_when_
         running.stop()
 
 
+@pytest.mark.long
 def test_one_that_cannot_be_opened_says_why_and_is_tried_again(tmp_path):
     folder = tmp_path / "films"
     folder.mkdir()
@@ -98,6 +101,7 @@ def test_one_that_cannot_be_opened_says_why_and_is_tried_again(tmp_path):
         running.stop()
 
 
+@pytest.mark.long
 def test_one_that_fails_again_and_again_takes_one_place(tmp_path):
     running = edge(tmp_path, autostart=json.dumps([{**CAMERA, "record": True}]))
     try:
@@ -111,6 +115,7 @@ def test_one_that_fails_again_and_again_takes_one_place(tmp_path):
         assert running.stop() == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
@@ -137,6 +142,7 @@ def polychrony(*arguments, **environment):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_more_than_fits_is_evaluated_less_often_before_it_is_shed(tmp_path):
     running = edge(tmp_path)
     try:

@@ -57,6 +57,7 @@ def test_a_file_is_fetched_with_the_digests_of_an_offline_run(fetching, data_dir
         assert stats["source"]["state"] == "ended"
 
 
+@pytest.mark.long
 def test_a_file_goes_on_exactly_where_a_kill_left_it(fetching, data_dir):
     rows, digests = expected(data_dir)
     with Client(fetching.url) as client:
@@ -76,6 +77,7 @@ def evt2(t, x, y):
     ).tobytes()
 
 
+@pytest.mark.long
 def test_a_file_that_grows_is_read_once_through_a_kill(tmp_path):
     path = tmp_path / "grows.raw"
     path.write_bytes(b"% evt 2.0\n% geometry 64x48\n% end\n" + evt2([64, 65, 66], [1, 2, 3], [4, 5, 6]))

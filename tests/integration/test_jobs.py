@@ -21,6 +21,7 @@ def offline_digests(path, pipeline="motion"):
     return engine.digests()
 
 
+@pytest.mark.long
 def test_a_video_becomes_artifacts_with_the_digests_of_an_offline_run(client, tmp_path):
     job = client.submit(samples.CLIP)
     assert job.description["state"] in {"queued", "running"}
@@ -146,6 +147,7 @@ def test_the_same_idempotency_key_gives_the_same_job(client):
     assert submit() == submit()
 
 
+@pytest.mark.long
 def test_jobs_are_listed_page_by_page(client):
     for _ in range(3):
         client.submit(samples.CLIP, "denoise").wait()
@@ -166,6 +168,7 @@ def test_a_running_job_is_cancelled(client, data_dir):
         job.wait()
 
 
+@pytest.mark.long
 def test_a_job_survives_the_death_of_the_service(tmp_path, data_dir):
     service = ServiceProcess(tmp_path / "data")
     try:

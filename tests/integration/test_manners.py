@@ -141,6 +141,7 @@ def test_lines_of_one_cause_are_summed():
     assert len(repeats._seen) <= 1001
 
 
+@pytest.mark.long
 def test_refusals_over_and_over_are_a_few_lines_and_a_sum(tmp_path):
     service = ServiceProcess(tmp_path / "data", token="correct-horse-battery", failures_per_minute=10_000)
     try:

@@ -165,6 +165,7 @@ while True:
 """
 
 
+@pytest.mark.long
 def test_a_model_that_is_replaced_by_many_and_through_kills_is_always_there(tmp_path, monkeypatch):
     monkeypatch.setenv("POLYCHRONY_MODELS", str(tmp_path / "own"))
     source = tmp_path / "bundle"

@@ -155,6 +155,7 @@ async def over(jobs, told):
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("zeros", [False, True], ids=["short", "zeros"])
 @in_a_loop
 async def test_jobs_that_were_taken_in_outlive_a_power_cut(tmp_path, monkeypatch, zeros):

@@ -306,6 +306,7 @@ def test_the_last_answers_before_a_stop_wait_in_the_outbox(hook, tmp_path):
         running.stop()
 
 
+@pytest.mark.long
 def test_after_a_power_cut_rows_that_come_again_are_told_again(hook, tmp_path):
     running = service(tmp_path, {"name": "web", "to": hook.url, "every_s": 0.02})
 
@@ -357,6 +358,7 @@ socket.getaddrinfo = getaddrinfo
 """
 
 
+@pytest.mark.long
 def test_names_that_nobody_resolves_hold_up_neither_work_nor_the_end(tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(SLOW_RESOLVER)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))

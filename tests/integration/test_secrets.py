@@ -34,6 +34,7 @@ def serve(*arguments, **environment):
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.threat(
     "a secret that a full disk or a power cut left empty or cut short",
     "the service does not start: secrets are written whole or not at all, and their length is checked",
@@ -123,6 +124,7 @@ def test_a_service_says_that_its_tokens_are_broken(tmp_path):
         service.stop()
 
 
+@pytest.mark.long
 @pytest.mark.threat(
     "revoking the last token, or losing the file of tokens, opens a service",
     "once a token was made, one is needed",

@@ -71,6 +71,7 @@ class Interrupted(Exception):
     pass
 
 
+@pytest.mark.long
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
     monkeypatch.setattr(motif, "_SAVED_EVERY_S", 0.0)
     motif.train(TINY, tmp_path / "whole", lambda _: None, threads=1)
@@ -171,6 +172,7 @@ def test_a_bank_learns_from_labelled_recordings(tmp_path):
     assert len(card.provenance["images"]["held_out"]) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -199,6 +201,7 @@ def test_addresses_are_trained_by_a_command(tmp_path):
     assert set(json.loads(result.stdout)) >= {"chance", "class", "validation", "quantising"}
 
 
+@pytest.mark.long
 def test_a_readout_of_motion_is_a_function_of_its_configuration(tmp_path):
     config = FieldTraining(movies=8, bags=40, epochs=6, batch=64, leaves=2)
     made = [field.examples(config, range(8), lambda _: None, threads) for threads in (1, 2)]

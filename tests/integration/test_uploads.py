@@ -116,6 +116,7 @@ def test_room_is_bounded_and_comes_back(small):
     assert httpx.head(small.url + first.headers["location"], headers=TUS).status_code == 404
 
 
+@pytest.mark.long
 def test_an_upload_survives_a_kill_byte_for_byte(tmp_path):
     service = ServiceProcess(tmp_path / "data")
     data = samples.CLIP.read_bytes()
@@ -172,6 +173,7 @@ def test_a_job_that_failed_runs_again_and_remembers_why(client, tmp_path):
         done.retry()
 
 
+@pytest.mark.long
 def test_jobs_of_a_higher_priority_run_first(tmp_path):
     service = ServiceProcess(tmp_path / "data")
     try:
@@ -188,6 +190,7 @@ def test_jobs_of_a_higher_priority_run_first(tmp_path):
         service.stop()
 
 
+@pytest.mark.long
 def test_old_jobs_go(small):
     with Client(small.url) as client:
         job = client.submit(samples.CLIP, "denoise")

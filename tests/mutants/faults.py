@@ -79,7 +79,7 @@ FAULTS: tuple[Fault, ...] = (
     *_of("service/storage/files/recording.py", _POWER, ("        if self.start == 0:", "        if False:")),
     *_of(
         "service/storage/files/stream_files.py", _STORAGE,
-        ("str(before + 1).encode()", "str(before).encode()"),
+        ("b\"%020d\" % (before + 1)", "b\"%020d\" % before"),
         ("            self._folder.rename(self._hidden)", "            pass"),
     ),
     *_of(
@@ -116,9 +116,9 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *_of(
         "service/streams/runner.py", "tests/integration/test_durability.py",
-        ("        progress.durable = max(progress.durable, at_once)", "        progress.durable = last"),
-        ("        if self.progress.durable < self.progress.received:", "        if False:"),
-        ("        shown = self._durability.log is None or progress.durable >= progress.received", "        shown = True"),
+        ("        progress.took(last, size, durable=at_once)", "        progress.took(last, size, durable=last)"),
+        ("        if self._on_their_way:", "        if False:"),
+        ("        if self.intake.ended and self._on_their_way == 0:", "        if self.intake.ended:"),
         ("            self._step(frames)\n", "            self._step(frames[:1])\n"),
     ),
     *_of(

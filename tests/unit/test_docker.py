@@ -155,7 +155,7 @@ def test_the_bill_of_materials_is_that_of_the_lock():
     assert "://" not in "".join(str(part.get("externalReferences", "")) for part in bill["components"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("lock", ["full", "slim"])
 def test_every_locked_library_has_a_wheel_for_arm64(lock, tmp_path):
     """pip resolves the lock for an ARM64 machine with glibc 2.36, by hash, and would build nothing."""

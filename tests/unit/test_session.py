@@ -73,6 +73,7 @@ def test_a_newer_sender_takes_over_and_the_older_may_say_nothing():
     stream = Input()
     first = stream.session.take_over()
     first.offer(frame(1))
+    first.outgoing()
     second = stream.session.take_over()
     assert first.outgoing() == [Close(SUPERSEDED, ("superseded", "a newer connection took over"))]
     with pytest.raises(Refused) as caught:
@@ -88,6 +89,7 @@ def test_a_newer_sender_takes_over_and_the_older_may_say_nothing():
 def test_a_bad_frame_is_forgotten_with_what_came_behind_it_and_its_sender_told():
     stream = Input()
     sender = stream.session.take_over()
+    sender.outgoing()
     for n in range(1, 5):
         sender.offer(frame(n))
     sender.offer(wire.build(wire.END, 0, 5, 0, 0))
@@ -112,8 +114,8 @@ def test_a_sender_is_told_why_it_is_over():
         stream = Input()
         sender = stream.session.take_over()
         change(stream)
-        (word,) = sender.outgoing()
-        assert word.code == code
+        assert said(sender.outgoing()) == ["ready", code]
+        assert said(sender.outgoing()) == [code]
         with pytest.raises(Refused):
             sender.offer(frame(1))
 

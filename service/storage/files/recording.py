@@ -24,8 +24,16 @@ class Recorder:
         self.path, self.left_out = path, 0
         self._most_bytes = most_bytes
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self.start = self._size = 0
+        """Where the first frame of the stream lies; and how large the file is."""
+        try:
+            self._begin(about)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def _begin(self, about: dict[str, Any]) -> None:
         self.start = self._first_frame()
-        """Where the first frame of the stream lies."""
         if self.start == 0:  # new, or a power cut took its beginning: what it holds then is of no use
             text = json.dumps(about).encode()
             os.ftruncate(self._file, 0)

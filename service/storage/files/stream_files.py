@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import time
@@ -65,6 +66,11 @@ class StreamFiles:
         """The shed log."""
         return ShedFile(self._folder / "admission.jsonl")
 
+    def reveal(self, document: dict[str, Any]) -> None:
+        """Write what the stream was made from: from here on a start finds it."""
+        replace_file(self._folder / _REQUEST, json.dumps(document).encode(), self._fsync)
+        self.sync_names()
+
     def sync_names(self) -> None:
         """Have the disk know the names of all files; content that the disk has is of no use without."""
         if self._fsync:
@@ -121,8 +127,25 @@ class StreamFiles:
         except (OSError, ValueError):
             # Damaged: the clock is larger than any count of starts, so it still only grows.
             before = int(time.time())
-        replace_file(path, str(before + 1).encode(), self._fsync)
+        try:
+            # In place and always as long: a disk that is full takes it, and must not keep a stream from coming back.
+            with path.open("r+b" if path.exists() else "wb") as file:
+                file.write(b"%020d" % (before + 1))
+                if self._fsync:
+                    file.flush()
+                    os.fsync(file.fileno())
+        except OSError as problem:
+            _log.warning(
+                "a stream's epoch cannot be written down", id=self._folder.name, problem=problem.strerror
+            )
         return before + 1
+
+
+def _was_never_revealed(folder: Path) -> bool:
+    """Whether a kill came while a stream was being made: nobody was told of it, and it holds no frame."""
+    if not _NAME.fullmatch(folder.name) or not folder.is_dir() or (folder / _REQUEST).exists():
+        return False
+    return not any(path.stat().st_size for path in folder.glob("frames-*.log"))
 
 
 class StreamFolders:
@@ -147,33 +170,39 @@ class StreamFolders:
             sync_folder(self._folder.parent)
         self._signing_key = snapshots.key_of(self._data_dir)
         for path in self._folder.iterdir():
-            if path.name.startswith(_HIDDEN):
+            if path.name.startswith(_HIDDEN) or _was_never_revealed(path):
                 shutil.rmtree(path, ignore_errors=True)
 
     def names(self) -> list[str]:
         """All streams, in order."""
         return sorted(path.name for path in self._folder.iterdir() if not path.name.startswith(_HIDDEN))
 
-    def create(self, id_: str, document: dict[str, Any]) -> StreamFiles:
-        """Make a stream's folder with what it was made from."""
+    def create(self, id_: str) -> StreamFiles:
+        """Make a stream's folder."""
         folder = self._folder / id_
-        try:
-            folder.mkdir(parents=True)
-            replace_file(folder / _REQUEST, json.dumps(document).encode(), self._fsync)
-            return self._files(folder)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+        folder.mkdir(parents=True)
+        return self._files(folder)
 
-    def find(self, id_: str) -> tuple[dict[str, Any], StreamFiles]:
-        """What a stream was made from, and its folder."""
-        folder = self._folder / id_
-        document = json.loads(read_file(folder / _REQUEST))
+    def document(self, id_: str) -> dict[str, Any]:
+        """What a stream was made from."""
+        document = json.loads(read_file(self._folder / id_ / _REQUEST))
         if not isinstance(document, dict):
             raise TypeError(f"{_REQUEST}: no JSON object")
+        return document
+
+    def open_stream(self, id_: str) -> StreamFiles:
+        """The folder of a stream."""
+        folder = self._folder / id_
         for part in (*folder.glob(".*.part"), *folder.glob(".asked-*")):
             part.unlink(missing_ok=True)
-        return document, self._files(folder)
+        return self._files(folder)
+
+    def remove(self, id_: str) -> None:
+        """Remove a stream's folder, unopened."""
+        folder = self._folder / id_
+        with suppress(OSError):
+            folder = folder.rename(folder.with_name(f"{_HIDDEN}{id_}"))
+        shutil.rmtree(folder, ignore_errors=True)
 
     def set_key(self, id_: str, key: str, asked: str | None) -> None:
         """Keep the idempotency key that made a stream."""

@@ -54,9 +54,21 @@ def snapshot(number, **card):
     return Snapshot(number, {"fingerprint": "f", **card}, {"part": {"a": np.arange(number)}})
 
 
+def made(storage, id_=ID, document=DOCUMENT):
+    """A stream that starts find."""
+    store = storage.opened().streams.create(id_)
+    store.reveal(document)
+    return store
+
+
+def again(storage, id_=ID):
+    """A stream as the next owner opens it."""
+    return storage.opened().streams.open_stream(id_)
+
+
 @pytest.fixture
 def store(storage):
-    return storage.opened().streams.create(ID, DOCUMENT)
+    return made(storage)
 
 
 def test_what_is_durable_is_replayed_by_the_next_owner(storage, store):
@@ -65,8 +77,8 @@ def test_what_is_durable_is_replayed_by_the_next_owner(storage, store):
     heard = append(log, 1, 3)
     append(log, 4, 4, heard)
     assert heard.told == sorted(heard.told)
-    _, again = storage.opened().streams.find(ID)
-    found = list(again.log(0).replay())
+    later = again(storage)
+    found = list(later.log(0).replay())
     assert [one.number for one, _ in found] == [1, 2, 3, 4]
     assert [bytes(one.payload) for one, _ in found] == [frame(n)[wire.HEADER_BYTES :] for n in range(1, 5)]
     assert [size for _, size in found] == [len(frame(n)) for n in range(1, 5)]
@@ -76,7 +88,7 @@ def test_what_is_durable_is_replayed_by_the_next_owner(storage, store):
 @given(st.lists(st.sampled_from(["append", "checkpoint", "reopen", "forget"]), max_size=14))
 def test_a_log_has_what_lies_behind_each_snapshot_that_is_kept(storage, actions):
     id_ = f"{time.monotonic_ns():016x}"[-16:]
-    held = storage.opened().streams.create(id_, DOCUMENT)
+    held = made(storage, id_)
     log, last, kept = held.log(0), 0, [0]
     for action in actions:
         if action == "append":
@@ -90,12 +102,12 @@ def test_a_log_has_what_lies_behind_each_snapshot_that_is_kept(storage, actions)
             kept = kept[-2:]
         else:
             log.close()
-            _, held = storage.opened().streams.find(id_)
+            held = again(storage, id_)
             log = held.log(kept[-1])
             assert numbers(log) == list(range(kept[-1] + 1, last + 1))
     log.close()
     for after in kept:
-        _, held = storage.opened().streams.find(id_)
+        held = again(storage, id_)
         found = held.log(after)
         assert numbers(found) == list(range(after + 1, last + 1))
         found.close()
@@ -113,14 +125,14 @@ def test_rows_are_where_they_were_written_until_they_are_overwritten(storage, st
     rows.close()
     with pytest.raises(OSError, match="gone"):
         rows.read(0, 1)
-    _, again = storage.opened().streams.find(ID)
-    rows = again.rows(0, 8, capacity, sums, False)
+    later = again(storage)
+    rows = later.rows(0, 8, capacity, sums, False)
     assert rows.known
     first, damaged = rows.first_intact(25)
     assert not damaged
     assert 15 <= first <= 15 + rows.slack()
     rows.close()
-    assert not again.rows(1, 8, capacity, None, False).known
+    assert not later.rows(1, 8, capacity, None, False).known
 
 
 def test_a_recording_is_a_file_of_frames_that_can_be_cut_back(storage, store):
@@ -130,8 +142,8 @@ def test_a_recording_is_a_file_of_frames_that_can_be_cut_back(storage, store):
     recording.append([frame(3)])
     recording.sync()
     recording.close()
-    _, again = storage.opened().streams.find(ID)
-    recording = again.recording({"what": "another"})
+    later = again(storage)
+    recording = later.recording({"what": "another"})
     recording.cut_back(size)
     recording.append([frame(3), frame(4)])
     found = [*frame_file.frames(recording.path)]
@@ -163,8 +175,8 @@ def test_the_newest_snapshot_comes_back_with_the_number_of_the_one_before(storag
     append(log, 11, 20)
     log.checkpoint(20)
     assert store.checkpoint(snapshot(20, feeds={"a": 1}), [], None) == 10
-    _, again = storage.opened().streams.find(ID)
-    found = again.newest()
+    later = again(storage)
+    found = later.newest()
     assert (found.number, found.card["feeds"]) == (20, {"a": 1})
     np.testing.assert_array_equal(found.state["part"]["a"], np.arange(20))
 
@@ -200,30 +212,45 @@ def test_a_packed_snapshot_is_read_by_the_same_service_alone(storage, store, tmp
 def test_a_snapshot_of_another_service_is_refused(request, storage, store, tmp_path):
     (tmp_path / "another").mkdir()
     other = request.node.callspec.params["storage"](tmp_path / "another").opened().streams
-    packed = other.create(ID, DOCUMENT).packed(snapshot(7))
+    packed = other.create(ID).packed(snapshot(7))
     assert other.unpacked(packed).number == 7
     with pytest.raises(CheckpointError, match="another service"):
         storage.opened().streams.unpacked(packed)
 
 
 def test_an_epoch_only_grows(storage, store):
-    epochs = [store.epoch] + [storage.opened().streams.find(ID)[1].epoch for _ in range(3)]
+    epochs = [store.epoch] + [again(storage).epoch for _ in range(3)]
     assert epochs == sorted(set(epochs))
 
 
 def test_streams_are_listed_until_they_are_hidden(storage, store):
     directory = storage.opened().streams
-    other = directory.create(OTHER, {**DOCUMENT, "created_s": 2.5})
+    other = made(storage, OTHER, {**DOCUMENT, "created_s": 2.5})
     assert directory.names() == [ID, OTHER]
-    document, _ = storage.opened().streams.find(OTHER)
-    assert document == {**DOCUMENT, "created_s": 2.5}
+    assert storage.opened().streams.document(OTHER) == {**DOCUMENT, "created_s": 2.5}
     other.hide()
     assert storage.opened().streams.names() == [ID], "no start finds it, though it was not deleted yet"
     with pytest.raises((OSError, ValueError)):
-        directory.find(OTHER)
+        directory.document(OTHER)
     store.hide()
     store.delete()
     assert storage.opened().streams.names() == []
+    made(storage, OTHER)
+    storage.opened().streams.remove(OTHER)
+    assert storage.opened().streams.names() == []
+
+
+def test_a_kill_while_a_stream_is_made_leaves_nothing(storage):
+    directory = storage.opened().streams
+    store = directory.create(ID)
+    log = store.log(7)
+    store.rows(0, 8, 10, None, True)
+    directory.set_key(ID, "a key", "sum")
+    store.checkpoint(snapshot(7), [], None)
+    log.close()
+    directory = storage.opened().streams
+    assert directory.names() == []
+    assert directory.key_of(ID) is None
 
 
 def test_a_key_names_its_stream_until_it_is_forgotten(storage, store):
