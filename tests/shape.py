@@ -44,14 +44,18 @@ class Class:
 
 def classes(folder: Path) -> list[Class]:
     """Every class below a folder."""
+    return [one for path in sorted(folder.rglob("*.py")) for one in classes_in(path)]
+
+
+def classes_in(path: Path) -> list[Class]:
+    """Every class of a file."""
     found = []
-    for path in sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef):
-                methods = tuple(
-                    one.name for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
-                )
-                found.append(Class(node.name, path, methods, frozenset(_fields(node))))
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef):
+            methods = tuple(
+                one.name for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)
+            )
+            found.append(Class(node.name, path, methods, frozenset(_fields(node))))
     return found
 
 
@@ -81,7 +85,7 @@ def foreign_writes(core: Path, around: Path) -> list[tuple[Path, int, str]]:
     for path in sorted(around.rglob("*.py")):
         if {"storage", "jobs"} & set(path.relative_to(around).parts):
             continue
-        own = {field for one in classes(path.parent) if one.path == path for field in one.fields}
+        own = {field for one in classes_in(path) for field in one.fields}
         for node in ast.walk(ast.parse(path.read_text())):
             written = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
             if not written or _is(node.value, "self") or node.attr in own:

@@ -233,6 +233,7 @@ def test_what_is_wrong_with_one_file_is_in_the_way_of_nothing_else(tmp_path):
     assert service.stop() == 0
 
 
+@pytest.mark.long
 @pytest.mark.threat("files that are waited for without end (FIFOs)", "what is no regular file is not read")
 def test_a_fifo_in_the_data_folder_holds_nothing_up(tmp_path):
     service = ServiceProcess(tmp_path / "data")

@@ -330,6 +330,7 @@ def test_decisions_come_out_of_the_real_service(client, data_dir):
     assert right >= 4
 
 
+@pytest.mark.long
 def test_recordings_of_one_group_are_learned_from_or_tested_on_together(tmp_path):
     answer(
         "train",

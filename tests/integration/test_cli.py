@@ -197,6 +197,7 @@ def test_a_failed_analysis_leaves_nothing_behind(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
+@pytest.mark.long
 def test_training_makes_a_bank_that_can_be_read(tmp_path):
     accuracy = json.loads(
         answer("train", "motif", "--out", tmp_path / "bank", "--steps", "2", "--test-movies", "4", "--json")

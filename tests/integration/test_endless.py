@@ -69,6 +69,7 @@ def test_a_stream_amid_an_endless_frame_is_deleted_at_once(service, kind, make):
     socket.end()
 
 
+@pytest.mark.long
 def test_a_service_with_endless_frames_stops_and_what_was_deleted_stays_so(tmp_path):
     service = ServiceProcess(tmp_path / "data")
     try:

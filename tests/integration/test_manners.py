@@ -184,6 +184,7 @@ def test_idle_connections_take_no_descriptor_that_work_needs(tmp_path):
     assert len(text.splitlines()) < 200
 
 
+@pytest.mark.long
 def test_models_and_pipelines_move_into_the_data_folder_once(tmp_path, monkeypatch):
     for name in ("POLYCHRONY_MODELS", "POLYCHRONY_PIPELINES"):
         monkeypatch.delenv(name)

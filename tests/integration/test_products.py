@@ -103,6 +103,7 @@ def test_motion_energy_tells_directions_too():
         assert np.median(off) < 30, degrees
 
 
+@pytest.mark.long
 def test_the_annotated_video_plays_and_shows_events_and_arrows(data_dir, tmp_path):
     summary = analyze(
         open_source(data_dir / "recordings" / "davis346.aedat4"),

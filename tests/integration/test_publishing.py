@@ -289,6 +289,7 @@ def test_messages_that_waited_too_long_go_though_nothing_new_comes(tmp_path):
         running.stop()
 
 
+@pytest.mark.long
 def test_the_last_answers_before_a_stop_wait_in_the_outbox(hook, tmp_path):
     running = service(tmp_path, {"name": "web", "to": hook.url, "every_s": 3600})
     with Client(running.url) as client, client.stream("digits", SENSOR) as stream:

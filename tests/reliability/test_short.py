@@ -5,6 +5,7 @@ import pytest
 from tests.reliability.checks import CannotRun, Scale, every
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("one", every(), ids=lambda one: f"line {one.number}")
 def test_line(one, tmp_path):
     try:
