@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 from polychrony_client import Client
 
+from tests import real_data
 from tests.integration.service_process import ServiceProcess
 
 # A kernel's first call compiles it: no deadline says anything about an example.
@@ -25,10 +26,8 @@ os.environ["POLYCHRONY_PIPELINES"] = tempfile.mkdtemp(prefix="polychrony-pipelin
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real recordings: ``POLYCHRONY_DATA``, by default ``../shared/data``; ``required``: that, or fail."""
-    stated = os.environ.get("POLYCHRONY_DATA", "")
-    required = stated == "required"
-    folder = Path(ROOT / ".." / "shared" / "data" if required or not stated else stated).resolve()
-    if not folder.is_dir() and required:
+    folder = real_data.folder()
+    if not folder.is_dir() and real_data.required():
         pytest.fail(f"no real recordings at {folder}")
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder}: set POLYCHRONY_DATA")

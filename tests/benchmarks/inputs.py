@@ -33,9 +33,10 @@ from pipeline import packets
 from pipeline.sinks import recordings
 from pipeline.sources import PRESETS, open_source
 from pipeline.sources.emulator import Emulator
+from tests import real_data
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("POLYCHRONY_DATA", ROOT / ".." / "shared" / "data")).resolve()
+DATA = real_data.folder()
 PAGE = ROOT / "docs" / "benchmarks.md"
 ROUNDS = 7
 

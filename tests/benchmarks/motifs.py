@@ -31,11 +31,12 @@ from pipeline.sources import open_source
 from pipeline.spec import Sensor, validate
 from pipeline.training import evaluation, sources
 from pipeline.training.config import PRESETS
+from tests import real_data
 from tests.benchmarks import contrast, trials
 from tests.benchmarks.pages import write
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("POLYCHRONY_DATA", ROOT / ".." / "shared" / "data")).resolve()
+DATA = real_data.folder()
 PAGE = ROOT / "docs" / "motifs.md"
 ROUNDS = 5
 

@@ -6,7 +6,6 @@ into docs/inputs.md.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +15,11 @@ import numpy as np
 from pipeline import packets
 from pipeline.sinks import recordings
 from pipeline.sources import InputOptions, open_source
+from tests import real_data
 from tests.benchmarks.pages import write
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("POLYCHRONY_DATA", ROOT / ".." / "shared" / "data"))
+DATA = real_data.folder()
 OPTIONS = {"evt2_640x480_noheader.raw": InputOptions(format="EVT2", sensor="640x480")}
 SUFFIX = {
     "EVT2": ".raw", "EVT3": ".raw", "DAT": ".dat", "AEDAT4": ".aedat4", "ES": ".es", "HDF5": ".h5", "npz": ".npz",

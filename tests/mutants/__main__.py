@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
+from tests import real_data
 from tests.mutants.faults import FAULTS, Fault
 
 ROOT = Path(__file__).parents[2]
@@ -38,10 +39,9 @@ def copied(to: Path) -> Path:
 
 def status(tree: Path, tests: tuple[str, ...]) -> int:
     """How pytest ends in a tree."""
-    data = os.environ.get("POLYCHRONY_DATA", str(ROOT / ".." / "shared" / "data"))
     environment = {
         **os.environ, "PYTHONPATH": f"{tree}:{tree / 'clients' / 'python'}", "PYTHONDONTWRITEBYTECODE": "1",
-        "POLYCHRONY_DATA": str(Path(data).resolve()), "CI": "1",
+        "POLYCHRONY_DATA": str(real_data.folder()), "CI": "1",
     }  # fmt: skip
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     return subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=False).returncode
