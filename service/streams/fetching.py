@@ -152,9 +152,8 @@ class Fetcher:
         """End the child."""
         if self._task:
             self._task.cancel()
-            await asyncio.gather(
-                self._task, return_exceptions=True
-            )  # it alone is cancelled, not who waits here
+            # Not `suppress(CancelledError)`: whoever waits here may be cancelled, too, and must hear of it.
+            await asyncio.gather(self._task, return_exceptions=True)
         await self._kill()
 
     def describe(self) -> dict[str, Any]:
