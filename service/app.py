@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI
 
 from pipeline.warm import on_compilation, warm
-from service import figures, problems, tracing
+from service import figures, heap, problems, tracing
 from service.guard import Guard
 from service.jobs import Jobs
 from service.limiter import PerMinute
@@ -99,6 +99,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     on_compilation(lambda _: service.telemetry.compilations.inc())
     shutil.rmtree(service.settings.scratch_dir, ignore_errors=True)
     service.settings.scratch_dir.mkdir()
+    heap.settle()
     service.uploads.open()
     await service.jobs.open()
     await service.streams.open()

@@ -25,6 +25,8 @@ class Memory:
         self._most, self._lock = most_bytes, threading.Lock()
         self._held: dict[int, int] = {}
         self._last = 0
+        self.releases = 0
+        """How often something was given back."""
 
     def hold(self) -> Hold:
         """A part of it, of nothing yet."""
@@ -50,8 +52,8 @@ class Memory:
                 )
             if n:
                 self._held[number] = n
-            else:
-                self._held.pop(number, None)
+            elif self._held.pop(number, None) is not None:
+                self.releases += 1
 
 
 class Hold:

@@ -53,7 +53,7 @@ class Streams:
         self._memory = Memory(
             settings.streams_memory_bytes or (settings.memory_bytes or box.memory_bytes()) // 2
         )
-        self._upkeep = Upkeep(self, settings)
+        self._upkeep = Upkeep(self, self._memory, settings)
         self.not_restored: dict[str, str] = {}
         """Streams on disk that could not be gone on with, and why."""
 

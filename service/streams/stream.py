@@ -285,8 +285,10 @@ class Stream:
         _log.info("a stream that was told to stop has stopped", id=self.id)
 
     def _let_go(self) -> None:
-        self._hold.release()
-        self._files.close()
+        try:
+            self._files.close()
+        finally:
+            self._hold.release()
 
     def _is_restored(self) -> None:
         self.session.restored()

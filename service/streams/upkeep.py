@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from service import heap
 from service.settings import Settings
 from service.streams.lifecycle import OVER
+from service.streams.memory import Memory
 from service.streams.stream import Stream
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("streams")
 _EVERY_S = 0.5
+_LOOKS = 4
+"""How often memory is given back after a stream let go of it: its files may still be being deleted at the first times."""
 
 
 class Upkeep:
@@ -24,11 +28,13 @@ class Upkeep:
 
     Args:
         streams: that are looked after.
+        memory: of their pipelines.
         settings: of the service.
     """
 
-    def __init__(self, streams: Streams, settings: Settings) -> None:
-        self._streams, self._settings = streams, settings
+    def __init__(self, streams: Streams, memory: Memory, settings: Settings) -> None:
+        self._streams, self._memory, self._settings = streams, memory, settings
+        self._releases_seen = self._looks_left = 0
         self._over_since: dict[str, float] = {}
         self._later: set[str] = set()
         self._task: asyncio.Task[None] | None = None
@@ -71,9 +77,18 @@ class Upkeep:
             stream.end()
             _log.info("stream ended: no sender", id=stream.id)
 
+    async def _give_back_memory(self) -> None:
+        if self._memory.releases != self._releases_seen:
+            self._releases_seen = self._memory.releases
+            self._looks_left = _LOOKS
+        if self._looks_left:
+            self._looks_left -= 1
+            await asyncio.to_thread(heap.give_back)  # beside the loop: it takes some milliseconds
+
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(min(_EVERY_S, self._settings.keep_ended_s))
+            await self._give_back_memory()
             for id_ in list(self._later):
                 await self._streams.restore(id_)
             there = self._streams.all()

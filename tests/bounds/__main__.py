@@ -12,6 +12,9 @@ import os
 import pkgutil
 import sys
 import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 FOLDERS = ("tests/bounds", "tests/property", "tests/contract")
 
@@ -39,19 +42,26 @@ def coverage() -> tuple[list[str], list[str]]:
     for module in pkgutil.iter_modules(kernels.__path__):
         importlib.import_module(f"kernels.{module.name}")
     waiting = [one for one in KERNELS if one.signatures]
-    seen = {id(one): one for one in waiting}
+    seen = {id(one) for one in waiting}
     while waiting:  # a caller that comes from the cache brings what it calls along, compiled
-        function = waiting.pop().py_func
-        for name in function.__code__.co_names:
-            called = function.__globals__.get(name)
-            if any(called is one for one in KERNELS) and id(called) not in seen:
-                seen[id(called)] = called
+        for called in calls(waiting.pop().py_func):
+            if id(called) not in seen:
+                seen.add(id(called))
                 waiting.append(called)
     names = {id(one): f"{one.py_func.__module__}.{one.py_func.__name__}" for one in KERNELS}
     return (
         sorted(name for key, name in names.items() if key in seen),
         sorted(name for key, name in names.items() if key not in seen),
     )
+
+
+def calls(function: Callable[..., Any]) -> list[Any]:
+    """What numba compiled and ``function`` names: ``name`` itself, or ``module.name``."""
+    names = function.__code__.co_names
+    found = [function.__globals__.get(name) for name in names]
+    for module in [one for one in found if isinstance(one, ModuleType)]:
+        found += [getattr(module, name, None) for name in names]
+    return [one for one in found if hasattr(one, "py_func")]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""Memory of what is no longer needed, found and given back to the operating system."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import gc
+import sys
+from collections.abc import Callable
+
+
+@functools.cache
+def settle() -> None:
+    """Leave what was imported out of all later searches for garbage: a search takes 20 ms then, not 160.
+
+    Once a process, before there are streams: what is left out is never freed.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def give_back() -> bool:
+    """Free what only refers to itself, and give back what the allocator keeps of freed memory; whether it kept any.
+
+    A stream and its parts know each other, so that nothing of it is freed before garbage is searched for. And glibc
+    has an arena for each of several threads and gives back only what lies at an arena's end: when 60 streams (346x260,
+    ``motion``) were deleted, 83 MiB were in use and 650 MiB were kept. Other allocators have no such call.
+    """
+    gc.collect()
+    trim = _trim()
+    return trim is not None and bool(trim(0))
+
+
+@functools.cache
+def _trim() -> Callable[[int], int] | None:
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
