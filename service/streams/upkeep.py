@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("streams")
 _EVERY_S = 0.5
 _LOOKS = 4
-"""How often memory is given back after a stream let go of it: its files may still be being deleted at the first times."""
+"""How often memory is given back after a stream let go of it: at the first times its files may still be there."""
 
 
 class Upkeep:
