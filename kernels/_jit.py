@@ -23,8 +23,9 @@ def source_digest() -> str:
     """
     digest = hashlib.sha256()
     digest.update(os.environ.get("NUMBA_BOUNDSCHECK", "").encode())  # numba's own key leaves it out
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode())
+    here = Path(__file__).parent
+    for path in sorted(here.rglob("*.py")):
+        digest.update(path.relative_to(here).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

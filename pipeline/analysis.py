@@ -27,7 +27,7 @@ from typing import Any
 from pipeline.engine import Engine, Result
 from pipeline.models import registry
 from pipeline.offline import engine_for, steps
-from pipeline.optional import installed
+from pipeline.optional_imports import installed
 from pipeline.packets import Events
 from pipeline.rows import unpack
 from pipeline.sinks.annotated import Annotated, fits

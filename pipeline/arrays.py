@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from kernels.events import first_fall, inside, survey
+from kernels.coding.events import first_fall, inside, survey
 from pipeline.errors import UserError
 from pipeline.packets import Events
 from pipeline.sources.base import SourceError

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.events import NO_TIME, admit, is_sorted
+from kernels.coding.events import NO_TIME, admit, is_sorted
 from pipeline import packets
 from pipeline.errors import UserError
 from pipeline.packets import Events, Gap, Packet

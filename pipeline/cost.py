@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels import delta
-from kernels.neurons import ADDITIONS, EVENTS, SPIKES, STEPS, UPDATES
+from kernels.networks import delta
+from kernels.networks.neurons import ADDITIONS, EVENTS, SPIKES, STEPS, UPDATES
 from pipeline.models.delta import DeltaNetwork, DeltaRun
 from pipeline.models.spiking import INPUT, LayerCard, Run, SpikingNetwork
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.decode import Triggers
-from kernels.events import inside
-from pipeline import interrupt, packets
+from kernels.coding.decode import Triggers
+from kernels.coding.events import inside
+from pipeline import cancellation, packets
 from pipeline import rows as rows_
 from pipeline.clock import Clock
 from pipeline.graph import TRIGGERS, Graph
@@ -85,10 +85,10 @@ class Engine:
 
         Raises:
             LateEvent: see :meth:`feed`.
-            Interrupted: see :mod:`pipeline.interrupt`.
+            Interrupted: see :mod:`pipeline.cancellation`.
         """
         for start, stop in pairwise(_parts(columns[0])):
-            interrupt.checkpoint()
+            cancellation.checkpoint()
             self.events += stop - start
             yield self._through(self.clock.events(packets.cut(columns, start, stop)))
 

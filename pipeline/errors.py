@@ -7,7 +7,7 @@ UserError
 ├── CannotWrite     a format or place that cannot hold it    (pipeline.sinks.recordings)
 ├── NoTable         a file that is no table of results    (pipeline.sinks.tables)
 ├── LateEvent       events too late where that is fatal   (pipeline.clock)
-└── MissingImages   training without its images           (pipeline.training.images)
+└── MissingImages   training without its images           (pipeline.training.rendering.images)
 """
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pipeline import interrupt
+from pipeline import cancellation
 from pipeline.packets import Packet
 from pipeline.row_kinds import Kind
 from pipeline.spec import PipelineSpec, Sensor, SpecError
@@ -123,7 +123,7 @@ class Graph:
             stage, started = self._stages[name], self._stopwatch()
             sent: list[Packet] = []
             for packet in flowing.get(self._reads[name], []):
-                interrupt.checkpoint()
+                cancellation.checkpoint()
                 sent += stage.process(packet)
             if closing:
                 sent += stage.flush()

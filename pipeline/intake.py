@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import decode
+from kernels.coding import decode
+from kernels.coding.decode import Decoder, Triggers
+from kernels.coding.events import unpack_aer64, unpack_frames
 from kernels.columns import U64
-from kernels.decode import Decoder, Triggers
-from kernels.events import unpack_aer64, unpack_frames
 from pipeline import wire
 from pipeline.engine import Engine, Result
 from pipeline.packets import Events

@@ -1,6 +1,6 @@
 """Pipelines that users keep by name, beside the presets: each change is a version, and one of them is active.
 
-They lie where :func:`pipeline.places.own_folder` says: a folder a name, in it
+They lie where :func:`pipeline.data_paths.own_folder` says: a folder a name, in it
 ``1.yaml``, ``2.yaml`` ... and ``active``, which holds a number.
 """
 

@@ -9,12 +9,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from pipeline import packets, rows
-from pipeline.ahead import read_ahead
 from pipeline.arrays import events_of
 from pipeline.clock import Clock
 from pipeline.engine import Engine, Result
 from pipeline.graph import Graph
 from pipeline.packets import Columns, Events
+from pipeline.prefetch import read_ahead
 from pipeline.sources.base import Source
 from pipeline.sources.options import TimeUnit
 from pipeline.sources.selection import EVERYTHING, Selection, selected

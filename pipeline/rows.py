@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.coding.stable_order import tie_order
 from kernels.sha256 import Sha256
-from kernels.ties import tie_order
 from pipeline.packets import Columns
 from pipeline.row_kinds import ROW_KINDS
 from pipeline.stage import Port

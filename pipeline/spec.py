@@ -19,8 +19,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yaml.composer import ComposerError
 
+from pipeline.data_paths import own_folder
 from pipeline.errors import UserError
-from pipeline.places import own_folder
 from pipeline.stages import KINDS, AnyStage
 from pipeline.workers import MOST_THREADS
 

@@ -9,21 +9,12 @@ from typing import Any
 import numba.core.event as numba_event
 import numpy as np
 
-from kernels import (
-    coincidence,
-    decode,
-    delta,
-    encoding,
-    events,
-    groups,
-    history,
-    merging,
-    motifs,
-    neurons,
-    synapses,
-    warp,
-)
-from kernels._sums import WIDTHS
+from kernels.coding import decode, events
+from kernels.motifs import coincidence, detection, history, merging
+from kernels.motifs._sums import WIDTHS
+from kernels.motion import groups
+from kernels.networks import delta, encoding, neurons, synapses
+from kernels.video import warp
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.sources.emulator import Emulator, EmulatorConfig
@@ -110,10 +101,10 @@ def _warm_detectors(lanes: int) -> None:
     t, x, y, p = _little_recording()
     classes = min(lanes, 3 if lanes == WIDTHS[0] else lanes)
     bias = np.zeros(classes, np.float32)
-    bank = motifs.taps(np.ones((classes, 2, 2, 3, 3), np.float32), bias, False)
-    past, lists = history.new_history(40, 30, 3, 3), motifs.new_lists(40, 30, bank)
-    found = motifs.advance(t, x, y, p, past, lists, bank, 1000, 2**60, True)
-    motifs.rebuild(lists, past)
+    bank = detection.taps(np.ones((classes, 2, 2, 3, 3), np.float32), bias, False)
+    past, lists = history.new_history(40, 30, 3, 3), detection.new_lists(40, 30, bank)
+    found = detection.advance(t, x, y, p, past, lists, bank, 1000, 2**60, True)
+    detection.rebuild(lists, past)
     for rows in (found.evidence, found.evidence[:0]):  # of two threads
         half = found._replace(evidence=rows)
         merging.merged((half, half))

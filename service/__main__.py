@@ -1,5 +1,5 @@
 """``python -m service``: the ``polychrony`` command."""
 
-from service.boot import main
+from service.bootstrap import main
 
 main()

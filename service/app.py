@@ -12,11 +12,15 @@ import structlog
 from fastapi import FastAPI
 
 from pipeline.warm import on_compilation, warm
-from service import figures, heap, problems, tracing
-from service.guard import Guard
+from service.access.guard import Guard
+from service.access.rate_limiter import PerMinute
+from service.access.sessions import Sessions
+from service.access.tokens import Tokens
+from service.host import heap
 from service.jobs import Jobs
-from service.limiter import PerMinute
-from service.manners import Manners
+from service.monitoring import collectors, tracing
+from service.monitoring.metrics import Telemetry
+from service.monitoring.readiness import watch
 from service.publishing.publisher import Publishers
 from service.routes import (
     health,
@@ -33,15 +37,13 @@ from service.routes import (
     uploads,
 )
 from service.routes.state import ServiceState
-from service.sessions import Sessions
+from service.serving import problems
+from service.serving.http_semantics import Manners
 from service.settings import Settings
 from service.storage.backends import Backends
 from service.streams import Streams
-from service.streams.standing import StandingStreams
-from service.telemetry import Telemetry
-from service.tokens import Tokens
+from service.streams.autostart import StandingStreams
 from service.uploads import Uploads
-from service.watch import watch
 
 _log = structlog.get_logger("service")
 
@@ -57,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         Sessions(tokens, settings.session_s), PerMinute(settings.failures_per_minute), telemetry,
         StandingStreams(settings, known), Publishers(settings, known, storage.outbox),
     )  # fmt: skip
-    telemetry.observe(lambda: figures.look(service))
+    telemetry.observe(lambda: collectors.look(service))
     app = FastAPI(
         title="Polychrony", version=version("polychrony"), lifespan=_lifespan, redoc_url=None, docs_url=None,
         openapi_url="/v1/openapi.json", generate_unique_id_function=problems.operation_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from service import box
+from service.host import limits
 
 MIB = 2**20
 _AT_REST = 256 * MIB
@@ -23,8 +23,8 @@ def edge(memory_bytes: int | None, cores: int | None) -> dict[str, Any]:
             that has none.
         cores: processors that it may use; those it has where None.
     """
-    memory = memory_bytes or box.memory_limit() or min(_SUPPOSED, box.memory_bytes())
-    cores = cores or box.cores()
+    memory = memory_bytes or limits.memory_limit() or min(_SUPPOSED, limits.memory_bytes())
+    cores = cores or limits.cores()
     streams = max(1, min(16, (memory - _AT_REST) // _A_STREAM))
     waiting = max(MIB, min(16 * MIB, (memory - _AT_REST) // (16 * streams)))
     return {

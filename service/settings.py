@@ -21,9 +21,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from service.access.tokens import LEAST
 from service.profiles import PROFILES
 from service.publishing.request import PublishTo
-from service.tokens import LEAST
 
 MIB = 2**20
 CONFIG_FILE = "polychrony.toml"

@@ -1,4 +1,4 @@
-"""A bank of motifs on addresses: any inputs and delays, no neighbourhood; see :mod:`kernels.coincidence`."""
+"""A bank of motifs on addresses: any inputs and delays, no neighbourhood; see :mod:`kernels.motifs.coincidence`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels import coincidence
 from kernels.columns import I64, XY, P
+from kernels.motifs import coincidence
 from pipeline.models.bundle import Tensors
 from pipeline.models.motif_bank import BankCard, Weights, prune
 

@@ -14,11 +14,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from kernels import delta, synapses
 from kernels._lanes import padded
 from kernels.columns import F32
-from kernels.delta import Layer, MaxPool, PoolState, State
-from kernels.synapses import Connection, Spikes
+from kernels.networks import delta, synapses
+from kernels.networks.delta import Layer, MaxPool, PoolState, State
+from kernels.networks.synapses import Connection, Spikes
 from pipeline.models import bundle
 from pipeline.models.bundle import Card, Tensors
 from pipeline.models.spiking import Encoding, Pair, Side, check_encoding, grid

@@ -14,9 +14,9 @@ import math
 
 import numpy as np
 
-from kernels import motifs
 from kernels.columns import F64
-from kernels.motifs import Taps
+from kernels.motifs import detection
+from kernels.motifs.detection import Taps
 from pipeline.models.bundle import MotifLabel
 
 _LARGEST = 255.0
@@ -46,7 +46,7 @@ def pairs(classes: tuple[MotifLabel, ...], size: int, delays: int, period_px: fl
             filters.append(_without_mean(wave(2 * math.pi / period_px * along) * near * soon))
     whole = np.rint(np.array(filters) * _LARGEST)
     weight = np.stack([-whole, whole], axis=1).astype(np.float32)
-    return motifs.taps(weight, np.zeros(len(weight), np.float32), False)
+    return detection.taps(weight, np.zeros(len(weight), np.float32), False)
 
 
 def _without_mean(one: F64) -> F64:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from kernels import flow
 from kernels.columns import F64, I64
+from kernels.motion import flow
 from pipeline.models import bundle
 from pipeline.models.bundle import Card, MotifLabel, Tensors
 

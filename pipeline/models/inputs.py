@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels import encoding
 from kernels.columns import F32
-from kernels.synapses import Spikes
+from kernels.networks import encoding
+from kernels.networks.synapses import Spikes
 from pipeline.models import spiking
 from pipeline.models.spiking import Encoding
 from pipeline.packets import Events

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from kernels import motifs
+from kernels.motifs import detection
 from pipeline.models import bundle
 from pipeline.models.bundle import Card, ModelError, MotifLabel, Tensors
 
@@ -58,7 +58,7 @@ class MotifBank:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MotifBank) and other.digest == self.digest
 
-    def taps(self, keep: float = 1.0, delays: int | None = None) -> motifs.Taps:
+    def taps(self, keep: float = 1.0, delays: int | None = None) -> detection.Taps:
         """The bank laid out for the kernel.
 
         Args:
@@ -66,7 +66,7 @@ class MotifBank:
             delays: only so many of the shortest delays.
         """
         weight = np.ascontiguousarray(self.weight[:, :, :delays])
-        return motifs.taps(prune(weight, keep), self.bias, self.card.contrast_flip)
+        return detection.taps(prune(weight, keep), self.bias, self.card.contrast_flip)
 
     @classmethod
     def of(cls, document: dict[str, Any], tensors: Tensors, digest: str) -> MotifBank:
@@ -80,7 +80,7 @@ class MotifBank:
         n = len(card.labels)
         if weight.ndim != 5 or weight.shape[:2] != (n, 2) or bias.shape != (n,):
             raise ValueError(f"weight {weight.shape} and bias {bias.shape} do not fit {n} labels")
-        motifs.taps(weight, bias, card.contrast_flip)
+        detection.taps(weight, bias, card.contrast_flip)
         return cls(card, weight, bias, digest)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import nir
 import numpy as np
 
-from kernels.neurons import COEFFICIENTS
+from kernels.networks.neurons import COEFFICIENTS
 from pipeline.models.bundle import ModelError
 from pipeline.models.spiking import INPUT, ConnectionCard, LayerCard, SpikingNetwork
 

@@ -13,8 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from kernels.neurons import Model
-from pipeline.heaps import heaps_are_sound
+from kernels.networks.neurons import Model
+from pipeline.hdf5_heaps import heaps_are_sound
 from pipeline.models.bundle import ModelError, MotifLabel, Tensors, line_of
 from pipeline.models.profiles import Reading, Resolved, coefficients, resolve, warnings_of
 from pipeline.models.spiking import (

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.models.bundle import ModelError, MotifLabel, Tensors, line_of
 from pipeline.models.delta import DeltaCard, DeltaLayerCard
 from pipeline.models.spiking import Encoding, Pair, Side
-from pipeline.optional import later
+from pipeline.optional_imports import later
 
 onnx = later("onnx", "models from ONNX")
 numpy_helper = later("onnx.numpy_helper", "models from ONNX")

@@ -26,7 +26,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kernels.neurons import Method, Reset
+from kernels.networks.neurons import Method, Reset
 from pipeline.models.bundle import ModelError, Tensors
 
 Source = Literal["nir", "snntorch", "norse", "sinabs", "spikingjelly"]

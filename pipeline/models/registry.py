@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from pipeline.archives import BROKEN_ARCHIVE
+from pipeline.data_paths import own_folder
 from pipeline.models import bundle, delta, nir_export, nir_graph, onnx_graph, spiking
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError, Tensors
@@ -27,7 +28,6 @@ from pipeline.models.flow_readout import FlowReadout
 from pipeline.models.motif_bank import MotifBank
 from pipeline.models.profiles import Reading
 from pipeline.models.spiking import Encoding, Run, SpikingNetwork, sparse
-from pipeline.places import own_folder
 
 ZOO = Path(__file__).parent / "zoo"
 VERSIONS, VERSION_DIGITS = "versions", 12
@@ -45,7 +45,7 @@ _KINDS: dict[
 
 
 def own() -> Path:
-    """The folder of the user's models; see :func:`pipeline.places.own_folder`."""
+    """The folder of the user's models; see :func:`pipeline.data_paths.own_folder`."""
     return own_folder("models")
 
 
@@ -381,7 +381,7 @@ def _from_onnx(
 
 def _clipping(card: DeltaCard, tensors: Tensors) -> list[str]:
     """Layers whose outputs are larger than their step holds, on nothing, on everything and on noise."""
-    from pipeline.training.steps import floats  # noqa: PLC0415 - it needs what is defined here
+    from pipeline.training.classifiers.quantisation import floats  # noqa: PLC0415 - it needs what is defined here
 
     n, top = int(np.prod(card.input)), card.input_top
     noise = np.random.default_rng(0).integers(0, top + 1, (2, n))

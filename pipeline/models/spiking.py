@@ -9,10 +9,10 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from kernels import neurons, synapses
 from kernels.columns import F32
-from kernels.neurons import COEFFICIENTS, Layer, Model, Reset, State
-from kernels.synapses import Connection, Shape, Spikes
+from kernels.networks import neurons, synapses
+from kernels.networks.neurons import COEFFICIENTS, Layer, Model, Reset, State
+from kernels.networks.synapses import Connection, Shape, Spikes
 from pipeline.models import bundle
 from pipeline.models.bundle import Card, Tensors
 

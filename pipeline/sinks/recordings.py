@@ -16,10 +16,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import encode
-from kernels.encode import Encoder
+from kernels.coding import encode
+from kernels.coding.encode import Encoder
 from pipeline.errors import UserError
-from pipeline.optional import later
+from pipeline.optional_imports import later
 from pipeline.sinks.tables import ParquetTable, as_columns, events_port
 from pipeline.sources.base import Reading
 from pipeline.spec import Sensor

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.errors import UserError
 from pipeline.models.bundle import MotifLabel
-from pipeline.optional import later
+from pipeline.optional_imports import later
 from pipeline.packets import Columns, Events
 from pipeline.rows import RowDigest, Rows, layout, unpack
 from pipeline.spec import Sensor

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-from kernels.decode import Triggers, no_triggers
+from kernels.coding.decode import Triggers, no_triggers
 from pipeline.errors import UserError
 from pipeline.packets import Events
 from pipeline.spec import Sensor

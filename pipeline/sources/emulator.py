@@ -1,5 +1,5 @@
-"""A DVS sensor that watches frames: the stateful object around :mod:`kernels.photoreceptor` and
-:mod:`kernels.emulator`."""
+"""A DVS sensor that watches frames: the stateful object around :mod:`kernels.video.photoreceptor` and
+:mod:`kernels.video.emulator`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from kernels import emulator as pixel
-from kernels import photoreceptor as light
 from kernels.columns import F32
-from kernels.emulator import Base
 from kernels.filters import NEVER
 from kernels.random import normals
+from kernels.video import emulator as pixel
+from kernels.video import photoreceptor as light
+from kernels.video.emulator import Base
 from pipeline import packets
 from pipeline.packets import Events
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from pipeline.optional import NotInstalled, later
+from pipeline.optional_imports import NotInstalled, later
 from pipeline.sources.base import SourceError
 
 pillow = later("PIL.Image", "reading TIFF")

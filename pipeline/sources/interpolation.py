@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import warp
+from kernels.video import warp
 
 Mode = Literal["auto", "off"] | int
 LARGEST_STEP_PX = 2.0

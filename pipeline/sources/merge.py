@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from kernels.decode import Triggers, no_triggers
+from kernels.coding.decode import Triggers, no_triggers
 from pipeline import packets
 from pipeline.packets import Events
 from pipeline.sources.base import Reading, Source, SourceError

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kernels.coding.decode import Triggers, no_triggers
+from kernels.coding.events import first_fall, inside, is_sorted, settle, survey
 from kernels.columns import T
-from kernels.decode import Triggers, no_triggers
-from kernels.events import first_fall, inside, is_sorted, settle, survey
 from pipeline import packets
 from pipeline.packets import Events
 from pipeline.sources.base import Reading, SourceInfo

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kernels.coding.decode import Triggers, no_triggers
 from kernels.columns import T
-from kernels.decode import Triggers, no_triggers
 from pipeline import packets
 from pipeline.packets import Events
 from pipeline.sources.base import Reading, Source, SourceError

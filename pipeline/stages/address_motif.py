@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import coincidence
-from kernels.motifs import Found
+from kernels.motifs import coincidence
+from kernels.motifs.detection import Found
 from pipeline.models.address_bank import AddressBank
 from pipeline.packets import AFTER_GAP, WARM_UP, Events, Packet, no_events
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels import complexity
-from pipeline import interrupt
+from kernels.networks import complexity
+from pipeline import cancellation
 from pipeline.models.bundle import MotifLabel
 from pipeline.packets import Columns, Packet
 from pipeline.row_kinds import Kind
@@ -26,7 +26,7 @@ class Complexity(StageConfig):
     """A row for each tile and window in which it had an event: (complexity, share of the bins that held one).
 
     A tile's train has a 1 in each bin of ``bin_us`` in which any of its pixels sent an event; t is the end of the
-    window, (x, y) the tile's origin. The measure: :mod:`kernels.complexity`.
+    window, (x, y) the tile's origin. The measure: :mod:`kernels.networks.complexity`.
     """
 
     sends: ClassVar[dict[str, Kind]] = {"": "evidence"}
@@ -70,7 +70,7 @@ class _ComplexityStage(Stage):
         until = packet.watermark_us // self._window_us
         edges = [0, *(np.flatnonzero(np.diff(windows)) + 1).tolist(), len(windows)] if len(windows) else []
         for start, stop in pairwise(edges):
-            interrupt.checkpoint()
+            cancellation.checkpoint()
             parts += self._turn_to(int(windows[start]))
             t, x, y = (c[name][start:stop] for name in "txy")
             tile = (y.astype(np.int64) // self._config.tile) * self._across

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels import delta
 from kernels.columns import F32
-from kernels.encoding import Encoded
-from pipeline import cost, interrupt
+from kernels.networks import delta
+from kernels.networks.encoding import Encoded
+from pipeline import cancellation, cost
 from pipeline.models import confidence, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.delta import DeltaNetwork, DeltaRun
@@ -28,7 +28,8 @@ class DeltaNetworkStage(StageConfig):
 
     What comes in is the number of events per pixel and polarity over the last ``window_steps`` steps, or, as a
     voxel grid, each of those steps in channels of its own: (oldest OFF, oldest ON, ... newest ON). The answers
-    equal those of the whole quantised network evaluated anew in every step, bit for bit; see :mod:`kernels.delta`.
+    equal those of the whole quantised network evaluated anew in every step, bit for bit; see
+    :mod:`kernels.networks.delta`.
     """
 
     sends: ClassVar[dict[str, Kind]] = {"": "decisions", "evidence": "evidence"}
@@ -132,7 +133,7 @@ class _DeltaStage(Stage):
         decided: list[tuple[Any, ...]] = []
         for steps in parts:
             for k in range(len(steps.end)):
-                interrupt.checkpoint()
+                cancellation.checkpoint()
                 answers = self._step(steps, k)
                 scores.append(answers)
                 ends.append(int(steps.end[k]))

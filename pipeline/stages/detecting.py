@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from kernels import posterior, targets
-from kernels.motifs import Found
+from kernels.motifs import posterior, targets
+from kernels.motifs.detection import Found
 from pipeline.models.motif_bank import BankCard
 from pipeline.packets import Columns
 
@@ -93,7 +93,7 @@ class Decider:
     """Turns sums into detections: a row a voxel whose winner passes, or a row a class that passes by itself.
 
     Attributes:
-        level: the state of a steered threshold; see :func:`kernels.posterior.steered`.
+        level: the state of a steered threshold; see :func:`kernels.motifs.posterior.steered`.
     """
 
     def __init__(self, card: BankCard, threshold: Threshold) -> None:

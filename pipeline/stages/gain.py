@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels import gain
+from kernels.motifs import gain
 from pipeline.packets import Columns, Packet
 from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Port, Stage, StageConfig
@@ -18,7 +18,7 @@ class Gain(StageConfig):
 
     Where there is little contrast evidence is low, and one threshold lets little pass. Each tile's mean and spread
     are followed with the time constant ``tau_us`` and taken out, so that ``threshold`` lets about the same share pass
-    everywhere; classes keep their order. The equations: :mod:`kernels.gain`.
+    everywhere; classes keep their order. The equations: :mod:`kernels.motifs.gain`.
     """
 
     accepts: ClassVar[Kind] = "evidence"

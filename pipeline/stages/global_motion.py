@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels import global_motion
 from kernels.columns import F64
+from kernels.motion import global_motion
 from pipeline.packets import Columns, Packet
 from pipeline.row_kinds import Kind
 from pipeline.stage import Context, Misfit, Port, Stage, StageConfig
@@ -22,7 +22,7 @@ class GlobalMotion(StageConfig):
 
     (vx, vy) is the movement at the middle of the view; above 0, zoom means that the view grows, and rotation that
     it turns clockwise (y grows downwards). Confidence is the share of motion that it explains times the mean
-    confidence of the tiles. The equations: :mod:`kernels.global_motion`.
+    confidence of the tiles. The equations: :mod:`kernels.motion.global_motion`.
     """
 
     accepts: ClassVar[Kind] = "field"

@@ -23,8 +23,8 @@ class Looming(StageConfig):
     that of ``age_us`` ago, the time that is left is 1 / zoom - age_us. A row's score is the zoom, 1/s; (x, y) is the
     point from which the view spreads, where it lies on the sensor, else the nearest pixel. An alarm needs ``windows``
     windows, one behind the other, that all agree, and what is seen grows in them at least by ``growth`` of how fast
-    it moves otherwise (:func:`kernels.global_motion.growth`): what comes to the camera grows where it is; what passes
-    by does not.
+    it moves otherwise (:func:`kernels.motion.global_motion.growth`): what comes to the camera grows where it is;
+    what passes by does not.
     """
 
     accepts: ClassVar[Kind] = "motion"

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from kernels import history, motifs, targets
-from kernels.motif_teams import Team
+from kernels.motifs import detection, history, targets
+from kernels.motifs.teams import Team
 from pipeline.models import registry
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError
@@ -28,8 +28,8 @@ class Motif(StageConfig):
 
     A row per (bin, y, x) that was evaluated and whose winner passes the threshold; of a bank of independent
     sigmoids, a row for each class that does. t is the end of the bin. ``evidence`` has a row for each voxel
-    that was evaluated. The model: :mod:`kernels.motifs`. Where the model is a bank on addresses, there is one
-    answer a bin, at the pixel (0, 0): :mod:`kernels.coincidence`.
+    that was evaluated. The model: :mod:`kernels.motifs.detection`. Where the model is a bank on addresses, there is
+    one answer a bin, at the pixel (0, 0): :mod:`kernels.motifs.coincidence`.
     """
 
     sends: ClassVar[dict[str, Kind]] = {"": "detections", "evidence": "evidence"}
@@ -78,7 +78,7 @@ class Motif(StageConfig):
 
 
 @lru_cache(maxsize=16)
-def _taps(bank: MotifBank, keep: float, delays: int | None) -> motifs.Taps:
+def _taps(bank: MotifBank, keep: float, delays: int | None) -> detection.Taps:
     """Streams share what a bank looks like to the kernel."""
     return bank.taps(keep, delays)
 
@@ -168,7 +168,7 @@ class _MotifStage(Stage):
             out.append(Packet("evidence", columns, self._watermark_us, port="evidence"))
         return out
 
-    def _flags_of(self, found: motifs.Found) -> NDArray[np.uint16]:
+    def _flags_of(self, found: detection.Found) -> NDArray[np.uint16]:
         early = found.bin - self._team.first.bins[history.START] < self._taps.delays - 1
         mark = WARM_UP | (AFTER_GAP if self._after_gap else 0)
         return np.where(early, mark, 0).astype(np.uint16)

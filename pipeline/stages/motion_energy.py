@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels import history, motifs, targets
+from kernels.motifs import detection, history, targets
 from pipeline.models import energy_bank
 from pipeline.packets import AFTER_GAP, WARM_UP, Packet, no_events
 from pipeline.row_kinds import Kind
@@ -55,7 +55,7 @@ class MotionEnergy(StageConfig):
 @lru_cache(maxsize=8)
 def _filters(
     directions: int, speeds: tuple[float, ...], size: int, delays: int, period_px: float
-) -> motifs.Taps:
+) -> detection.Taps:
     """Streams share them."""
     return energy_bank.pairs(energy_bank.labels(directions, speeds), size, delays, period_px)
 
@@ -73,7 +73,7 @@ class _MotionEnergyStage(Stage):
         self._floor, self._at = config.floor, config.at
         self._where = self._at.where()
         self._history = history.new_history(width, height, config.size, config.size)
-        self._lists = motifs.new_lists(width, height, self._filters)
+        self._lists = detection.new_lists(width, height, self._filters)
         self._after_gap = False
         self._watermark_us = 0
 
@@ -87,7 +87,7 @@ class _MotionEnergyStage(Stage):
 
     def reset(self, packet: Packet) -> None:
         history.forget(self._history)
-        motifs.rebuild(self._lists, self._history)
+        detection.rebuild(self._lists, self._history)
         self._after_gap = True
 
     def set_stride(self, stride: int) -> None:
@@ -101,12 +101,12 @@ class _MotionEnergyStage(Stage):
 
     def restore(self, arrays: Arrays) -> None:
         history.load(self._history, arrays)
-        motifs.rebuild(self._lists, self._history)
+        detection.rebuild(self._lists, self._history)
         self._after_gap, self._watermark_us = bool(arrays["state"][0]), int(arrays["state"][1])
 
     def _close(self, packet: Packet, until_bin: int) -> list[Packet]:
         c = packet.columns
-        found = motifs.advance(
+        found = detection.advance(
             c["t"], c["x"], c["y"], c["p"], self._history, self._lists, self._filters, _BIN_US, until_bin, True,
             self._where,
         )  # fmt: skip

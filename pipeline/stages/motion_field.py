@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels import motion
 from kernels.columns import F32, I64
 from kernels.filters import NEVER
+from kernels.motion import votes
 from pipeline.packets import Columns, Packet
 from pipeline.row_kinds import Kind
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
@@ -26,7 +26,7 @@ class MotionField(StageConfig):
     """One row per tile and window that holds enough evidence rows; t is the end of the window.
 
     Window k takes the evidence with k window_us < t <= (k + 1) window_us. The field is in px/ms of the
-    grid that the evidence lies on. The equations: :mod:`kernels.motion`.
+    grid that the evidence lies on. The equations: :mod:`kernels.motion.votes`.
     """
 
     accepts: ClassVar[Kind] = "evidence"
@@ -99,7 +99,7 @@ class _MotionFieldStage(Stage):
         self._window, self._watermark_us = (int(v) for v in arrays["state"])
 
     def _add(self, c: Arrays) -> None:
-        motion.accumulate(
+        votes.accumulate(
             c["evidence"], 1.0, c["x"], c["y"], self._tile, self._direction,
             self._logits, self._turned, self._count,
         )  # fmt: skip
@@ -109,7 +109,7 @@ class _MotionFieldStage(Stage):
     def _close_before(self, window: int) -> list[Columns]:
         if self._window == NEVER or self._window >= window:
             return []
-        field = motion.velocity(
+        field = votes.velocity(
             self._logits, self._turned, self._count, self._direction, self._speed, self._min_rows
         )
         rows = self._rows(*field)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from kernels import global_motion, groups
+from kernels.motion import global_motion, groups
 from pipeline.packets import APERTURE, Columns, Packet
 from pipeline.row_kinds import ROW_KINDS, Kind
 from pipeline.stage import Arrays, Context, Port, Stage, StageConfig
@@ -30,7 +30,7 @@ class Movers(StageConfig):
     """One row for each thing and window of the field; t is the end of the window.
 
     A thing is a group of neighbouring tiles, at least ``min_tiles``, whose movement is not that of the view: with m
-    the pan, tilt, zoom and rotation that fit all tiles best (:mod:`kernels.global_motion`),
+    the pan, tilt, zoom and rotation that fit all tiles best (:mod:`kernels.motion.global_motion`),
 
         |v - m| > differs max(|v|, |m|, median of |v| over all tiles)
 

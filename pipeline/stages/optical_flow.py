@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels import flow, tile_evidence
 from kernels.columns import XY, P, T
 from kernels.filters import NEVER
+from kernels.motifs import tile_evidence
+from kernels.motion import flow
 from pipeline.models import registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.flow_readout import FlowReadout
@@ -34,7 +35,7 @@ class OpticalFlow(StageConfig):
     per tile, read as a posterior over directions and speeds, and joined with the last windows and with neighbours
     that agree. Confidence c is the share of such rows that are within 15 degrees and 20 % of speed, measured on
     scenes that the readout did not learn from. ``aperture``: only one orientation was seen, so that the movement
-    along it is unknown. The equations: :mod:`kernels.tile_evidence`, :mod:`kernels.flow`.
+    along it is unknown. The equations: :mod:`kernels.motifs.tile_evidence`, :mod:`kernels.motion.flow`.
     """
 
     sends: ClassVar[dict[str, Kind]] = {"": "field"}

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from kernels import encoding, reservoir
-from kernels.encoding import Encoded
-from kernels.reservoir import Rules
+from kernels.networks import encoding, reservoir
+from kernels.networks.encoding import Encoded
+from kernels.networks.reservoir import Rules
 from pipeline.models.bundle import MotifLabel
 from pipeline.packets import Columns, Events, Packet
 from pipeline.row_kinds import Kind
@@ -25,8 +25,8 @@ class Reservoir(StageConfig):
     """A row a window: how many spikes each neuron sent in it; t is the window's end.
 
     The synapses are random, and go on adjusting themselves on the stream: inhibition by each neuron's rate, and,
-    with ``astrocyte``, excitation by pairs of spikes; the rules: :mod:`kernels.reservoir`. A linear readout of these
-    counts classifies; ``polychrony train classifier --method reservoir`` makes one.
+    with ``astrocyte``, excitation by pairs of spikes; the rules: :mod:`kernels.networks.reservoir`. A linear
+    readout of these counts classifies; ``polychrony train classifier --method reservoir`` makes one.
     """
 
     sends: ClassVar[dict[str, Kind]] = {"": "evidence"}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from kernels.columns import F32, I64
-from kernels.encoding import Encoded
+from kernels.networks.encoding import Encoded
 from pipeline import cost
 from pipeline.models import confidence, registry
 from pipeline.models.bundle import ModelError

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from kernels import encoding
-from kernels.encoding import Encoded
-from pipeline import interrupt, packets
+from kernels.networks import encoding
+from kernels.networks.encoding import Encoded
+from pipeline import cancellation, packets
 from pipeline.models.spiking import Encoding
 from pipeline.packets import Events, Packet, no_events
 from pipeline.stage import Arrays, Context, Misfit, check_steps
@@ -42,7 +42,7 @@ def in_parts(
 ) -> Iterator[Encoded]:  # fmt: skip
     """Steps of time that end before step ``until``, in calls of ``encode`` that complete ``most`` at most.
 
-    A silence is many steps: between two calls the work may be broken off (:mod:`pipeline.interrupt`).
+    A silence is many steps: between two calls the work may be broken off (:mod:`pipeline.cancellation`).
 
     Args:
         columns: events, in order of time.
@@ -61,7 +61,7 @@ def in_parts(
         if target >= until:
             return
         columns = packets.cut(columns, n, len(t))
-        interrupt.checkpoint()
+        cancellation.checkpoint()
 
 
 class Stepper:
@@ -135,4 +135,4 @@ class Stepper:
             yield encoding.by_count(
                 *part, self._encoder, how.width, how.polarities, how.most, how.step_events or 1
             )
-            interrupt.checkpoint()
+            cancellation.checkpoint()

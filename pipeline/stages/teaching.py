@@ -12,8 +12,9 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from kernels import learning, motifs
 from kernels.columns import I64
+from kernels.learning import regression
+from kernels.motifs import detection
 from pipeline import packets
 from pipeline.models.motif_bank import MotifBank, Weights
 from pipeline.packets import Events
@@ -85,7 +86,7 @@ class Pupil:
         self.taught += 1
         return True
 
-    def taps(self, keep: float, delays: int | None) -> motifs.Taps:
+    def taps(self, keep: float, delays: int | None) -> detection.Taps:
         """The bank as it is now."""
         return MotifBank(self._bank.card, self._weight, self._bias, "").taps(keep, delays)
 
@@ -115,17 +116,17 @@ class Pupil:
     def _learn(self, voxels: I64, truth: int) -> None:
         config, card = self._config, self._bank.card
         classes, _, delays, height, width = self._weight.shape
-        inputs = learning.gather_events(*self._events, voxels, height, width, delays, card.bin_us)
+        inputs = regression.gather_events(*self._events, voxels, height, width, delays, card.bin_us)
         start = self._weight.transpose(3, 4, 2, 1, 0).reshape(-1, classes) * np.float32(card.scale)
         weight, bias = start.copy(), self._bias * np.float32(card.scale)
         bias_start, slope = bias.copy(), np.empty_like(weight)
         for _ in range(_ROUNDS):
-            scores, swapped = learning.logits(inputs, weight, bias, card.contrast_flip)
+            scores, swapped = regression.logits(inputs, weight, bias, card.contrast_flip)
             share = np.exp(scores - scores.max(axis=1, keepdims=True))
             share /= share.sum(axis=1, keepdims=True)
             share[:, truth] -= 1
             share /= np.float32(len(voxels))
-            learning.gradient(inputs, share, swapped, slope)
+            regression.gradient(inputs, share, swapped, slope)
             weight -= np.float32(config.rate / _ROUNDS) * slope
             bias -= np.float32(config.rate / _ROUNDS) * share.sum(axis=0)
             np.clip(weight, start - config.largest_step, start + config.largest_step, out=weight)

@@ -93,7 +93,7 @@ def symmetries(size: int, maps: Sequence[I64 | None]) -> tuple[I64, I64]:
         maps: per :data:`TURNS` the class that each class becomes; None where the classes do not allow it.
 
     Returns:
-        places [g, size * size] and classes [g, class], as :func:`kernels.learning.symmetrise` takes them.
+        places [g, size * size] and classes [g, class], as :func:`kernels.learning.regression.symmetrise` takes them.
     """
     half = size // 2
     dy, dx = (axis.ravel() - half for axis in np.mgrid[:size, :size])

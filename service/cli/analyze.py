@@ -14,10 +14,10 @@ from pipeline.analysis import Progress
 from pipeline.analysis import analyze as run_analysis
 from pipeline.sources import InputOptions, Source, open_source
 from pipeline.spec import PipelineSpec, load
-from service import box
 from service.cli.console import out, print_json, progress, say_when_compiling, table, warn
 from service.cli.options import AsJson, PipelineName, takes_part
 from service.cli.standard_input import STDIN, standard_input
+from service.host import limits
 
 
 @takes_part
@@ -64,7 +64,9 @@ def _analyze_one(
     as_json: bool,
 ) -> None:
     with _bar(f"analyzing {path.name}", as_json) as advance:
-        summary = run_analysis(source, spec, folder, path.name, inputs.selection, advance, video, box.cores())
+        summary = run_analysis(
+            source, spec, folder, path.name, inputs.selection, advance, video, limits.cores()
+        )
     warn(path.name, summary["warnings"])
     if as_json:
         print_json({**summary, "out": str(folder)})

@@ -10,10 +10,10 @@ from typing import Any
 
 import typer
 
+from service.access.redaction import masked_all
 from service.cli.configuration import read_settings
 from service.cli.console import print_json
 from service.cli.options import AsJson
-from service.masking import masked_all
 from service.profiles import PROFILES
 from service.settings import Settings, config_file
 

@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
+from pipeline.data_paths import take_over
 from pipeline.errors import UserError
-from pipeline.places import take_over
+from service.access.tokens import admin_token
 from service.cli.console import err, note
 from service.settings import Settings, config_file
-from service.tokens import admin_token
 
 
 def read_settings(**given: Any) -> Settings:

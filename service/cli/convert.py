@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast, get_args
 import numpy as np
 import typer
 
-from kernels.decode import Triggers
+from kernels.coding.decode import Triggers
 from pipeline.sinks import recordings
 from pipeline.sources import InputOptions, Reading, Selection, Source, merge, open_source, selected
 from service.cli.console import Advance, note, print_json, progress, warn

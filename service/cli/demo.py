@@ -20,7 +20,7 @@ from pipeline.errors import UserError
 from pipeline.sources import open_source
 from service.cli.configuration import read_settings, take_over_what_users_keep, with_token
 from service.cli.console import note, out, progress, say_when_compiling, table
-from service.server import address, listen, server
+from service.serving.server import address, listen, server
 from service.settings import Settings
 from service.storage.files.data_lock import locked
 

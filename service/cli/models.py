@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from pipeline import frames
+from pipeline import video_inference
 from pipeline.models import registry
 from pipeline.models.describe import describe, text
 from pipeline.models.import_options import ImportOptions
-from pipeline.training import steps as calibration
+from pipeline.training.classifiers import quantisation as calibration
 from service.cli.console import note, out, print_json, progress, table, warn
 from service.cli.options import AsJson, takes
 
@@ -96,7 +96,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a Delta network straight on a video's frames."""
-    said, spent = frames.answers(video, registry.load_delta(name))
+    said, spent = video_inference.answers(video, registry.load_delta(name))
     if as_json:
         print_json({"frames": said, "costs": spent})
         return

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import cv2
 import typer
 
-from service import descriptors
 from service.cli.configuration import BadSetting, read_settings, take_over_what_users_keep, with_token
 from service.cli.console import note
-from service.leaving import leave_within
-from service.names import Loop
-from service.server import Server, address, listen, server
+from service.host import descriptors
+from service.serving.exit import leave_within
+from service.serving.resolver import Loop
+from service.serving.server import Server, address, listen, server
 from service.settings import Settings
 from service.storage.files.data_lock import locked
 from service.storage.files.job_queue import DATABASE, check_version

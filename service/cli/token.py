@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from service.access.tokens import Scope, Token, Tokens
 from service.cli.configuration import read_settings
 from service.cli.console import note, out, print_json, table
 from service.cli.options import AsJson
-from service.tokens import Scope, Token, Tokens
 
 app = typer.Typer(
     help="Make, list and revoke tokens of a service; it sees changes at once.", no_args_is_help=True

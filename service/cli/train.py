@@ -12,17 +12,17 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.models import describe, registry
 from pipeline.models.bundle import Card
-from pipeline.training import addresses as address_training
-from pipeline.training import classifier as classifier_training
-from pipeline.training import eyes as eye_training
-from pipeline.training import field as field_training
 from pipeline.training import labelled
-from pipeline.training import motif as motif_training
-from pipeline.training.addresses import AddressTraining
-from pipeline.training.classifier import ClassifierTraining
-from pipeline.training.config import PRESETS, MotifTraining, MotionKind
-from pipeline.training.eyes import EyePlan
-from pipeline.training.field import FieldTraining
+from pipeline.training.classifiers import trainer as classifier_training
+from pipeline.training.classifiers.trainer import ClassifierTraining
+from pipeline.training.field import trainer as field_training
+from pipeline.training.field.trainer import FieldTraining
+from pipeline.training.motifs import addresses as address_training
+from pipeline.training.motifs import trainer as motif_training
+from pipeline.training.motifs.addresses import AddressTraining
+from pipeline.training.motifs.config import PRESETS, MotifTraining, MotionKind
+from pipeline.training.rendering import microsaccades as eye_training
+from pipeline.training.rendering.microsaccades import EyePlan
 from service.cli.console import note, out, progress
 from service.cli.options import AsJson
 

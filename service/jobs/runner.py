@@ -17,9 +17,9 @@ from pathlib import Path
 import structlog
 
 from pipeline.writing import sync_folder
-from service.ages import Ages
+from service.host.ages import Ages
 from service.jobs import child, lost, work
-from service.problems import Problem
+from service.serving.problems import Problem
 from service.settings import Settings
 from service.storage.ports import JobQueue
 from service.storage.records import CANCELLED, DONE, FAILED, OVER, QUEUED, RUNNING, Job

@@ -24,8 +24,8 @@ from pipeline.models.describe import describe
 from pipeline.models.import_options import ImportOptions
 from pipeline.sources.options import problems
 from service.jobs import child, importing, upload
-from service.problems import Problem, responses
 from service.routes.state import Service
+from service.serving.problems import Problem, responses
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 ModelName = Annotated[str, UrlPath(pattern=bundle.NAME, description="name of the model")]

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
-from service.problems import Problem, responses
+from service.access.sessions import COOKIE
 from service.routes.state import Service
-from service.sessions import COOKIE
+from service.serving.problems import Problem, responses
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
 

@@ -8,17 +8,17 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from service.access.active_requests import UnderWay
+from service.access.rate_limiter import PerMinute
+from service.access.sessions import Sessions
+from service.access.tokens import Tokens
 from service.jobs import Jobs
-from service.limiter import PerMinute
-from service.problems import Problem
+from service.monitoring.metrics import Telemetry
 from service.publishing.publisher import Publishers
-from service.sessions import Sessions
+from service.serving.problems import Problem
 from service.settings import Settings
 from service.streams import Streams
-from service.streams.standing import StandingStreams
-from service.telemetry import Telemetry
-from service.tokens import Tokens
-from service.under_way import UnderWay
+from service.streams.autostart import StandingStreams
 from service.uploads import Uploads
 
 

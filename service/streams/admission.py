@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from kernels.coding.events import first_fall_aer64
 from kernels.columns import U64
-from kernels.events import first_fall_aer64
 from pipeline import wire
 from pipeline.wire import BadFrame, Frame
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.allowed import PUSHED
+from service.access.allowed_sources import PUSHED
 from service.jobs.child import limit
 
 _FRAME_EVENTS = 32_768
@@ -169,7 +169,7 @@ class _Sender:
     def _events(self, columns: Any) -> None:
         import numpy as np  # noqa: PLC0415
 
-        from kernels.events import pack_aer64  # noqa: PLC0415
+        from kernels.coding.events import pack_aer64  # noqa: PLC0415
         from pipeline import wire  # noqa: PLC0415
 
         t, x, y, p = columns

@@ -20,9 +20,9 @@ from pipeline import wire
 from pipeline.errors import UserError
 from pipeline.sources.live.pushed import HEAD
 from pipeline.spec import Sensor
-from service import allowed
+from service.access import allowed_sources
+from service.access.redaction import masked
 from service.jobs import child
-from service.masking import masked
 from service.settings import MIB, Settings
 from service.streams.admission import Refused
 from service.streams.lifecycle import OVER
@@ -95,7 +95,7 @@ class Fetcher:
     @property
     def takes_pictures(self) -> bool:
         """Whether clients push pictures into it."""
-        return self._source.address == allowed.PUSHED
+        return self._source.address == allowed_sources.PUSHED
 
     @property
     def idle_s(self) -> float:
@@ -189,7 +189,7 @@ class Fetcher:
                 came = stream.session.accepted > before
                 pause_s = _FIRST_PAUSE_S if came else min(_LONGEST_PAUSE_S, pause_s * 2)
                 await asyncio.sleep(pause_s)
-        except allowed.NotAllowed as problem:
+        except allowed_sources.NotAllowed as problem:
             self.state, self.error = "failed", str(problem)
             stream.fail("source", str(problem))
         except Exception as problem:
@@ -254,7 +254,7 @@ class Fetcher:
             )  # fmt: skip
 
     async def _start(self, after: int, not_before_us: int, gap: bool) -> asyncio.subprocess.Process:
-        target = await allowed.look_up(self._source.address, self._allowed)
+        target = await allowed_sources.look_up(self._source.address, self._allowed)
         again = self._source.follow or self._source.repeat
         self._is_file = target.is_file and not again
         self.state = "connecting"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service import allowed
+from service.access import allowed_sources
 from service.settings import Settings
 from service.storage.records import Snapshot
 from service.streams.fetching import Fetcher
@@ -60,7 +60,7 @@ async def open_stream(
 async def _with_sensor(request: StreamRequest, fetcher: Fetcher, settings: Settings) -> StreamRequest:
     """The request with the sensor that its source states, where nobody else does."""
     request.spec()
-    await allowed.look_up(fetcher.address, settings.allowed_sources)
+    await allowed_sources.look_up(fetcher.address, settings.allowed_sources)
     if request.sensor is not None or request.spec().sensor is not None:
         return request
     return request.model_copy(update={"sensor": await fetcher.open()})

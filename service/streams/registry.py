@@ -14,7 +14,7 @@ import structlog
 from pipeline.checkpoint import CheckpointError
 from pipeline.errors import UserError
 from pipeline.graph import Graph
-from service import box
+from service.host import limits
 from service.settings import Settings
 from service.storage.ports import Directory
 from service.storage.records import Snapshot
@@ -51,7 +51,7 @@ class Streams:
         self._ending: set[asyncio.Task[None]] = set()
         """Deletions under way."""
         self._memory = Memory(
-            settings.streams_memory_bytes or (settings.memory_bytes or box.memory_bytes()) // 2
+            settings.streams_memory_bytes or (settings.memory_bytes or limits.memory_bytes()) // 2
         )
         self._upkeep = Upkeep(self, self._memory, settings)
         self.not_restored: dict[str, str] = {}
@@ -97,7 +97,7 @@ class Streams:
 
         def build() -> Graph:
             spec = request.spec()
-            threads = min(spec.threads or self._settings.stream_threads, box.cores())
+            threads = min(spec.threads or self._settings.stream_threads, limits.cores())
             return Graph(spec, request.sensor, time.perf_counter, hold.take, threads)
 
         building = asyncio.ensure_future(asyncio.to_thread(build))

@@ -19,10 +19,10 @@ from itertools import chain
 import structlog
 
 from pipeline import wire
+from pipeline.cancellation import Interrupted, interruptible
 from pipeline.clock import LateEvent
 from pipeline.engine import Result
 from pipeline.intake import Intake
-from pipeline.interrupt import Interrupted, interruptible
 from pipeline.wire import Frame
 from service.streams.admission import Admitted, Refused, verify
 from service.streams.durability import Durability, PatientWriter, Stopped

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from service import heap
+from service.host import heap
 from service.settings import Settings
 from service.streams.lifecycle import OVER
 from service.streams.memory import Memory

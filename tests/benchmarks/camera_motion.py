@@ -20,8 +20,9 @@ from pipeline.graph import Graph
 from pipeline.sources.emulator import PRESETS
 from pipeline.spec import Sensor, preset
 from pipeline.stages.looming import Looming
-from pipeline.training import field_scores, images, moving
-from pipeline.training.scenes import film
+from pipeline.training.field import scores
+from pipeline.training.rendering import images, random_scenes
+from pipeline.training.rendering.scenes import film
 from tests.benchmarks.pages import write
 
 MOVERS = ("camera and mover", "textured mover")
@@ -42,9 +43,9 @@ def scene_of(number, seed=SEED):
     kind, rest = KINDS[number % len(KINDS)], number // len(KINDS)
     name = SENSORS[rest // STRATA % len(SENSORS)]
     rng = np.random.default_rng([seed, number])
-    speed = moving.tested_speed(rest % STRATA, STRATA, rng)
+    speed = random_scenes.tested_speed(rest % STRATA, STRATA, rng)
     contrast = math.exp(rng.uniform(math.log(0.35), math.log(1.4)))
-    scene = moving.scene(
+    scene = random_scenes.scene(
         kind, speed, rng.uniform(0, 2 * math.pi), contrast, images.load(images.HELD_OUT), rng, max(200.0, min(700.0, 60 / speed)),
     )  # fmt: skip
     return kind, speed, name, film(scene, PRESETS[name].model_copy(update={"seed": number}))
@@ -55,7 +56,7 @@ def answers(take):
     sensor = Sensor(width=take.scene.width, height=take.scene.height)
     engine = Engine(Graph(preset("egomotion"), sensor))
     found = engine.feed((take.t, take.x, take.y, take.p)) + engine.end()
-    wait_us = 1000 * max(field_scores.WAIT_MS, field_scores.WAIT_PX / take.scene.speed)
+    wait_us = 1000 * max(scores.WAIT_MS, scores.WAIT_PX / take.scene.speed)
     return {
         name: np.concatenate([one.rows[one.rows["t"] > wait_us] for one in found if one.output == name])
         for name in OUTPUTS

@@ -20,8 +20,8 @@ from pipeline.graph import Graph
 from pipeline.models import registry
 from pipeline.sources.emulator import PRESETS
 from pipeline.spec import Sensor, validate
-from pipeline.training import images, moving
-from pipeline.training.scenes import film
+from pipeline.training.rendering import images, random_scenes
+from pipeline.training.rendering.scenes import film
 from tests.benchmarks.pages import write
 
 CONTRASTS, SCENES, SPEED, AFTER_US = (0.35, 0.7, 1.4), 24, 0.25, 1_500_000
@@ -39,7 +39,7 @@ def measured(asked):
     contrast, number = asked
     rng = np.random.default_rng([50_000, number])
     angle = rng.uniform(0, 2 * math.pi)
-    scene = moving.scene("texture", SPEED, angle, contrast, images.load(images.HELD_OUT), rng, 2500.0)
+    scene = random_scenes.scene("texture", SPEED, angle, contrast, images.load(images.HELD_OUT), rng, 2500.0)
     take = film(scene, PRESETS["clean"].model_copy(update={"seed": number}))
     graph = Graph(validate(SPEC), Sensor(width=scene.width, height=scene.height))
     sent = graph.process(packets.events((take.t, take.x, take.y, take.p), int(take.t[-1])))

@@ -26,9 +26,10 @@ import eventcv
 import numba
 import numpy as np
 
-from kernels import decode, filters
-from kernels.decode import Decoder
-from kernels.photoreceptor import LOG_TABLE
+from kernels import filters
+from kernels.coding import decode
+from kernels.coding.decode import Decoder
+from kernels.video.photoreceptor import LOG_TABLE
 from pipeline import packets
 from pipeline.sinks import recordings
 from pipeline.sources import PRESETS, open_source

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kernels import history, motifs, targets
 from kernels._jit import kernel
+from kernels.motifs import detection, history, targets
 from pipeline import packets
 from pipeline.engine import Engine
 from pipeline.graph import Graph
@@ -29,8 +29,8 @@ from pipeline.models import registry
 from pipeline.sinks import kernels as drawings
 from pipeline.sources import open_source
 from pipeline.spec import Sensor, validate
-from pipeline.training import evaluation, sources
-from pipeline.training.config import PRESETS
+from pipeline.training.motifs import evaluation, sources
+from pipeline.training.motifs.config import PRESETS
 from tests import real_data
 from tests.benchmarks import contrast, trials
 from tests.benchmarks.pages import write
@@ -73,8 +73,8 @@ def detector(
 
     def run():
         past = history.new_history(width, height, bank.width, bank.height)
-        lists = motifs.new_lists(width, height, bank)
-        return motifs.advance(t, x, y, p, past, lists, bank, 1000, 2**60, with_evidence, where)
+        lists = detection.new_lists(width, height, bank)
+        return detection.advance(t, x, y, p, past, lists, bank, 1000, 2**60, with_evidence, where)
 
     return run
 

@@ -20,17 +20,18 @@ from pathlib import Path
 
 import numpy as np
 
-from kernels.flow import Readout
+from kernels.motion.flow import Readout
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.models import registry
 from pipeline.packets import APERTURE
 from pipeline.sources.emulator import PRESETS
 from pipeline.spec import Sensor, preset, validate
-from pipeline.training import field_scores, images, moving
-from pipeline.training.field_scores import Told
-from pipeline.training.observing import TILE, WINDOW_US, truth
-from pipeline.training.scenes import NO_LAYER, Movement, film
+from pipeline.training.field import scores
+from pipeline.training.field.scores import Told
+from pipeline.training.field.tile_windows import TILE, WINDOW_US, truth
+from pipeline.training.rendering import images, random_scenes
+from pipeline.training.rendering.scenes import NO_LAYER, Movement, film
 from tests.benchmarks.motifs import DATA
 from tests.benchmarks.pages import write
 
@@ -38,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "out" / "motion_field"
 STRATA = 12
 SENSORS = ("ideal", "clean", "noisy")
-KINDS = (*moving.KINDS, *moving.CAMERA)
+KINDS = (*random_scenes.KINDS, *random_scenes.CAMERA)
 SCENES = len(KINDS) * STRATA * len(SENSORS)
 SEED = 20_000
 OLD = {
@@ -69,7 +70,7 @@ def told(rows, take):
     """(rows beside the truth of their tiles, their flags), after the first moments."""
     scene = take.scene
     across, down = -(-scene.width // TILE), -(-scene.height // TILE)
-    wait_ms = max(field_scores.WAIT_MS, field_scores.WAIT_PX / scene.speed)
+    wait_ms = max(scores.WAIT_MS, scores.WAIT_PX / scene.speed)
     parts, silent = [], 0
     for end_us in range(WINDOW_US, take.start_us + int(scene.duration_ms * 1000) + 1, WINDOW_US):
         if end_us / 1000 - take.start_us / 1000 <= wait_ms:
@@ -95,9 +96,9 @@ def scene_of(number):
     kind, rest = KINDS[number % len(KINDS)], number // len(KINDS)
     name = SENSORS[rest // STRATA % len(SENSORS)]
     rng = np.random.default_rng([SEED, number])
-    speed = moving.tested_speed(rest % STRATA, STRATA, rng)
+    speed = random_scenes.tested_speed(rest % STRATA, STRATA, rng)
     contrast = math.exp(rng.uniform(math.log(0.35), math.log(1.4)))
-    scene = moving.scene(
+    scene = random_scenes.scene(
         kind, speed, rng.uniform(0, 2 * math.pi), contrast, images.load(images.HELD_OUT), rng,
         max(200.0, min(700.0, 60 / speed)),
     )  # fmt: skip
@@ -140,10 +141,10 @@ def table(found, which):
         parts = [
             Told(*one[which], int(one[f"{which}_more"][0])) for one in chosen if one[which].shape[1] or True
         ]
-        seen = field_scores.summary(field_scores.joined(parts)) if parts else {"rows": 0}
+        seen = scores.summary(scores.joined(parts)) if parts else {"rows": 0}
         if not seen["rows"]:
             return f"| {title} | {len(parts)} | | | | | | |"
-        whole = field_scores.joined(parts)
+        whole = scores.joined(parts)
         scenes = [np.median(one.degrees) for one in parts if len(one.vx)]
         return (
             f"| {title} | {len(parts)} | {seen['answered']:.0%} | {seen['degrees']:.1f} / {seen['degrees_90']:.0f} | "
@@ -169,14 +170,14 @@ def table(found, which):
 
 def reliability(found):
     """Confidence and what came of it."""
-    whole = field_scores.joined([Told(*one["now"], 0) for one in found])
+    whole = scores.joined([Told(*one["now"], 0) for one in found])
     right = whole.right.astype(float)
     lines = ["| confidence | share of rows | within 15 degrees and 20 % of speed |", "|---|---|---|"]
     for low in np.arange(0, 1, 0.1):
         own = (whole.mass >= low) & (whole.mass < low + 0.1 + (low > 0.85))
         if own.any():
             lines.append(f"| {low:.1f} to {low + 0.1:.1f} | {own.mean():.1%} | {right[own].mean():.0%} |")
-    error = field_scores.calibration_error(whole.mass, right)
+    error = scores.calibration_error(whole.mass, right)
     return [*lines, "", f"Expected calibration error: {error:.3f}."]
 
 
@@ -190,7 +191,7 @@ def asked_to_be_sure(found):
     for least in (0, 0.2, 0.4, 0.6, 0.8):
         for title, is_noisy in (("`ideal`, `clean`", False), ("`noisy`", True)):
             parts = [one for one in found if (one["about"][2] == "noisy") == is_noisy]
-            whole = field_scores.joined([Told(*one["now"], int(one["now_more"][0])) for one in parts])
+            whole = scores.joined([Told(*one["now"], int(one["now_more"][0])) for one in parts])
             kept = whole.mass >= least
             degrees, factor = whole.degrees[kept], whole.factor[kept]
             lines.append(
@@ -208,9 +209,9 @@ def apertures(found):
         "of all right rows flagged |",
         "|---|---|---|---|---|",
     ]
-    for kind in ("bar", moving.SMOOTH, "triangle", "texture"):
+    for kind in ("bar", random_scenes.SMOOTH, "triangle", "texture"):
         own = [one for one in found if one["about"][0] == kind and one["about"][2] != "noisy"]
-        whole = field_scores.joined([Told(*one["now"], 0) for one in own])
+        whole = scores.joined([Told(*one["now"], 0) for one in own])
         flagged = (np.concatenate([one["now_flags"] for one in own]).astype(int) & APERTURE) > 0
         sure = whole.mass >= 0.7
         wrong = sure & (whole.degrees > 30)
@@ -241,7 +242,7 @@ def turned(speed, seed, stops):
     """Rows of a texture that turns round after so long, or stops under noise; from then on, us, and the way before."""
     rng = np.random.default_rng([SEED, 7, seed])
     angle, sensor = rng.uniform(0, 2 * math.pi), PRESETS["clean"].model_copy(update={"seed": seed})
-    first = moving.scene("texture", speed, angle, 1.0, images.load(images.HELD_OUT), rng, TURN_MS)
+    first = random_scenes.scene("texture", speed, angle, 1.0, images.load(images.HELD_OUT), rng, TURN_MS)
     layer, way = first.layers[0], first.layers[0].movement
     x, y = layer.at[0] + way.vx * TURN_MS, layer.at[1] + way.vy * TURN_MS
     then = Movement() if stops else Movement(-way.vx, -way.vy)
@@ -303,7 +304,7 @@ def recordings():
             np.full(n, -0.03),
             0,
         )
-        seen = field_scores.summary(one)
+        seen = scores.summary(one)
         lines.append(
             f"| davis240_tilt | {which} | {n:,} | {seen['degrees']:.1f} / {seen['degrees_90']:.0f} | "
             f"x {seen['speed']:.2f}, {seen['within_30']:.0%} |"

@@ -22,10 +22,10 @@ import numpy as np
 
 from kernels._jit import kernel
 from pipeline.spec import Sensor
-from pipeline.training import field_scores
-from pipeline.training.field_scores import Told
-from pipeline.training.observing import TILE, WINDOW_US, truth
-from pipeline.training.scenes import NO_LAYER
+from pipeline.training.field import scores
+from pipeline.training.field.scores import Told
+from pipeline.training.field.tile_windows import TILE, WINDOW_US, truth
+from pipeline.training.rendering.scenes import NO_LAYER
 from tests.benchmarks.contrast import contrasts
 from tests.benchmarks.motion_field import pipelines, rows_of, scene_of
 from tests.benchmarks.pages import write
@@ -121,7 +121,7 @@ def measured(number):
     rows = rows_of(pipelines()["now"], columns, Sensor(width=scene.width, height=scene.height))
     spent, found = [time.process_time() - began, 0.0, 0.0], []
     across, down = -(-scene.width // TILE), -(-scene.height // TILE)
-    wait_us = 1000 * max(field_scores.WAIT_MS, field_scores.WAIT_PX / scene.speed)
+    wait_us = 1000 * max(scores.WAIT_MS, scores.WAIT_PX / scene.speed)
     some = rows[rows["t"] > wait_us]
     for row in some[np.random.default_rng(number).permutation(len(some))]:
         end_us, left, top = int(row["t"]), int(row["x"]), int(row["y"])
@@ -154,7 +154,7 @@ def tables(measurements):
             there = np.isfinite(tiles[:, i, 0])
             vx, vy = tiles[there, i].T
             one = Told(vx, vy, np.ones(len(vx)), *tiles[there, 3].T, int((~there).sum()))
-            seen = field_scores.summary(one)
+            seen = scores.summary(one)
             each = sum(one[2][i] for one in own) / (sum(one[3] for one in own) if i == 0 else len(tiles))
             lines.append(
                 f"| {way} | {'`ideal`, `clean`' if quiet else '`noisy`'} | {len(vx)} of {len(tiles)} | {seen['degrees']:.1f} / "

@@ -12,17 +12,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kernels import delta, neurons, synapses
 from kernels._lanes import padded
-from kernels.synapses import Shape
+from kernels.networks import delta, neurons, synapses
+from kernels.networks.synapses import Shape
 from pipeline import cost
 from pipeline.models import registry
 from pipeline.models.bundle import MotifLabel
 from pipeline.models.delta import DeltaCard, DeltaLayerCard, DeltaNetwork, DeltaRun
 from pipeline.models.inputs import encoded, windowed
 from pipeline.models.spiking import Run, dense, sparse
-from pipeline.training import classifier, eyes, fitting, steps
-from pipeline.training.classifier import PRESETS, ClassifierTraining
+from pipeline.training.classifiers import fitting, quantisation, trainer
+from pipeline.training.classifiers.trainer import PRESETS, ClassifierTraining
+from pipeline.training.rendering import microsaccades
 from tests.benchmarks.pages import write
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -191,7 +192,7 @@ def variants():
     for name, change in ways.items():
         with tempfile.TemporaryDirectory() as folder:
             config = ClassifierTraining.model_validate({**base, **change})
-            card = classifier.train(config, Path(folder), lambda share, text: None)
+            card = trainer.train(config, Path(folder), lambda share, text: None)
             model = registry.read(Path(folder))
         lines.append(
             f"| {name} | {card.accuracy['class']:.1%} | {_early(card)} | {_spent(model, config, archive)} |"
@@ -205,7 +206,7 @@ def _early(card):
 
 
 def _spent(model, config, archive):
-    data = classifier.Data(archive)
+    data = trainer.Data(archive)
     some = [data.recordings[i] for i in range(0, len(data.recordings), 50)]
     spikes = [encoded(one.events, model.card.encoding) for one in some]
     if isinstance(model, DeltaNetwork):
@@ -259,7 +260,7 @@ def video():
         "|---|---|---|---|---|",
     ]
     for loss in (0.0, 0.02, 0.05):
-        chosen = steps.calibrate(card, tensors, levels[::3], loss, lambda share, text: None)
+        chosen = quantisation.calibrate(card, tensors, levels[::3], loss, lambda share, text: None)
         network = DeltaNetwork.of(chosen.model_dump(), tensors, "")
         run, active, changed, total = DeltaRun(network), 0, 0, 0
         for frame in levels:
@@ -322,12 +323,12 @@ def zoo():
     return lines
 
 
-def microsaccades():
+def saccades():
     """Amplitudes told by the zoo's network and by count and duration, on eyes that neither has seen."""
-    plan = eyes.EyePlan()
-    known, _ = eyes.recordings(60, 4, plan, seed=98, threads=2)
-    new, _ = eyes.recordings(30, 4, plan, seed=99, threads=2)
-    labels = [f"{amplitude:g}" for amplitude in eyes.AMPLITUDES_DEG]
+    plan = microsaccades.EyePlan()
+    known, _ = microsaccades.recordings(60, 4, plan, seed=98, threads=2)
+    new, _ = microsaccades.recordings(30, 4, plan, seed=99, threads=2)
+    labels = [f"{amplitude:g}" for amplitude in microsaccades.AMPLITUDES_DEG]
     truth = [np.array([labels.index(one.name) for one in some]) for some in (known, new)]
     features = [
         np.array(
@@ -352,7 +353,7 @@ def microsaccades():
 
 PARTS = {
     "zoo": zoo,
-    "microsaccades": microsaccades,
+    "microsaccades": saccades,
     "activity": activity,
     "sweep": sweep,
     "exact": exact,

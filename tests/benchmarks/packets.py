@@ -19,8 +19,8 @@ import numpy as np
 from polychrony_client import Client
 from websockets.sync.client import connect
 
-from kernels import decode
-from kernels.decode import Decoder
+from kernels.coding import decode
+from kernels.coding.decode import Decoder
 from pipeline.offline import engine_for, steps
 from pipeline.sources import open_source
 from pipeline.spec import validate

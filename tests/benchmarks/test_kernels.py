@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from kernels import decode, events, filters
-from kernels.decode import Decoder
+from kernels import filters
+from kernels.coding import decode, events
+from kernels.coding.decode import Decoder
 from pipeline import packets, samples, wire
 from pipeline.engine import Engine
 from pipeline.graph import Graph

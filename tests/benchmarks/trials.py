@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from pipeline.sources.emulator import PRESETS, Emulator
-from pipeline.training import clouds, evaluation, saccades
-from pipeline.training.movies import Movie
+from pipeline.training.motifs import evaluation
+from pipeline.training.rendering import clouds, saccades
+from pipeline.training.rendering.movies import Movie
 
 
 def cloud_trials(maker, seed, orientation):
@@ -51,7 +52,7 @@ def dvs_trials(maker, seed, preset="noisy", size=128, bins=200):
 
 
 def evaluation_frames(texture, top, left, size):
-    from kernels import scan
+    from kernels.learning import scan
 
     return np.clip(scan.slide(texture, top, left, size), 0, 255)
 

@@ -39,8 +39,8 @@ def coverage() -> tuple[list[str], list[str]]:
     import kernels
     from kernels._jit import KERNELS
 
-    for module in pkgutil.iter_modules(kernels.__path__):
-        importlib.import_module(f"kernels.{module.name}")
+    for module in pkgutil.walk_packages(kernels.__path__, "kernels."):
+        importlib.import_module(module.name)
     waiting = [one for one in KERNELS if one.signatures]
     seen = {id(one) for one in waiting}
     while waiting:  # a caller that comes from the cache brings what it calls along, compiled

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kernels import decode, encode, encoding, events
 from kernels._jit import BOUNDS_CHECKED
-from kernels._sums import sum_rows
-from kernels.decode import Clock, Decoder, SpifDecoder
-from kernels.encode import Encoder
+from kernels.coding import decode, encode, events
+from kernels.coding.decode import Clock, Decoder, SpifDecoder
+from kernels.coding.encode import Encoder
+from kernels.motifs._sums import sum_rows
+from kernels.networks import encoding
 from pipeline import packets
 from pipeline.clock import Clock as StreamClock
 from pipeline.engine import Engine

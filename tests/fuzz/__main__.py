@@ -78,9 +78,9 @@ def small_events(n=200):
 
 def in_memory(name):
     """(seed, run) of a decoder that takes bytes; run gives its columns."""
-    from kernels import decode
-    from kernels.decode import Decoder, SpifDecoder
-    from kernels.encode import Encoder, encode
+    from kernels.coding import decode
+    from kernels.coding.decode import Decoder, SpifDecoder
+    from kernels.coding.encode import Encoder, encode
 
     events = small_events()
     if name == "SPIF":

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from polychrony_client import Client, Refused
 
+from service.access.tokens import Scope, Tokens
 from service.cli import main
-from service.tokens import Scope, Tokens
 from tests.integration.service_process import ServiceProcess
 
 ADMIN = "correct-horse-battery"

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from pipeline import wire
-from service.logs import masked_within
-from service.masking import masked
+from service.access.redaction import masked
+from service.access.tokens import TokenError, Tokens
+from service.monitoring.logs import masked_within
 from service.storage.files import secret_files
 from service.storage.files.secret_files import BadSecret
-from service.tokens import TokenError, Tokens
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_secrets import until
 from tests.reliability.tools import RawSocket, create, descriptors, frame, memory, random_events

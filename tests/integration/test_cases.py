@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from kernels import events as kernels_events
+from kernels.coding import events as kernels_events
 from pipeline import packets
 from pipeline.sources import InputOptions, open_source
 from service.cli import _status

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pipeline as polychrony_pipeline
-from kernels import neurons
+from kernels.networks import neurons
 from pipeline import cost
 from pipeline.engine import Engine
 from pipeline.graph import Graph
@@ -17,10 +17,11 @@ from pipeline.models.spiking import Run, dense
 from pipeline.packets import EARLY
 from pipeline.sources import open_source
 from pipeline.spec import Sensor, preset, validate
-from pipeline.training import classifier, eyes
-from pipeline.training.classifier import ClassifierTraining, TooFew
+from pipeline.training.classifiers import trainer
+from pipeline.training.classifiers.trainer import ClassifierTraining, TooFew
 from pipeline.training.labelled import NoRecordings
-from pipeline.training.motif import CannotResume
+from pipeline.training.motifs.trainer import CannotResume
+from pipeline.training.rendering import microsaccades
 from tests.integration.test_cli import answer, polychrony
 
 SIDE, LABELS = 12, ("across", "down", "still")
@@ -64,7 +65,7 @@ SMALL = {
 
 def trained(archive, folder, **changes):
     config = ClassifierTraining(recordings=str(archive), name="lines", **{**SMALL, **changes})
-    return classifier.train(config, folder, lambda share, text: None)
+    return trainer.train(config, folder, lambda share, text: None)
 
 
 @pytest.mark.parametrize(
@@ -100,11 +101,11 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(archive, tmp_path
 
     config = ClassifierTraining(recordings=str(archive), name="lines", **SMALL)
     with pytest.raises(Interrupted):
-        classifier.train(config, tmp_path / "out", stop_late)
+        trainer.train(config, tmp_path / "out", stop_late)
     assert list((tmp_path / "out").glob("*.checkpoint.npz"))
     with pytest.raises(CannotResume):
         trained(archive, tmp_path / "out", seed=9)
-    card = classifier.train(config, tmp_path / "out", lambda share, text: None, threads=1)
+    card = trainer.train(config, tmp_path / "out", lambda share, text: None, threads=1)
     assert card == whole
     one, other = (registry.read(tmp_path / name) for name in ("whole", "out"))
     assert one.digest == other.digest
@@ -252,12 +253,12 @@ def test_in_a_notebook_it_is_one_call(lines):
 
 
 def test_microsaccades_are_drawn_anew_and_do_not_count_themselves_out():
-    plan = eyes.EyePlan(
+    plan = microsaccades.EyePlan(
         size=32, px_per_mm=7.0, movement_us=(4000, 8000), recording_us=(10_000, 14_000), preset="clean"
     )
-    made, labels = eyes.recordings(2, 1, plan, seed=3, threads=2)
-    again, _ = eyes.recordings(2, 1, plan, seed=3)
-    assert labels == [f"{a:g}" for a in eyes.AMPLITUDES_DEG] * 2
+    made, labels = microsaccades.recordings(2, 1, plan, seed=3, threads=2)
+    again, _ = microsaccades.recordings(2, 1, plan, seed=3)
+    assert labels == [f"{a:g}" for a in microsaccades.AMPLITUDES_DEG] * 2
     assert [one.group for one in made] == [0] * 7 + [1] * 7
     for one, other in zip(made, again, strict=True):
         for a, b in zip(one.events, other.events, strict=True):
@@ -287,7 +288,7 @@ def test_the_command_line_trains_shows_and_streams(archive, tmp_path):
 
 def test_the_zoo_knows_real_recordings(data_dir):
     """N-MNIST as it comes from the file, whole and early; the network learned from these very recordings."""
-    data = classifier.Data(data_dir / "labelled" / "nmnist_train1k.npz")
+    data = trainer.Data(data_dir / "labelled" / "nmnist_train1k.npz")
     network = registry.load_network("nmnist")
     assert network.card.accuracy["class"] >= 0.95
     assert network.card.confidence["share_of_steps"] <= 0.6
@@ -316,7 +317,7 @@ def test_the_zoo_knows_real_recordings(data_dir):
 
 
 def test_decisions_come_out_of_the_real_service(client, data_dir):
-    data = classifier.Data(data_dir / "labelled" / "nmnist_train1k.npz")
+    data = trainer.Data(data_dir / "labelled" / "nmnist_train1k.npz")
     right = 0
     for i in (5, 205, 405, 605, 805):
         stream = client.stream("digits", sensor=(34, 34))
@@ -345,7 +346,7 @@ def test_recordings_of_one_group_are_learned_from_or_tested_on_together(tmp_path
         "--threads",
         2,
     )
-    data = classifier.Data(tmp_path / "eyes.npz")
+    data = trainer.Data(tmp_path / "eyes.npz")
     assert data.labels == ("0.5", "0.75", "1", "1.25", "1.5", "1.75", "2")
     assert len(data.recordings) == 70
     owners = np.array([one.group for one in data.recordings])

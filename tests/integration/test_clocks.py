@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.ages import Ages
-from service.limiter import PerMinute
+from service.access.rate_limiter import PerMinute
+from service.host.ages import Ages
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_secrets import until
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.events import pack_aer64
+from kernels.coding.events import pack_aer64
 from pipeline import frame_file, wire
 from pipeline.engine import Engine
 from pipeline.graph import Graph

@@ -12,8 +12,8 @@ import pytest
 from polychrony_client import Client, Gap, Refused
 
 from pipeline.samples import CLIP
-from service import allowed
-from service.allowed import NotAllowed
+from service.access import allowed_sources
+from service.access.allowed_sources import NotAllowed
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_live import RtspCamera, moving
 from tests.integration.test_streams import DAVIS, expected
@@ -244,7 +244,7 @@ def test_a_link_out_of_the_allowed_folder_leads_nowhere(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link.raw").symlink_to("/etc/passwd")
     with pytest.raises(NotAllowed):
-        allowed.check(str(tmp_path / "in" / "link.raw"), (str(tmp_path / "in"),))
+        allowed_sources.check(str(tmp_path / "in" / "link.raw"), (str(tmp_path / "in"),))
 
 
 @pytest.mark.threat(
@@ -254,11 +254,13 @@ def test_a_link_out_of_the_allowed_folder_leads_nowhere(tmp_path):
 def test_a_name_leads_only_to_machines_elsewhere_and_is_looked_up_once(monkeypatch):
     """A name that is rebound to loopback is refused; what is connected to is the number that was checked."""
     answers = iter(["203.0.113.7", "127.0.0.1"])
-    monkeypatch.setattr(allowed.socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", (next(answers), 0))])
-    target = allowed.check("rtsp://camera.example:8554/live?x=1", ("rtsp://camera.example",))
+    monkeypatch.setattr(
+        allowed_sources.socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", (next(answers), 0))]
+    )
+    target = allowed_sources.check("rtsp://camera.example:8554/live?x=1", ("rtsp://camera.example",))
     assert target.address == "rtsp://203.0.113.7:8554/live?x=1"
     with pytest.raises(NotAllowed):
-        allowed.check("rtsp://camera.example:8554/live", ("rtsp://camera.example",))
+        allowed_sources.check("rtsp://camera.example:8554/live", ("rtsp://camera.example",))
 
 
 @pytest.mark.threat(

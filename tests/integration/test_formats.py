@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from kernels.encode import Encoder, encode
+from kernels.coding.encode import Encoder, encode
 from pipeline import packets
 from pipeline.sinks import recordings
 from pipeline.sources import InputOptions, SourceError, open_source

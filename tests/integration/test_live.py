@@ -17,7 +17,7 @@ import eventcv
 import numpy as np
 import pytest
 
-from kernels.decode import SpifDecoder, decode_spif
+from kernels.coding.decode import SpifDecoder, decode_spif
 from pipeline import packets
 from pipeline.sources import InputOptions, SourceError, VideoOptions, open_source
 from pipeline.sources.live import LiveOptions, open_live

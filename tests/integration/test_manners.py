@@ -12,7 +12,7 @@ from polychrony_client import Client
 
 from pipeline import library
 from pipeline.spec import validate
-from service.repeats import SAID, WINDOW_S, Repeats
+from service.monitoring.repeated_lines import SAID, WINDOW_S, Repeats
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_secrets import until
 from tests.reliability.tools import EVERYTHING, RawSocket, create, frame, random_events, stats

@@ -20,8 +20,8 @@ from pipeline.packets import APERTURE
 from pipeline.sources import InputOptions, open_source
 from pipeline.sources.emulator import PRESETS
 from pipeline.spec import Sensor, SpecError, preset, validate
-from pipeline.training import images, moving
-from pipeline.training.scenes import Movement, Scene, film
+from pipeline.training.rendering import images, random_scenes
+from pipeline.training.rendering.scenes import Movement, Scene, film
 
 FIELD = validate({**preset("motion").model_dump(mode="json", exclude_none=True), "outputs": ["field"]})
 LEAVES = [images.dead_leaves(320, np.random.default_rng(77))]
@@ -44,7 +44,7 @@ def errors(rows, vx, vy):
 def test_a_field_is_right_from_slow_to_fast(kind, speed):
     leaves = [images.dead_leaves(320, np.random.default_rng(77))]
     rng = np.random.default_rng([5, int(speed * 100)])
-    scene = moving.scene(kind, speed, 2.0, 0.8, leaves, rng, max(200.0, min(600.0, 60 / speed)))
+    scene = random_scenes.scene(kind, speed, 2.0, 0.8, leaves, rng, max(200.0, min(600.0, 60 / speed)))
     take = film(scene, PRESETS["clean"])
     rows = field_of((take.t, take.x, take.y, take.p), scene.width, scene.height)
     rows = rows[rows["t"] > max(80.0, 5 / speed) * 1000]
@@ -83,7 +83,7 @@ def test_a_bar_says_that_movement_along_it_is_unknown_and_a_texture_does_not():
         parts = []
         for seed in (3, 4, 5):
             rng = np.random.default_rng(seed)
-            scene = moving.scene(kind, 0.2, 0.3 + seed, 0.9, LEAVES, rng, 300.0)
+            scene = random_scenes.scene(kind, 0.2, 0.3 + seed, 0.9, LEAVES, rng, 300.0)
             take = film(scene, PRESETS["ideal"])
             rows = field_of((take.t, take.x, take.y, take.p), scene.width, scene.height)
             parts.append((rows[rows["t"] > 100_000]["flags"] & APERTURE) > 0)
@@ -142,7 +142,7 @@ def test_a_readout_that_would_read_beside_its_arrays_is_refused(tmp_path, proble
 
 def turned_texture(kind, speed, sensor="clean", seed=5):
     leaves = [images.dead_leaves(320, np.random.default_rng(77))]
-    scene = moving.scene(kind, speed, 2.0, 1.0, leaves, np.random.default_rng(seed), 300.0)
+    scene = random_scenes.scene(kind, speed, 2.0, 1.0, leaves, np.random.default_rng(seed), 300.0)
     return film(scene, PRESETS[sensor])
 
 
@@ -225,9 +225,11 @@ def test_a_mover_is_told_from_a_moving_camera(speed):
     leaves, rng = [images.dead_leaves(320, np.random.default_rng(77))], np.random.default_rng(4)
     duration_ms = min(600.0, 50 / speed)
     camera, own = Movement(speed, 0.2 * speed), Movement(-0.8 * speed, 0.5 * speed)
-    square = moving.shape("square", 1.2, own, (160, 120), rng)
+    square = random_scenes.shape("square", 1.2, own, (160, 120), rng)
     square = replace(square, at=(80 - 66 + 0.4 * speed * duration_ms, 60 - 66 - 0.25 * speed * duration_ms))
-    scene = Scene((moving.texture(leaves, 0.8, camera, rng), square), 160, 120, duration_ms, "test", speed)
+    scene = Scene(
+        (random_scenes.texture(leaves, 0.8, camera, rng), square), 160, 120, duration_ms, "test", speed
+    )
     rows = movers_of(film(scene, PRESETS["clean"]))
     rows = rows[rows["t"] > max(80, 5 / speed) * 1000]
     assert len(np.unique(rows["t"])) >= 0.4 * (duration_ms - max(80, 5 / speed)) / 20
@@ -245,7 +247,7 @@ def test_a_mover_is_told_from_a_moving_camera(speed):
 @pytest.mark.parametrize("kind", ["texture", "rotation", "zoom"])
 def test_a_camera_alone_moves_nothing_by_itself(kind):
     leaves = [images.dead_leaves(320, np.random.default_rng(77))]
-    scene = moving.scene(kind, 0.2, 2.0, 1.0, leaves, np.random.default_rng(5), 250.0)
+    scene = random_scenes.scene(kind, 0.2, 2.0, 1.0, leaves, np.random.default_rng(5), 250.0)
     assert len(movers_of(film(scene, PRESETS["clean"]))) == 0
 
 
@@ -300,7 +302,7 @@ def test_a_pan_or_a_turn_is_no_approach(kind, speed, size):
     """Errors of a few per cent make a zoom of 2 a second of a fast pan."""
     for angle in (0.7, 2.4, 4.0):
         rng = np.random.default_rng(int(10 * angle))
-        scene = moving.scene(kind, speed, angle, 1.0, LEAVES, rng, 300.0, size)
+        scene = random_scenes.scene(kind, speed, angle, 1.0, LEAVES, rng, 300.0, size)
         assert len(alarms_of(film(scene, PRESETS["clean"]))) == 0
 
 
@@ -309,14 +311,14 @@ def test_what_crosses_a_still_view_is_no_approach(speed):
     for angle in (0.3, 2.0, 3.9):
         rng = np.random.default_rng(int(10 * angle))
         own = Movement(speed * math.cos(angle), speed * math.sin(angle))
-        scene = moving.scene("textured mover", speed, angle, 1.0, LEAVES, rng, 400.0, (128, 96))
-        still = moving.scene("square", speed, angle, 1.0, LEAVES, rng).layers[0]
+        scene = random_scenes.scene("textured mover", speed, angle, 1.0, LEAVES, rng, 400.0, (128, 96))
+        still = random_scenes.scene("square", speed, angle, 1.0, LEAVES, rng).layers[0]
         alone = replace(scene, layers=(still, replace(scene.layers[1], movement=own)))
         assert len(alarms_of(film(alone, PRESETS["clean"]))) == 0
 
 
 def test_what_nears_raises_an_alarm():
-    scene = moving.scene("approach", 0.1, 0.0, 1.0, LEAVES, np.random.default_rng(3), 400.0)
+    scene = random_scenes.scene("approach", 0.1, 0.0, 1.0, LEAVES, np.random.default_rng(3), 400.0)
     rows = alarms_of(film(scene, PRESETS["clean"]))
     assert len(rows) >= 5
     assert np.hypot(rows["x"] - 80.0, rows["y"] - 60.0).max() < 60
@@ -327,7 +329,7 @@ def test_no_speed_is_told_as_that_of_another_cell(speed):
     """The posterior's cells are a third of an octave apart, and what lay between two was told as the slower one."""
     factors = []
     for angle in (0.4, 2.6, 4.4):
-        scene = moving.scene(
+        scene = random_scenes.scene(
             "texture", speed, angle, 1.0, LEAVES, np.random.default_rng(int(10 * angle)), 300.0
         )
         take = film(scene, PRESETS["clean"])

@@ -19,7 +19,7 @@ from pipeline.models.nir_graph import NODES, read
 from pipeline.models.onnx_graph import read as read_onnx
 from pipeline.models.profiles import SOURCES, Reading
 from pipeline.models.spiking import Run, SpikingNetwork, dense, sparse
-from pipeline.training import steps as training_steps
+from pipeline.training.classifiers import quantisation as training_steps
 from tests.integration.test_cli import answer, polychrony
 from tests.reference.spiking import convolve
 

@@ -12,8 +12,8 @@ from pipeline.samples import CLIP
 from pipeline.sources import open_source
 from pipeline.sources.emulator import Emulator, EmulatorConfig
 from pipeline.spec import preset, validate
-from pipeline.training.images import dead_leaves
-from pipeline.training.motions import Sliding, Turning
+from pipeline.training.rendering.images import dead_leaves
+from pipeline.training.rendering.motions import Sliding, Turning
 
 WIDTH, HEIGHT, MS = 192, 144, 160
 MIDDLE = ((WIDTH - 1) / 2, (HEIGHT - 1) / 2)

@@ -14,10 +14,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from service.masking import masked
+from service.access.redaction import masked
+from service.access.tokens import Scope, TokenError, Tokens, admin_token
 from service.storage.files.secret_files import BadSecret
 from service.storage.files.snapshots import key_of
-from service.tokens import Scope, TokenError, Tokens, admin_token
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_access import STREAM, ask
 from tests.integration.test_service import Collector

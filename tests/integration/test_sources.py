@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline
-from kernels import decode
-from kernels.decode import Decoder
+from kernels.coding import decode
+from kernels.coding.decode import Decoder
 from pipeline import packets
 from pipeline.offline import engine_for, steps
 from pipeline.sinks import recordings

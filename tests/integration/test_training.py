@@ -8,11 +8,14 @@ import pytest
 
 from pipeline.models import registry
 from pipeline.models.flow_readout import FlowCard, directions, save, sureness
-from pipeline.training import addresses, field, field_scores, images, motif, sources
-from pipeline.training.addresses import AddressTraining
-from pipeline.training.config import MotifTraining
-from pipeline.training.field import FieldTraining
-from pipeline.training.motions import Sliding
+from pipeline.training.field import scores
+from pipeline.training.field import trainer as field_trainer
+from pipeline.training.field.trainer import FieldTraining
+from pipeline.training.motifs import addresses, sources, trainer
+from pipeline.training.motifs.addresses import AddressTraining
+from pipeline.training.motifs.config import MotifTraining
+from pipeline.training.rendering import images
+from pipeline.training.rendering.motions import Sliding
 from tests.integration.test_cli import polychrony
 
 ADDRESSES, DELAYS, LABELS = 24, 16, ("a", "b", "c")
@@ -73,17 +76,17 @@ class Interrupted(Exception):
 
 @pytest.mark.long
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
-    monkeypatch.setattr(motif, "_SAVED_EVERY_S", 0.0)
-    motif.train(TINY, tmp_path / "whole", lambda _: None, threads=1)
+    monkeypatch.setattr(trainer, "_SAVED_EVERY_S", 0.0)
+    trainer.train(TINY, tmp_path / "whole", lambda _: None, threads=1)
 
     def stop(told):
         if told.step == 7:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        motif.train(TINY, tmp_path / "parts", stop, threads=2)
+        trainer.train(TINY, tmp_path / "parts", stop, threads=2)
     seen = []
-    motif.train(TINY, tmp_path / "parts", lambda told: seen.append(told.step), threads=2)
+    trainer.train(TINY, tmp_path / "parts", lambda told: seen.append(told.step), threads=2)
     assert seen == [8, 9, 10, 11, 12]
     for name in ("model.json", "weights.safetensors"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -94,19 +97,19 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path, monkeyp
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(motif, "_SAVED_EVERY_S", 0.0)
+    monkeypatch.setattr(trainer, "_SAVED_EVERY_S", 0.0)
 
     def stop(_):
         raise Interrupted
 
     with pytest.raises(Interrupted):
-        motif.train(TINY, tmp_path, stop, threads=1)
-    with pytest.raises(motif.CannotResume, match="of another training"):
-        motif.train(TINY.model_copy(update={"seed": 9}), tmp_path, stop, threads=1)
+        trainer.train(TINY, tmp_path, stop, threads=1)
+    with pytest.raises(trainer.CannotResume, match="of another training"):
+        trainer.train(TINY.model_copy(update={"seed": 9}), tmp_path, stop, threads=1)
 
 
 def test_a_bank_treats_quarter_turns_and_mirrorings_alike(tmp_path):
-    motif.train(TINY, tmp_path, lambda _: None, threads=1)
+    trainer.train(TINY, tmp_path, lambda _: None, threads=1)
     weight = registry.read(tmp_path).weight  # classes right, down, left, up; 10 of 1023 is rounding in Adam
     np.testing.assert_allclose(np.rot90(weight[0], -1, axes=(2, 3)), weight[1], atol=10)
     np.testing.assert_allclose(weight[0][:, :, ::-1], weight[0], atol=10)
@@ -166,7 +169,7 @@ def test_a_bank_learns_from_labelled_recordings(tmp_path):
         name="gestures", motion="recordings", recordings=str(tmp_path / "data"), size=7, delays=10, steps=60,
         movies=4, voxels=100, test_movies=4,
     )  # fmt: skip
-    card = motif.train(config, tmp_path / "bank", lambda _: None, threads=1)
+    card = trainer.train(config, tmp_path / "bank", lambda _: None, threads=1)
     assert [label.name for label in card.labels] == ["down", "up"]
     assert card.accuracy["class"] == 1.0
     assert len(card.provenance["images"]["held_out"]) == 2
@@ -204,16 +207,16 @@ def test_addresses_are_trained_by_a_command(tmp_path):
 @pytest.mark.long
 def test_a_readout_of_motion_is_a_function_of_its_configuration(tmp_path):
     config = FieldTraining(movies=8, bags=40, epochs=6, batch=64, leaves=2)
-    made = [field.examples(config, range(8), lambda _: None, threads) for threads in (1, 2)]
+    made = [field_trainer.examples(config, range(8), lambda _: None, threads) for threads in (1, 2)]
     for name in vars(made[0]):
         np.testing.assert_array_equal(getattr(made[0], name), getattr(made[1], name))
     assert np.isnan(made[0].vx).any(), "tiles of noise are among them"
-    bank, losses = field.bank_of(config), []
-    learner = field.fit(config, bank, made[0], lambda _, loss: losses.append(loss))
+    bank, losses = field_trainer.bank_of(config), []
+    learner = field_trainer.fit(config, bank, made[0], lambda _, loss: losses.append(loss))
     assert np.mean(losses[-3:]) < losses[0] - 0.5
     card = FlowCard(
-        name="tried", version="1", labels=directions(field.ANGLES), bank=config.bank, bank_digest=bank.digest,
-        bins_us=field.BINS_US, lowest_log2=float(field.LOG2_SPEED[0]), confidence=((0.0, 0.1), (3.0, 0.9)),
+        name="tried", version="1", labels=directions(field_trainer.ANGLES), bank=config.bank, bank_digest=bank.digest,
+        bins_us=field_trainer.BINS_US, lowest_log2=float(field_trainer.LOG2_SPEED[0]), confidence=((0.0, 0.1), (3.0, 0.9)),
     )  # fmt: skip
     weight, has, bias = learner.parts
     save(tmp_path / "tried", card, {"weight": weight, "has": has, "bias": bias}, learner.angle, learner.speed)
@@ -226,7 +229,7 @@ def test_confidence_is_the_share_that_was_right():
     rng = np.random.default_rng(0)
     mass = 1 - 10.0 ** -rng.uniform(0, 4, 20_000)
     right = (rng.random(20_000) < sureness(mass) / 4).astype(float)
-    points = field_scores.calibration(mass[:10_000], right[:10_000])
+    points = scores.calibration(mass[:10_000], right[:10_000])
     confidence = np.interp(sureness(mass[10_000:]), *zip(*points, strict=True))
-    assert field_scores.calibration_error(confidence, right[10_000:]) < 0.03
+    assert scores.calibration_error(confidence, right[10_000:]) < 0.03
     assert all(a <= b for column in zip(*points, strict=True) for a, b in itertools.pairwise(column))

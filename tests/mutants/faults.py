@@ -135,20 +135,20 @@ FAULTS: tuple[Fault, ...] = (
         ("        if frame.number > self.accepted + 1:", "        if frame.number > self.accepted + 2:"),
     ),
     *_of(
-        "service/sessions.py", "tests/unit/test_sessions.py",
+        "service/access/sessions.py", "tests/unit/test_sessions.py",
         ("        if time.monotonic() > until:", "        if False:"),
         ("        return self._tokens.find(secret)\n", "        return self._tokens.all()[0]\n"),
     ),
     *_of(
-        "kernels/warp.py", _WARP,
+        "kernels/video/warp.py", _WARP,
         ("np.float32((k * c - j * steps) / steps)", "np.float32(0)"),
         ("            if j != begun[row, column]:", "            if j > begun[row, column]:"),
         ("(ss * bx - rs * fx), py", "(ss * bx + rs * fx), py"),
         ("_within(seen_one, np.float32(0.01)", "_within(seen_one, np.float32(0.1)"),
     ),
-    *_of("kernels/_cubic.py", _WARP, ("(1.5, -2.25, 1.5, -0.75)", "(1.5, -2.5, 1.5, -0.5)")),
+    *_of("kernels/video/_cubic.py", _WARP, ("(1.5, -2.25, 1.5, -0.75)", "(1.5, -2.5, 1.5, -0.5)")),
     *_of(
-        "kernels/flow.py", _FLOW,
+        "kernels/motion/flow.py", _FLOW,
         ("RHO, LAMBDA = 179, 128", "RHO, LAMBDA = 180, 128"),
         ("TEMPER = 2.0", "TEMPER = 1.0"),
         ("            if top[i] + top[m] - both < agree:", "            if top[i] + top[m] - both <= 2 * agree:"),
@@ -156,7 +156,7 @@ FAULTS: tuple[Fault, ...] = (
         ("PASSES = 4", "PASSES = 0"),
     ),
     *_of(
-        "kernels/global_motion.py", _MOTION,
+        "kernels/motion/global_motion.py", _MOTION,
         ("_BETTER = 0.35, 2.0, 0.85", "_BETTER = 0.35, 2.0, 0.0"),
         ("float(motion[3]) * rho)", "0.0)"),
         ("motion[1] + motion[2] * y + motion[3] * x", "motion[1] + motion[2] * y - motion[3] * x"),
@@ -173,16 +173,16 @@ FAULTS: tuple[Fault, ...] = (
         ("        last[row + 1, column + 1] = NEVER\n", ""),
     ),
     *_of(
-        "kernels/groups.py", "tests/property/test_group_kernels.py",
+        "kernels/motion/groups.py", "tests/property/test_group_kernels.py",
         ("                if apart <= alike * speed:", "                if apart < alike * speed * 0.9:"),
         ("            for step in range(9):", "            for step in range(1, 8):"),
     ),
     *_of(
-        "kernels/encoding.py", "tests/property/test_encoding_kernels.py",
+        "kernels/networks/encoding.py", "tests/property/test_encoding_kernels.py",
         ("    end[:] = (np.arange(first, first + steps) + 1) * step_us", "    end[:] = np.arange(first, first + steps) * step_us"),
     ),
     *_of(
-        "kernels/gain.py", "tests/property/test_gain_kernels.py",
+        "kernels/motifs/gain.py", "tests/property/test_gain_kernels.py",
         ("    left = (1 - share) * off", "    left = off"),
         ("        if levels.bin_us[k] != t[i]:", "        if True:"),
     ),

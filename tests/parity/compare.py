@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kernels import neurons
+from kernels.networks import neurons
 from pipeline.models.nir_graph import read
 from pipeline.models.profiles import Reading
 from pipeline.models.spiking import INPUT, Run, SpikingNetwork, dense, sparse

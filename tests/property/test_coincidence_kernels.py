@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import coincidence
-from kernels.history import NO_BIN
+from kernels.motifs import coincidence
+from kernels.motifs.history import NO_BIN
 from tests.property.strategies import cuts, recordings
 from tests.reference import coincidence as naive
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import decode
-from kernels.decode import Decoder
+from kernels.coding import decode
+from kernels.coding.decode import Decoder
 from tests.property.strategies import cuts
 from tests.reference import decode as naive
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import delta, synapses
 from kernels._lanes import padded
-from kernels.synapses import Shape, Spikes
+from kernels.networks import delta, synapses
+from kernels.networks.synapses import Shape, Spikes
 from tests.property.strategies import cuts
 from tests.property.test_neuron_kernels import as_dense, as_spikes, part
 from tests.reference import delta as naive

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kernels import photoreceptor as light
+from kernels.video import photoreceptor as light
 from pipeline.sources.emulator import PRESETS, Emulator, EmulatorConfig
 from tests.reference import emulator as naive
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import decode, encode
-from kernels.decode import Decoder
-from kernels.encode import Encoder
+from kernels.coding import decode, encode
+from kernels.coding.decode import Decoder
+from kernels.coding.encode import Encoder
 from tests.property.strategies import cuts
 
 steps = st.one_of(st.integers(0, 5), st.integers(0, 5000), st.integers(0, 2**26), st.integers(2**26, 2**33))

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import encoding
+from kernels.networks import encoding
 from tests.property.strategies import cuts, recordings
 from tests.property.test_neuron_kernels import as_dense
 from tests.reference import encoding as naive

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import events, filters, ties
+from kernels import filters
+from kernels.coding import events, stable_order
 from tests.property.strategies import recordings
 from tests.reference import filters as naive
 
@@ -69,14 +70,14 @@ def test_first_fall(times):
 def test_order_among_ties_equals_a_stable_sort(rows, many_keys):
     rows.sort(key=lambda row: row[0])
     keys = [key * 10**15 for _, key in rows] if many_keys else [key for _, key in rows]
-    order = ties.tie_order(np.array([t for t, _ in rows], np.int64), np.array(keys, np.uint64))
+    order = stable_order.tie_order(np.array([t for t, _ in rows], np.int64), np.array(keys, np.uint64))
     expected = sorted(range(len(rows)), key=lambda i: (rows[i][0], keys[i]))
     assert (list(range(len(rows))) if order is None else order.tolist()) == expected
 
 
 def test_the_worst_order_among_ties_takes_no_quadratic_time():
     n = 1_000_000
-    order = ties.tie_order(np.zeros(n, np.int64), np.arange(n, dtype=np.uint64)[::-1].copy())
+    order = stable_order.tie_order(np.zeros(n, np.int64), np.arange(n, dtype=np.uint64)[::-1].copy())
     np.testing.assert_array_equal(order, np.arange(n)[::-1])
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import flow
+from kernels.motion import flow
 from tests.reference import flow as naive
 
 ACROSS, DOWN, SCALES, CLASSES, ANGLES = 4, 3, 2, 6, 16

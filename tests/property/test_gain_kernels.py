@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import gain
+from kernels.motifs import gain
 from tests.reference import gain as naive
 
 TILES = 3

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import global_motion
+from kernels.motion import global_motion
 from tests.reference import global_motion as naive
 
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import groups
+from kernels.motion import groups
 from tests.reference import groups as naive
 
 

@@ -2,8 +2,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import learning
-from kernels.learning import Inputs
+from kernels.learning import regression
+from kernels.learning.regression import Inputs
 from pipeline.training.classes import Rings
 from tests.property.strategies import recordings
 from tests.reference import learning as naive
@@ -16,12 +16,12 @@ SIDES = st.sampled_from([1, 3, 5])
 def test_gathered_taps_equal_the_twin(columns, height, width, delays):
     t, x, y, p = columns
     bins = int(t[-1]) // 1000 + 1 if len(t) else 1
-    past = learning.recent_past(t, x, y, p, 16, 12, bins, 1000)
+    past = regression.recent_past(t, x, y, p, 16, 12, bins, 1000)
     voxels = np.argwhere(np.any(past & np.uint64(1), axis=3))
     ry, rx = height // 2, width // 2
     inside = (voxels[:, 1] >= ry) & (voxels[:, 1] < 12 - ry) & (voxels[:, 2] >= rx) & (voxels[:, 2] < 16 - rx)
     voxels = voxels[inside]
-    inputs = learning.gather(past, voxels, height, width, delays)
+    inputs = regression.gather(past, voxels, height, width, delays)
     assert len(inputs) == len(voxels)
     for i, voxel in enumerate(voxels):
         ours = sorted(inputs.index[inputs.offsets[i] : inputs.offsets[i + 1]].tolist())
@@ -38,7 +38,7 @@ def test_taps_straight_from_the_events_equal_the_twin(columns, height, width, de
         ),
         np.int64,
     ).reshape(-1, 3)
-    inputs = learning.gather_events(t, x, y, p, voxels, height, width, delays, 1000)
+    inputs = regression.gather_events(t, x, y, p, voxels, height, width, delays, 1000)
     assert len(inputs) == len(voxels)
     for i, voxel in enumerate(voxels):
         ours = inputs.index[inputs.offsets[i] : inputs.offsets[i + 1]].tolist()
@@ -53,20 +53,20 @@ def test_regression_equals_the_dense_twin(seed, n, flip):
     weight, bias = rng.standard_normal((20, 3)).astype(np.float32), rng.standard_normal(3).astype(np.float32)
     dense = naive.dense(inputs.index, offsets, 20)
     expected, swapped = naive.logits(dense, weight, bias, flip)
-    found, ours = learning.logits(inputs, weight, bias, flip)
+    found, ours = regression.logits(inputs, weight, bias, flip)
     np.testing.assert_allclose(found, expected, atol=1e-4)
     clear = np.abs((dense - naive.swap(dense)) @ weight) > 1e-4  # else rounding decides
     np.testing.assert_array_equal(ours[clear], swapped[clear])
     error = rng.standard_normal((n, 3)).astype(np.float32)
     out = np.full((20, 3), 7, np.float32)
-    learning.gradient(inputs, error, ours, out)
+    regression.gradient(inputs, error, ours, out)
     np.testing.assert_allclose(out, naive.gradient(dense, error, ours), atol=1e-4)
 
 
 def test_joined_inputs_are_those_of_all_parts():
     one = Inputs(np.array([3, 1, 4], np.int32), np.array([0, 2, 3]))
     other = Inputs(np.array([1, 5], np.int32), np.array([0, 0, 2]))
-    both = learning.join([one, other])
+    both = regression.join([one, other])
     assert both.index.tolist() == [3, 1, 4, 1, 5]
     assert both.offsets.tolist() == [0, 2, 3, 3, 5]
 
@@ -77,10 +77,10 @@ def test_symmetrised_gradients_equal_the_twin(seed, size):
     places, classes = rings.symmetries(size)
     slope = np.random.default_rng(seed).standard_normal((size * size * 6, len(rings))).astype(np.float32)
     out = np.empty_like(slope)
-    learning.symmetrise(slope, places, classes, 6, out)
+    regression.symmetrise(slope, places, classes, 6, out)
     np.testing.assert_allclose(out, naive.symmetrise(slope, places, classes, 6), atol=1e-5)
     again = np.empty_like(out)
-    learning.symmetrise(out, places, classes, 6, again)
+    regression.symmetrise(out, places, classes, 6, again)
     np.testing.assert_allclose(again, out, atol=1e-5)
 
 
@@ -91,5 +91,5 @@ def test_adam_equals_the_twin():
     expected = naive.adam(weight.astype(np.float64), slopes, 1e-2)
     first, second = np.zeros_like(weight), np.zeros_like(weight)
     for step, slope in enumerate(slopes, 1):
-        learning.adam(weight, slope, first, second, step, 1e-2)
+        regression.adam(weight, slope, first, second, step, 1e-2)
     np.testing.assert_allclose(weight, expected, atol=1e-5)

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import _jit, _sums, _sums16, _windows, motifs, tile_evidence, tile_lists
-from kernels.history import NO_BIN, new_history
-from kernels.motif_teams import Team
-from kernels.targets import at_events, at_random, on_grid
+from kernels import _jit
+from kernels.motifs import _sums, _sums16, _windows, detection, tile_evidence, tile_lists
+from kernels.motifs.history import NO_BIN, new_history
+from kernels.motifs.targets import at_events, at_random, on_grid
+from kernels.motifs.teams import Team
 from tests.property.strategies import cuts, recordings
 from tests.reference import motifs as naive
 from tests.reference import sums as naive_sums
@@ -27,14 +28,14 @@ def banks(draw, classes=(1, 3, 9, 40, 80)):
 
 
 def advance_in_cuts(columns, places, bank, bin_us, where, dense=False):
-    history, lists = new_history(*SIZE, bank.width, bank.height), motifs.new_lists(*SIZE, bank)
+    history, lists = new_history(*SIZE, bank.width, bank.height), detection.new_lists(*SIZE, bank)
     found = []
     for a, b in itertools.pairwise(places):
         part = [np.ascontiguousarray(c[a:b]) for c in columns]
         lists.scratch.dense[0] = dense  # of the first bin that closes; later ones decide for themselves
-        found.append(motifs.advance(*part, history, lists, bank, bin_us, NO_BIN, True, where))
+        found.append(detection.advance(*part, history, lists, bank, bin_us, NO_BIN, True, where))
     nothing = [c[:0] for c in columns]
-    found.append(motifs.advance(*nothing, history, lists, bank, bin_us, 2**60, True, where))
+    found.append(detection.advance(*nothing, history, lists, bank, bin_us, 2**60, True, where))
     return found
 
 
@@ -57,7 +58,7 @@ def test_detector_equals_its_twin_however_it_is_cut(columns, bank, flip, bin_us,
     ours = {"events": at_events, "grid": on_grid, "random": at_random}[kind](*numbers)
     places = data.draw(cuts(len(columns[0])))
     dense = data.draw(st.booleans())
-    found = advance_in_cuts(columns, places, motifs.taps(weight, bias, flip), bin_us, ours, dense)
+    found = advance_in_cuts(columns, places, detection.taps(weight, bias, flip), bin_us, ours, dense)
     expected = naive.detect(*columns, weight, bias, bin_us, *SIZE, flip, where)
     assert rows_of(found) == [(k, y, x, c, s.tolist(), s[c]) for k, y, x, c, s in expected]
 
@@ -77,7 +78,7 @@ def test_detectors_that_share_the_voxels_answer_as_one_does(
 ):
     kind, *numbers = where
     ours = {"events": at_events, "grid": on_grid, "random": at_random}[kind](*numbers)
-    made = motifs.taps(*bank, flip)
+    made = detection.taps(*bank, flip)
     a, b = sorted((data.draw(st.integers(0, len(columns[0]))), data.draw(st.integers(0, len(columns[0])))))
     found = []
     for first, second in ((1, 1), (members, members), (members, others)):
@@ -119,9 +120,9 @@ def test_answers_that_do_not_fit_into_one_call_are_all_there(monkeypatch):
         rng.integers(0, 12, n).astype(np.uint16), rng.random(n) < 0.5,
     )  # fmt: skip
     weight = rng.integers(-9, 9, (3, 2, 4, 3, 3)).astype(np.float32)
-    bank = motifs.taps(weight, np.zeros(3, np.float32), True)
+    bank = detection.taps(weight, np.zeros(3, np.float32), True)
     whole = rows_of(advance_in_cuts(columns, [0, n], bank, 1000, on_grid()))
-    monkeypatch.setattr(motifs, "_ROOM", 1)
+    monkeypatch.setattr(detection, "_ROOM", 1)
     assert rows_of(advance_in_cuts(columns, [0, n], bank, 1000, on_grid())) == whole
     assert len(whole) > 16 * 12 * 4
 
@@ -268,15 +269,15 @@ def active_inputs(columns, delays, bin_us):
 @given(recordings(max_events=60), banks(), st.booleans(), st.sampled_from([1, 500]), st.data())
 def test_lists_are_rebuilt_from_a_history(columns, bank, flip, bin_us, data):
     weight, bias = bank
-    made = motifs.taps(weight, bias, flip)
+    made = detection.taps(weight, bias, flip)
     cut = data.draw(st.integers(0, len(columns[0])))
-    history, lists = new_history(*SIZE, made.width, made.height), motifs.new_lists(*SIZE, made)
-    whole = motifs.advance(*columns, history, lists, made, bin_us, 2**60, True)
-    history, lists = new_history(*SIZE, made.width, made.height), motifs.new_lists(*SIZE, made)
-    parts = [motifs.advance(*(c[:cut] for c in columns), history, lists, made, bin_us, NO_BIN, True)]
-    lists = motifs.new_lists(*SIZE, made)
-    motifs.rebuild(lists, history)
-    parts.append(motifs.advance(*(c[cut:] for c in columns), history, lists, made, bin_us, 2**60, True))
+    history, lists = new_history(*SIZE, made.width, made.height), detection.new_lists(*SIZE, made)
+    whole = detection.advance(*columns, history, lists, made, bin_us, 2**60, True)
+    history, lists = new_history(*SIZE, made.width, made.height), detection.new_lists(*SIZE, made)
+    parts = [detection.advance(*(c[:cut] for c in columns), history, lists, made, bin_us, NO_BIN, True)]
+    lists = detection.new_lists(*SIZE, made)
+    detection.rebuild(lists, history)
+    parts.append(detection.advance(*(c[cut:] for c in columns), history, lists, made, bin_us, 2**60, True))
     assert rows_of(parts) == rows_of([whole])
 
 
@@ -285,14 +286,14 @@ def test_dense_bins_are_summed_by_rows_with_the_same_answers():
     t = np.sort(rng.integers(0, 12_000, 30_000))
     x, y = (rng.integers(0, n, len(t)).astype(np.uint16) for n in (64, 48))
     columns = (t, x, y, rng.random(len(t)) < 0.5)
-    bank = motifs.taps(
+    bank = detection.taps(
         rng.integers(-90, 90, (36, 2, 8, 13, 13)).astype(np.float32), np.zeros(36, np.float32), True
     )
     found = []
     for short in (bank.short, bank.short._replace(usable=False)):
-        history, lists = new_history(64, 48, 13, 13), motifs.new_lists(64, 48, bank)
+        history, lists = new_history(64, 48, 13, 13), detection.new_lists(64, 48, bank)
         made = bank._replace(short=short)
-        found.append(motifs.advance(*columns, history, lists, made, 1000, 2**60, True))
+        found.append(detection.advance(*columns, history, lists, made, 1000, 2**60, True))
         assert lists.scratch.dense[0]
     assert rows_of(found[:1]) == rows_of(found[1:])
 
@@ -306,7 +307,7 @@ def test_sums_of_a_tile_equal_the_twin_however_it_is_cut(
     columns, bank, flip, bins_us, every, most, parts, data
 ):
     weight, bias = bank
-    made = motifs.taps(weight, bias, flip)
+    made = detection.taps(weight, bias, flip)
 
     def fresh():
         return tile_evidence.new_scales(
@@ -348,22 +349,22 @@ def test_sums_of_a_tile_equal_the_twin_however_it_is_cut(
 def test_banks_that_tiles_cannot_hold_are_summed_by_rows():
     rng = np.random.default_rng(1)
     for weight in (np.full((2, 2, 2, 3, 3), 30000), rng.integers(-3, 3, (1, 2, 64, 33, 33))):
-        bank = motifs.taps(weight.astype(np.float32), np.zeros(len(weight), np.float32), False)
+        bank = detection.taps(weight.astype(np.float32), np.zeros(len(weight), np.float32), False)
         assert not bank.short.usable
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 65, 3, 3), (1, 2, 4, 4, 4), (1, 2, 4, 3, 2)])
 def test_odd_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="odd sides"):
-        motifs.taps(np.zeros(shape, np.float32), np.zeros(1, np.float32), False)
+        detection.taps(np.zeros(shape, np.float32), np.zeros(1, np.float32), False)
 
 
 def test_sums_that_float32_cannot_hold_are_refused():
     with pytest.raises(ValueError, match=r"2\^24"):
-        motifs.taps(np.full((1, 2, 1, 1, 1), 2.0**23, np.float32), np.zeros(1, np.float32), False)
+        detection.taps(np.full((1, 2, 1, 1, 1), 2.0**23, np.float32), np.zeros(1, np.float32), False)
 
 
 @pytest.mark.parametrize("weight", [0.5, 40_000])
 def test_weights_that_are_no_int16_are_refused(weight):
     with pytest.raises(ValueError, match="-32767 to 32767"):
-        motifs.taps(np.full((1, 2, 1, 1, 1), weight, np.float32), np.zeros(1, np.float32), False)
+        detection.taps(np.full((1, 2, 1, 1, 1), weight, np.float32), np.zeros(1, np.float32), False)

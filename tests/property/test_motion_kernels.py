@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import motion
+from kernels.motion import votes
 from tests.reference import motion as naive
 
 DIRECTIONS = np.array([2 * math.pi * i / 6 + 0.1 for i in range(6)])
@@ -18,8 +18,8 @@ def test_field_equals_its_twin(seed, n, min_count):
     x, y = rng.integers(0, 20, n).astype(np.uint16), rng.integers(0, 12, n).astype(np.uint16)
     speeds = rng.uniform(0.1, 1, 6)
     logits, turned, count = np.zeros((3, 4, 6)), np.zeros((3, 4, 3)), np.zeros((3, 4), np.int64)
-    motion.accumulate(sums, 0.01, x, y, 5, DIRECTIONS, logits, turned, count)
-    found = motion.velocity(logits, turned, count, DIRECTIONS, speeds, min_count)
+    votes.accumulate(sums, 0.01, x, y, 5, DIRECTIONS, logits, turned, count)
+    found = votes.velocity(logits, turned, count, DIRECTIONS, speeds, min_count)
     ours = {(int(ty), int(tx)): values for tx, ty, *values in zip(*found, strict=True)}
     theirs = naive.field(sums, 0.01, x, y, 5, 20, 12, DIRECTIONS, speeds, min_count)
     assert ours.keys() == theirs.keys()
@@ -34,6 +34,6 @@ def test_rows_that_agree_are_sure_and_rows_that_cancel_are_not():
         sums[np.arange(n), labels] = 200
         logits, turned, count = np.zeros((1, 1, 6)), np.zeros((1, 1, 3)), np.zeros((1, 1), np.int64)
         nowhere = np.zeros(n, np.uint16)
-        motion.accumulate(sums, 0.01, nowhere, nowhere, 5, DIRECTIONS, logits, turned, count)
-        *_, sure = motion.velocity(logits, turned, count, DIRECTIONS, np.ones(6), 1)
+        votes.accumulate(sums, 0.01, nowhere, nowhere, 5, DIRECTIONS, logits, turned, count)
+        *_, sure = votes.velocity(logits, turned, count, DIRECTIONS, np.ones(6), 1)
         assert sure[0] == pytest.approx(confidence, abs=1e-6)

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import neurons, synapses
-from kernels.neurons import Layer
-from kernels.synapses import Shape, Spikes
+from kernels.networks import neurons, synapses
+from kernels.networks.neurons import Layer
+from kernels.networks.synapses import Shape, Spikes
 from tests.property.strategies import cuts
 from tests.reference import spiking as naive
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
-from service.pieces import Pieces
+from service.serving.frame_reader import Pieces
 
 _HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import complexity, plasticity, reservoir
-from kernels.reservoir import Rules, State
+from kernels.learning import plasticity
+from kernels.networks import complexity, reservoir
+from kernels.networks.reservoir import Rules, State
 from tests.property.strategies import cuts
 from tests.property.test_neuron_kernels import as_dense, part, some_spikes
 from tests.reference import plasticity as naive_plasticity

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import posterior
+from kernels.motifs import posterior
 from tests.reference import posterior as naive
 
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import scan
-from pipeline.training.saccades import whiten
+from kernels.learning import scan
+from pipeline.training.rendering.saccades import whiten
 from tests.reference import scan as naive
 
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import surrogate
 from kernels._lanes import padded
-from kernels.synapses import Shape
-from pipeline.training.spiking import Activity, LayerPlan, NeuronPlan, SpikingLearner
+from kernels.learning import surrogate
+from kernels.networks.synapses import Shape
+from pipeline.training.classifiers.spiking import Activity, LayerPlan, NeuronPlan, SpikingLearner
 from tests.reference.spiking import convolve
 
 F = np.float32

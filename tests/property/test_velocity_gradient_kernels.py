@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import velocity_gradient
+from kernels.motion import velocity_gradient
 from tests.reference import velocity_gradient as naive
 
 ACROSS, DOWN, ANGLES = 6, 5, 24

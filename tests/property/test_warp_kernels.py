@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import warp
+from kernels.video import warp
 from tests.reference import warp as naive
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))

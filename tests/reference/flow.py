@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from kernels import velocity_gradient  # which has a twin of its own
+from kernels.motion import velocity_gradient  # which has a twin of its own
 
 F = np.float32
 

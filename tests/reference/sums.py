@@ -8,13 +8,13 @@ def sum_rows(table, codes, start, stop, base, acc, at, width):
 
 
 def sum_short(table, codes, n, base, acc, at, width):
-    """As :func:`kernels._sums16.sum_short`."""
+    """As :func:`kernels.motifs._sums16.sum_short`."""
     rows = table.reshape(-1, width)
     acc[at : at + width] = sum((rows[int(codes[j]) + base].astype(int) for j in range(n)), start=0)
 
 
 def decide(on, off, bias, classes, flip):
-    """(logits, winner) as :func:`kernels._sums16.decide` has them."""
+    """(logits, winner) as :func:`kernels.motifs._sums16.decide` has them."""
     on, off = on.astype(int), off.astype(int)
     logits = []
     for c in range(classes):

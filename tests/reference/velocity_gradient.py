@@ -1,4 +1,4 @@
-"""The plain twin of kernels/velocity_gradient.py: least squares tile after tile, steps before they are rounded."""
+"""The plain twin of kernels/motion/velocity_gradient.py: least squares tile after tile, steps before they are rounded."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The plain twin of kernels/warp.py and kernels/_cubic.py, in numpy."""
+"""The plain twin of kernels/video/warp.py and kernels/video/_cubic.py, in numpy."""
 
 import numpy as np
 

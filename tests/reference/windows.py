@@ -2,7 +2,7 @@
 
 
 def collect(entries, start, stop, now, dx, dy, window, on, off, counts):
-    """As :func:`kernels._windows.collect`; what lies behind the counted places is left as it is."""
+    """As :func:`kernels.motifs._windows.collect`; what lies behind the counted places is left as it is."""
     width, height, delays, r2 = window
     n = [counts >> 32, counts & 0xFFFFFFFF]
     for entry in map(int, entries[start:stop]):

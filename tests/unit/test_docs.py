@@ -76,6 +76,10 @@ def test_pipelines_that_are_shown_build():
     assert set(re.findall(r"`(\w+)`", re.search(r"Stages: (.*?);", README, re.DOTALL)[1])) == set(KINDS)
 
 
+def files(folder):
+    return {path.name for path in folder.glob("*.py") if path.name not in {"__init__.py", "__main__.py"}}
+
+
 @pytest.mark.parametrize(
     ("title", "package"), [("kernels/", kernels), ("pipeline/", pipeline), ("service/", service)]
 )
@@ -83,16 +87,17 @@ def test_the_map_names_every_file(title, package):
     folder = Path(package.__file__).parent
     text = (ROOT / "docs" / "architecture.md").read_text()
     named = {
-        cells[0].strip("`")
+        cells[0].strip("`*")
         for line in re.findall(rf"^## {title}.*?(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
         for cells in rows(line)
     }
-    there = {path.name for path in folder.glob("*.py") if path.name not in {"__init__.py", "__main__.py"}}
-    there |= {
-        f"{path.name}/"
-        for path in folder.iterdir()
-        if path.is_dir() and path.name[0] not in "_." and path.name != "web"
-    }
+    groups = {name for name in named if any(other != name and other.startswith(name) for other in named)}
+    there = files(folder)
+    for path in folder.iterdir():
+        if path.is_dir() and path.name[0] not in "_." and path.name != "web":
+            there.add(f"{path.name}/")
+            if f"{path.name}/" in groups:
+                there |= {f"{path.name}/{name}" for name in files(path)}
     assert named == there
 
 

@@ -7,7 +7,8 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from service import box, profiles
+from service import profiles
+from service.host import limits
 from service.settings import MIB, Settings
 from service.streams.request import StreamRequest
 
@@ -60,16 +61,16 @@ def test_a_stream_takes_from_the_settings_what_it_does_not_say():
 
 
 def test_limits_of_the_container_are_seen(monkeypatch, tmp_path):
-    monkeypatch.setattr(box, "_CGROUP", tmp_path)
-    assert box.memory_bytes() > 512 * MIB
+    monkeypatch.setattr(limits, "_CGROUP", tmp_path)
+    assert limits.memory_bytes() > 512 * MIB
     (tmp_path / "memory.max").write_text(f"{512 * MIB}\n")
     (tmp_path / "cpu.max").write_text("150000 100000\n")
-    assert box.memory_bytes() == 512 * MIB
-    assert box.cores() == 2
+    assert limits.memory_bytes() == 512 * MIB
+    assert limits.cores() == 2
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert box.memory_bytes() > 512 * MIB
-    assert box.cores() >= 1
+    assert limits.memory_bytes() > 512 * MIB
+    assert limits.cores() >= 1
 
 
 def test_config_says_what_the_profile_set(monkeypatch):

@@ -2,8 +2,8 @@
 
 import time
 
-from service.sessions import Sessions
-from service.tokens import Scope, Tokens
+from service.access.sessions import Sessions
+from service.access.tokens import Scope, Tokens
 
 
 def test_a_session_ends_by_itself_and_with_its_token(tmp_path):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from pipeline.ahead import read_ahead
+from pipeline.prefetch import read_ahead
 from pipeline.workers import Workers
 
 

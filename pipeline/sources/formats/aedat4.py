@@ -15,9 +15,9 @@ from typing import IO
 
 import numpy as np
 
-from kernels.decode import Triggers, no_triggers
+from kernels.coding.decode import Triggers, no_triggers
 from pipeline import packets
-from pipeline.optional import later
+from pipeline.optional_imports import later
 from pipeline.packets import Events
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import BaseReader, Faults, InputOptions, sensor_of

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.optional import later
+from pipeline.optional_imports import later
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.columns import TableReader, order_of, roles, skipping, stated_order
 from pipeline.sources.formats.reader import CHUNK_EVENTS, sensor_of

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kernels.decode import Clock, decode_aer40
+from kernels.coding.decode import Clock, decode_aer40
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import CHUNK_EVENTS, BaseReader
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.events import first_fall
+from kernels.coding.events import first_fall
 from pipeline.packets import Events
 from pipeline.sources.base import Reading, SourceError
 from pipeline.sources.formats.reader import MAX_X, MAX_Y, UNITS_US, BaseReader, Faults

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kernels import decode
-from kernels.decode import Decoder, no_triggers
-from kernels.events import unpack_aer64
+from kernels.coding import decode
+from kernels.coding.decode import Decoder, no_triggers
+from kernels.coding.events import unpack_aer64
 from pipeline import frame_file, packets, wire
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import BaseReader, Faults, InputOptions, sensor_of

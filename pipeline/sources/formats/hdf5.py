@@ -11,8 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from kernels.decode import Triggers, no_triggers
-from pipeline.heaps import heaps_are_sound
+from kernels.coding.decode import Triggers, no_triggers
+from pipeline.hdf5_heaps import heaps_are_sound
 from pipeline.packets import Events
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.arrays import places_in

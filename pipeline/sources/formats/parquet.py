@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pipeline.optional import later
+from pipeline.optional_imports import later
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.columns import TableReader, roles
 from pipeline.sources.formats.reader import CHUNK_EVENTS, sensor_of

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kernels import decode
-from kernels.decode import Clock, Decoder
+from kernels.coding import decode
+from kernels.coding.decode import Clock, Decoder
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, InputOptions, is_text, sensor_of
 from pipeline.spec import Sensor

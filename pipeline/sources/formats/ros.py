@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import decode
-from kernels.decode import Decoder, no_triggers
+from kernels.coding import decode
+from kernels.coding.decode import Decoder, no_triggers
 from pipeline.packets import Events
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.prophesee import account

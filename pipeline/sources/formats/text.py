@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.optional import later
+from pipeline.optional_imports import later
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.columns import (
     TableReader,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.decode import Triggers, no_triggers
+from kernels.coding.decode import Triggers, no_triggers
 from pipeline.packets import Events
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from kernels.decode import Triggers, no_triggers
+from kernels.coding.decode import Triggers, no_triggers
 from pipeline import packets
 from pipeline.packets import Events
 from pipeline.spec import Sensor

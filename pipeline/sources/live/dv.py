@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.decode import Triggers, no_triggers
+from kernels.coding.decode import Triggers, no_triggers
 from pipeline import packets
 from pipeline.packets import Events
 from pipeline.sources.base import SourceError

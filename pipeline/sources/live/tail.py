@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kernels import decode
+from kernels.coding import decode
 from pipeline.sources.base import SourceError
 from pipeline.sources.formats import FORMATS, identify
 from pipeline.sources.formats.prophesee import WORD_BYTES, Raw, account, header_is_whole

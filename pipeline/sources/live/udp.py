@@ -7,7 +7,7 @@ import struct
 import sys
 from collections.abc import Iterator
 
-from kernels.decode import SpifDecoder, decode_spif
+from kernels.coding.decode import SpifDecoder, decode_spif
 from pipeline import packets
 from pipeline.sources.base import SourceError
 from pipeline.sources.live.base import Arrival, BaseLive, IngressClock
@@ -21,7 +21,7 @@ _QUIET_S = 0.1
 
 
 class Udp(BaseLive):
-    """Events as SPIF datagrams; see :func:`kernels.decode.decode_spif`.
+    """Events as SPIF datagrams; see :func:`kernels.coding.decode.decode_spif`.
 
     Args:
         host: address to listen on.

@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.ages import steady_s
+from service.host.ages import steady_s
 from service.storage.files.sqlite import R, SqliteStore
 from service.storage.records import Held, Message, Waiting
 

@@ -1,0 +1,1 @@
+"""Bytes of cameras and of the wire, and the order of events."""

@@ -1,0 +1,1 @@
+"""What trains banks and networks."""

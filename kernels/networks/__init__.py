@@ -1,0 +1,1 @@
+"""Spiking and Delta layers."""

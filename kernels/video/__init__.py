@@ -1,0 +1,1 @@
+"""From pictures to events: interpolation and the DVS pixel."""

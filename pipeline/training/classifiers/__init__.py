@@ -1,0 +1,1 @@
+"""Training of spiking, Delta and reservoir classifiers."""

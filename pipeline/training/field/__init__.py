@@ -1,0 +1,1 @@
+"""Training of the motion field's readout, and its scores."""

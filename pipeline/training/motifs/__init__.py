@@ -1,0 +1,1 @@
+"""Training of motif banks, on the pixel grid and on addresses."""

@@ -1,0 +1,1 @@
+"""Pictures, movements and scenes to train and test on."""

@@ -1,0 +1,1 @@
+"""Who may use the service, how often, and which addresses it may fetch from."""

@@ -1,0 +1,1 @@
+"""What the machine gives the process: cores, memory, file descriptors, clocks."""

@@ -1,0 +1,1 @@
+"""HTTP and WebSocket: the server, limits of its protocols, errors."""
