@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from kernels.coding.events import first_fall, inside, survey
 from pipeline.errors import UserError
 from pipeline.packets import Events
+from pipeline.sensor import Sensor
 from pipeline.sources.base import SourceError
 from pipeline.sources.formats.columns import TableReader, roles, skipping
 from pipeline.sources.formats.reader import Faults
 from pipeline.sources.options import InputOptions, TimeUnit, first_problem
-from pipeline.spec import Sensor
 
 _NAME = "events"
 _KINDS = (np.int64, np.uint16, np.uint16, np.bool_)

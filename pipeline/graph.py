@@ -9,7 +9,8 @@ from typing import Any
 from pipeline import cancellation
 from pipeline.packets import Packet
 from pipeline.row_kinds import Kind
-from pipeline.spec import PipelineSpec, Sensor, SpecError
+from pipeline.sensor import Sensor
+from pipeline.spec import PipelineSpec, SpecError
 from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
 from pipeline.workers import Workers, processors
 

@@ -15,10 +15,11 @@ from pipeline.engine import Engine, Result
 from pipeline.graph import Graph
 from pipeline.packets import Columns, Events
 from pipeline.prefetch import read_ahead
+from pipeline.sensor import Sensor
 from pipeline.sources.base import Source
 from pipeline.sources.options import TimeUnit
 from pipeline.sources.selection import EVERYTHING, Selection, selected
-from pipeline.spec import PipelineSpec, Sensor, load, validate
+from pipeline.spec import PipelineSpec, load, validate
 
 
 class Step(NamedTuple):

@@ -14,7 +14,8 @@ from pipeline.engine import Engine
 from pipeline.errors import UserError
 from pipeline.graph import Graph
 from pipeline.intake import Intake
-from pipeline.spec import PipelineSpec, Sensor, preset, validate
+from pipeline.sensor import Sensor
+from pipeline.spec import PipelineSpec, preset, validate
 
 
 class ReplayError(UserError):

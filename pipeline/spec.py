@@ -21,6 +21,7 @@ from yaml.composer import ComposerError
 
 from pipeline.data_paths import own_folder
 from pipeline.errors import UserError
+from pipeline.sensor import Sensor
 from pipeline.stages import KINDS, AnyStage
 from pipeline.workers import MOST_THREADS
 
@@ -40,18 +41,6 @@ class SpecError(UserError):
         super().__init__(f"pipeline: {path}: {problem}" if path else f"pipeline: {problem}")
         self.path = path
         self.problem = problem
-
-
-class Sensor(BaseModel):
-    """The pixel grid."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    width: int = Field(ge=1, le=65536, description="pixels")
-    height: int = Field(ge=1, le=32768, description="pixels")
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
 
 
 class PipelineSpec(BaseModel):

@@ -10,13 +10,12 @@ import cv2
 import numpy as np
 
 from kernels.columns import F32
-from pipeline import cost
-from pipeline.models import confidence
+from pipeline.models import confidence, cost
 from pipeline.models.bundle import ModelError
 from pipeline.models.delta import DeltaCard, DeltaNetwork, DeltaRun
+from pipeline.sensor import Sensor
 from pipeline.sources.base import SourceError
 from pipeline.sources.frames import fitted, grey
-from pipeline.spec import Sensor
 
 
 def levels(path: Path, card: DeltaCard, most: int | None = None) -> Iterator[F32]:

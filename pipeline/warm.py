@@ -17,8 +17,9 @@ from kernels.networks import delta, encoding, neurons, synapses
 from kernels.video import warp
 from pipeline.engine import Engine
 from pipeline.graph import Graph
+from pipeline.sensor import Sensor
 from pipeline.sources.emulator import Emulator, EmulatorConfig
-from pipeline.spec import Sensor, validate
+from pipeline.spec import validate
 
 _SENSOR = Sensor(width=64, height=48)
 _SPECS: tuple[dict[str, Any], ...] = (

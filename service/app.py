@@ -16,11 +16,14 @@ from service.access.guard import Guard
 from service.access.rate_limiter import PerMinute
 from service.access.sessions import Sessions
 from service.access.tokens import Tokens
+from service.health import collectors
+from service.health.readiness import watch
 from service.host import heap
+from service.http import problems
+from service.http.semantics import Manners
 from service.jobs import Jobs
-from service.monitoring import collectors, tracing
+from service.monitoring import tracing
 from service.monitoring.metrics import Telemetry
-from service.monitoring.readiness import watch
 from service.publishing.publisher import Publishers
 from service.routes import (
     health,
@@ -37,8 +40,6 @@ from service.routes import (
     uploads,
 )
 from service.routes.state import ServiceState
-from service.serving import problems
-from service.serving.http_semantics import Manners
 from service.settings import Settings
 from service.storage.backends import Backends
 from service.streams import Streams

@@ -21,9 +21,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from service.access.tokens import LEAST
 from service.profiles import PROFILES
-from service.publishing.request import PublishTo
+from service.publish_to import PublishTo
 
 MIB = 2**20
 CONFIG_FILE = "polychrony.toml"
@@ -32,6 +31,10 @@ CONFIG_FILE = "polychrony.toml"
 def config_file() -> Path:
     """The file of settings; it need not exist."""
     return Path(os.environ.get("POLYCHRONY_CONFIG") or CONFIG_FILE)
+
+
+LEAST_TOKEN = 16
+"""Characters that an admin token has at least."""
 
 
 class _ProfileSource(PydanticBaseSettingsSource):
@@ -98,7 +101,7 @@ class Settings(BaseSettings):
     )
     token: str | None = Field(
         default=None,
-        min_length=LEAST,
+        min_length=LEAST_TOKEN,
         description="admin token; beyond loopback one is made where none is given",
     )
     session_s: int = Field(default=43_200, ge=60, description="a browser stays signed in for so long, s")

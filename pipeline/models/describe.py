@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import cost
+from pipeline.models import cost
 from pipeline.models.delta import DeltaNetwork
 from pipeline.models.flow_readout import FlowReadout
 from pipeline.models.registry import Model

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from pipeline.models.profiles import Reading
-from pipeline.sources.options import SensorSize
+from pipeline.sensor import SensorSize
 
 
 class ImportOptions(Reading):

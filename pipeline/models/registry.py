@@ -24,6 +24,7 @@ from pipeline.models import bundle, delta, nir_export, nir_graph, onnx_graph, sp
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError, Tensors
 from pipeline.models.delta import DeltaCard, DeltaNetwork, DeltaRun
+from pipeline.models.float_layers import floats
 from pipeline.models.flow_readout import FlowReadout
 from pipeline.models.motif_bank import MotifBank
 from pipeline.models.profiles import Reading
@@ -381,8 +382,6 @@ def _from_onnx(
 
 def _clipping(card: DeltaCard, tensors: Tensors) -> list[str]:
     """Layers whose outputs are larger than their step holds, on nothing, on everything and on noise."""
-    from pipeline.training.classifiers.quantisation import floats  # noqa: PLC0415 - it needs what is defined here
-
     n, top = int(np.prod(card.input)), card.input_top
     noise = np.random.default_rng(0).integers(0, top + 1, (2, n))
     frames = [np.zeros(n), np.full(n, top), *noise]

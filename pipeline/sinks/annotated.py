@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from kernels.columns import XY, P, T
 from pipeline import packets
 from pipeline.packets import APERTURE, UNRELIABLE, WARM_UP, Columns, Events
+from pipeline.sensor import Sensor
 from pipeline.sinks.arrows import ArrowScale, draw_legend
 from pipeline.sinks.style import direction_colour
-from pipeline.spec import Sensor
 
 FRAMES_A_SECOND, MOST_FRAMES = 25, 1500
 """Of what is shown; what would take more is cut off."""

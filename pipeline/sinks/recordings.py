@@ -20,9 +20,9 @@ from kernels.coding import encode
 from kernels.coding.encode import Encoder
 from pipeline.errors import UserError
 from pipeline.optional_imports import later
+from pipeline.sensor import Sensor
 from pipeline.sinks.tables import ParquetTable, as_columns, events_port
 from pipeline.sources.base import Reading
-from pipeline.spec import Sensor
 
 pa = later("pyarrow", "writing CSV")
 pc = later("pyarrow.csv", "writing CSV")

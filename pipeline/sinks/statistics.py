@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.packets import AFTER_GAP, APERTURE, EARLY, UNRELIABLE, WARM_UP, Columns, Events
 from pipeline.row_kinds import Kind
-from pipeline.spec import Sensor
+from pipeline.sensor import Sensor
 from pipeline.stage import Port
 
 FLAG_NAMES = {

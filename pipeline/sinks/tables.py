@@ -13,7 +13,7 @@ from pipeline.models.bundle import MotifLabel
 from pipeline.optional_imports import later
 from pipeline.packets import Columns, Events
 from pipeline.rows import RowDigest, Rows, layout, unpack
-from pipeline.spec import Sensor
+from pipeline.sensor import Sensor
 from pipeline.stage import Port
 
 pa = later("pyarrow", "Parquet")

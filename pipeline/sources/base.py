@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 from kernels.coding.decode import Triggers, no_triggers
 from pipeline.errors import UserError
 from pipeline.packets import Events
-from pipeline.spec import Sensor
+from pipeline.sensor import Sensor
 
 Policy = Literal["error", "repair", "drop"]
 """What becomes of what is wrong in an input: it is refused; put right where that is possible and else left out;

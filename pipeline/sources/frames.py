@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.spec import Sensor
+from pipeline.sensor import Sensor
 
 SENSORS: dict[str, Sensor] = {
     "dvs128": Sensor(width=128, height=128),

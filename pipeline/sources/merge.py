@@ -10,9 +10,9 @@ import numpy as np
 from kernels.coding.decode import Triggers, no_triggers
 from pipeline import packets
 from pipeline.packets import Events
+from pipeline.sensor import Sensor
 from pipeline.sources.base import Reading, Source, SourceError
 from pipeline.sources.selection import EVERYTHING, Selection, selected
-from pipeline.spec import Sensor
 
 How = Literal["time", "append"]
 

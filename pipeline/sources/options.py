@@ -17,12 +17,12 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.sensor import SensorSize
 from pipeline.sources.base import Policy
 from pipeline.sources.emulator import PRESETS, EmulatorConfig
 from pipeline.sources.frames import Fit
 from pipeline.sources.interpolation import MOST_INSERTED, Mode
 from pipeline.sources.selection import Selection
-from pipeline.spec import Sensor
 
 if TYPE_CHECKING:
     from pipeline.sources.video import VideoOptions
@@ -39,15 +39,6 @@ LATEST_S = 9e9
 """The latest time of a range: 2^53 - 1 us."""
 
 
-def _to_sensor(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value)
-    if not match or not (1 <= int(match[1]) <= 65536 and 1 <= int(match[2]) <= 32768):
-        raise ValueError(f"{value!r} is no size such as 640x480 (1..65536 x 1..32768)")
-    return Sensor(width=int(match[1]), height=int(match[2]))
-
-
 def _to_roi(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -61,10 +52,6 @@ def _as_text(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-SensorSize = Annotated[
-    Sensor, BeforeValidator(_to_sensor), PlainSerializer(_as_text, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^\d{1,5}x\d{1,5}$"}),
-]  # fmt: skip
 Rectangle = Annotated[
     tuple[int, int, int, int], BeforeValidator(_to_roi), PlainSerializer(_as_text, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^\d{1,5},\d{1,5},\d{1,5},\d{1,5}$"}),

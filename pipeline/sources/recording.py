@@ -18,11 +18,11 @@ from kernels.coding.events import first_fall, inside, is_sorted, settle, survey
 from kernels.columns import T
 from pipeline import packets
 from pipeline.packets import Events
+from pipeline.sensor import Sensor
 from pipeline.sources.base import Reading, SourceInfo
 from pipeline.sources.formats import FORMATS
 from pipeline.sources.formats.reader import CHUNK_EVENTS, UNITS_US, Faults, Guarded, Reader
 from pipeline.sources.options import InputOptions
-from pipeline.spec import Sensor
 
 BATCH = 65_536
 MAX_T_US = 2**53 - 1

@@ -11,8 +11,8 @@ from kernels.coding.decode import Triggers, no_triggers
 from kernels.columns import T
 from pipeline import packets
 from pipeline.packets import Events
+from pipeline.sensor import Sensor
 from pipeline.sources.base import Reading, Source, SourceError
-from pipeline.spec import Sensor
 
 _STEP = 65_536
 """Events are taken in at least so many at a time, where the source gives fewer."""

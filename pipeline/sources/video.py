@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.packets import Events
+from pipeline.sensor import Sensor
 from pipeline.sources.base import Policy, Reading, SourceError, SourceInfo
 from pipeline.sources.emulator import Emulator, EmulatorConfig
 from pipeline.sources.frame_files import FrameFile, open_frames
 from pipeline.sources.frames import SENSORS, Fit, fitted, grey
 from pipeline.sources.interpolation import Bridging, Interpolator, Mode
 from pipeline.sources.v2e import InstalledV2e
-from pipeline.spec import Sensor
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pydantic import Field
 from kernels.columns import F32
 from kernels.networks import delta
 from kernels.networks.encoding import Encoded
-from pipeline import cancellation, cost
-from pipeline.models import confidence, registry
+from pipeline import cancellation
+from pipeline.models import confidence, cost, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.delta import DeltaNetwork, DeltaRun
 from pipeline.models.spiking import Encoding

@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kernels.columns import F32, I64
 from kernels.networks.encoding import Encoded
-from pipeline import cost
-from pipeline.models import confidence, registry
+from pipeline.models import confidence, cost, registry
 from pipeline.models.bundle import ModelError
 from pipeline.models.spiking import Encoding, Run, SpikingNetwork, dense
 from pipeline.packets import EARLY, Columns, Packet, decisions, events

@@ -11,7 +11,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.errors import UserError
-from service.serving.problems import Problem
+from service.http.problems import Problem
 
 _LOOK_EVERY_S = 0.25
 _PATIENCE_S = 2

@@ -29,7 +29,7 @@ from service.access.rate_limiter import PerMinute
 from service.access.sessions import COOKIE, Sessions
 from service.access.tokens import Scope as Right
 from service.access.tokens import Token, TokenError, Tokens
-from service.serving.problems import Problem
+from service.http.problems import Problem
 from service.settings import Settings
 
 _WATCHED = frozenset({"/healthz", "/readyz"})

@@ -21,11 +21,9 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.errors import UserError
+from service.settings import LEAST_TOKEN
 from service.storage.files import secret_files
 from service.storage.files.reading import read_file
-
-LEAST = 16
-"""Characters that an admin token has at least."""
 
 
 class Scope(enum.IntEnum):
@@ -90,8 +88,8 @@ class Tokens:
     """
 
     def __init__(self, data_dir: Path, admin: str | None = None, open_to_all: bool = True) -> None:
-        if admin is not None and len(admin.strip()) < LEAST:
-            raise TokenError(f"token: an admin token has at least {LEAST} characters")
+        if admin is not None and len(admin.strip()) < LEAST_TOKEN:
+            raise TokenError(f"token: an admin token has at least {LEAST_TOKEN} characters")
         self._path = data_dir / "tokens.json"
         self._admin = None if admin is None else Token("admin", "admin", "admin", _hash(admin), 0.0)
         self._seen, self._known = (-1, -1, -1), list[Token]()
@@ -218,7 +216,7 @@ def admin_token(data_dir: Path) -> str:
         BadSecret: the file holds none: nobody is let in by half a token.
     """
     path = data_dir / "token"
-    found = secret_files.read_or_make(path, LEAST, lambda: secrets.token_urlsafe(32).encode())
+    found = secret_files.read_or_make(path, LEAST_TOKEN, lambda: secrets.token_urlsafe(32).encode())
     token = "".join(c for c in found.decode("ascii", "ignore") if c.isprintable()).strip()
-    secret_files.check_length(path, len(token), LEAST)
+    secret_files.check_length(path, len(token), LEAST_TOKEN)
     return token

@@ -12,8 +12,9 @@ from pipeline import packets, samples
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.packets import Events
+from pipeline.sensor import Sensor
 from pipeline.sources import InputOptions, SourceError, open_source
-from pipeline.spec import PipelineSpec, Sensor, SpecError, load, presets
+from pipeline.spec import PipelineSpec, SpecError, load, presets
 from pipeline.warm import warm
 from service.cli.console import note, out, print_json, progress, table
 from service.cli.options import AsJson, takes_input

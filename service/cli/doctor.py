@@ -10,7 +10,7 @@ import typer
 from service.cli.configuration import read_settings
 from service.cli.console import note, out, print_json
 from service.cli.options import AsJson
-from service.monitoring.doctor import Finding, examine
+from service.health.doctor import Finding, examine
 
 _MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "wrong": "WRONG  "}
 

@@ -13,9 +13,9 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from pipeline.sensor import Sensor
 from pipeline.sources import InputOptions
 from pipeline.sources.options import first_problem, option_name
-from pipeline.spec import Sensor
 
 InputFile = Annotated[
     Path, typer.Argument(help="A video or an event recording; - for standard input.", show_default=False)

@@ -18,8 +18,8 @@ import structlog
 
 from pipeline.writing import sync_folder
 from service.host.ages import Ages
+from service.http.problems import Problem
 from service.jobs import child, lost, work
-from service.serving.problems import Problem
 from service.settings import Settings
 from service.storage.ports import JobQueue
 from service.storage.records import CANCELLED, DONE, FAILED, OVER, QUEUED, RUNNING, Job

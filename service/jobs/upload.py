@@ -12,7 +12,7 @@ from typing import IO, Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.serving.problems import Problem
+from service.http.problems import Problem
 from service.uploads.store import display_name, safe_suffix
 
 _FIELD_BYTES, _FIELDS, _HEADER_BYTES = 64 * 1024, 32, 4096

@@ -1,1 +1,1 @@
-"""Logs, metrics, traces, readiness and checks."""
+"""Logs, metrics, traces."""

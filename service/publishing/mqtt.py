@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from pipeline.errors import UserError
-from service.publishing.request import PublishTo, trusting
+from service.publish_to import PublishTo, trusting
 from service.storage.records import Message
 
 _PATIENCE_S, _LOOK_UP_S = 20.0, 10

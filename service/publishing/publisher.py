@@ -12,9 +12,9 @@ from typing import Any
 import structlog
 
 from pipeline.errors import UserError
+from service.publish_to import PublishTo
 from service.publishing.message import message
 from service.publishing.mqtt import Broker
-from service.publishing.request import PublishTo
 from service.publishing.webhook import Later, NotWanted, Webhook
 from service.settings import Settings
 from service.storage.ports import OutboxStore

@@ -13,7 +13,7 @@ import time
 
 import httpx
 
-from service.publishing.request import PublishTo, trusting
+from service.publish_to import PublishTo, trusting
 from service.storage.records import Message
 
 _PATIENCE_S = 10.0

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from service.http.problems import Problem, responses
 from service.routes.state import Service
-from service.serving.problems import Problem, responses
 
 router = APIRouter(tags=["operations"])
 

@@ -8,9 +8,9 @@ import contextlib
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from service.http.problems import Problem
 from service.routes import sockets
 from service.routes.state import Service
-from service.serving.problems import Problem
 from service.streams import Stream
 from service.streams.admission import Refused
 from service.streams.session import Close, Word

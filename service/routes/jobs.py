@@ -23,10 +23,10 @@ from pydantic_core import PydanticSerializationError
 
 from pipeline.sources import HEAD_BYTES, SourceError, check_head
 from pipeline.sources.options import problems
+from service.http.problems import Problem, made, responses
 from service.jobs import Job, upload
 from service.jobs.request import JobOptions
 from service.routes.state import Service
-from service.serving.problems import Problem, made, responses
 from service.storage.records import DONE, OVER
 from service.uploads.store import Upload, safe_suffix
 

@@ -23,9 +23,9 @@ from pipeline.models.bundle import ModelError
 from pipeline.models.describe import describe
 from pipeline.models.import_options import ImportOptions
 from pipeline.sources.options import problems
+from service.http.problems import Problem, responses
 from service.jobs import child, importing, upload
 from service.routes.state import Service
-from service.serving.problems import Problem, responses
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 ModelName = Annotated[str, UrlPath(pattern=bundle.NAME, description="name of the model")]

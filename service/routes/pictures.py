@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pipeline.sources.live.pushed import MOST_BYTES
+from service.http.problems import Problem
 from service.routes import sockets
 from service.routes.state import Service
-from service.serving.problems import Problem
 from service.streams import Stream
 from service.streams.admission import BAD_FRAME, NO_STREAM, SUPERSEDED, TOO_LARGE
 from service.streams.fetching import Fetcher

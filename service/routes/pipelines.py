@@ -9,10 +9,11 @@ from fastapi import APIRouter, Body, Path, Query
 
 from pipeline import library
 from pipeline.graph import Graph
-from pipeline.spec import Sensor, SpecError, preset, presets, validate
+from pipeline.sensor import Sensor
+from pipeline.spec import SpecError, preset, presets, validate
 from pipeline.stages import KINDS
+from service.http.problems import Problem, made, responses
 from service.routes.state import Service
-from service.serving.problems import Problem, made, responses
 
 router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"])
 Name = Annotated[str, Path(pattern=library.NAME, description="name of the pipeline")]

@@ -16,9 +16,9 @@ from pipeline import wire
 from pipeline.packets import EARLY
 from pipeline.row_kinds import ROW_KINDS
 from pipeline.rows import Rows
+from service.http.problems import Problem
 from service.routes import sockets
 from service.routes.state import Service
-from service.serving.problems import Problem
 from service.streams import Stream
 from service.streams.admission import FAULT, NO_STREAM, POLICY
 from service.streams.lifecycle import State

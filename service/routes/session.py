@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request, Response
 
 from service.access.sessions import COOKIE
+from service.http.problems import Problem, responses
 from service.routes.state import Service
-from service.serving.problems import Problem, responses
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from service.http.extensions import WRITE
+from service.http.problems import Problem
 from service.routes.state import ServiceState
-from service.serving.problems import Problem
-from service.serving.protocols import WRITE
 from service.streams import Stream
 
 PROTOCOL = "polychrony.v1"

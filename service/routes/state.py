@@ -12,10 +12,10 @@ from service.access.active_requests import UnderWay
 from service.access.rate_limiter import PerMinute
 from service.access.sessions import Sessions
 from service.access.tokens import Tokens
+from service.http.problems import Problem
 from service.jobs import Jobs
 from service.monitoring.metrics import Telemetry
 from service.publishing.publisher import Publishers
-from service.serving.problems import Problem
 from service.settings import Settings
 from service.streams import Streams
 from service.streams.autostart import StandingStreams

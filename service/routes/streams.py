@@ -12,8 +12,8 @@ from fastapi.responses import FileResponse
 from pipeline.checkpoint import CheckpointError
 from pipeline.spec import SpecError
 from service.access.allowed_sources import NotAllowed
+from service.http.problems import Problem, made, of_spec, responses
 from service.routes.state import Service
-from service.serving.problems import Problem, made, of_spec, responses
 from service.storage.records import Snapshot
 from service.streams import Stream, StreamRequest
 from service.streams.fetching import SourceFailed

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
+from service.http.problems import Problem, made, responses
 from service.routes.state import Service
-from service.serving.problems import Problem, made, responses
 from service.uploads import Upload
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])

@@ -1,1 +1,1 @@
-"""HTTP and WebSocket: the server, limits of its protocols, errors."""
+"""HTTP and WebSocket: the server, and limits of its protocols."""

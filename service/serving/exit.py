@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import structlog
 
-from service import bootstrap
+from service.host import shipped_kernels
 
 _log = structlog.get_logger("service")
 
@@ -32,7 +32,7 @@ def _leave(status: int) -> None:
         # Nobody may read what is said any more.
         with suppress(Exception):
             _log.warning("left while something still waited", threads=threads)
-        for last in (logging.shutdown, bootstrap.remove_links, sys.stdout.flush, sys.stderr.flush):
+        for last in (logging.shutdown, shipped_kernels.remove_links, sys.stdout.flush, sys.stderr.flush):
             with suppress(Exception):
                 last()
     finally:

@@ -18,6 +18,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
 from service.host import descriptors
+from service.http.extensions import WRITE
 from service.serving.frame_reader import Pieces
 from service.settings import Settings
 
@@ -36,8 +37,6 @@ _LEAST_PIECE, _MOST_PIECE, _MANY_CALLS = 4096, 32_768, 64
 _LAST_WORDS_S = 1.0
 """How long a peer has to read what it was told last."""
 _DRAIN_S = 2.0
-WRITE = "polychrony.write"
-"""Of a scope's extensions: writes frames that are built already, and says whether it could do so at once."""
 _SMALL, _AHEAD = 262_144, 8
 """Messages of so many bytes, and so many of them, may wait without reading being stopped."""
 _READ_BYTES = 2**20

@@ -18,8 +18,8 @@ import structlog
 
 from pipeline import wire
 from pipeline.errors import UserError
+from pipeline.sensor import Sensor
 from pipeline.sources.live.pushed import HEAD
-from pipeline.spec import Sensor
 from service.access import allowed_sources
 from service.access.redaction import masked
 from service.jobs import child

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.models import registry
-from pipeline.spec import PipelineSpec, Sensor, SpecError, preset, validate
+from pipeline.sensor import Sensor
+from pipeline.spec import PipelineSpec, SpecError, preset, validate
 from service.settings import Settings
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"

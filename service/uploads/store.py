@@ -25,7 +25,7 @@ import structlog
 from pipeline.sources import HEAD_BYTES, SourceError, check_head
 from pipeline.writing import replace_file, sync_folder
 from service.host.ages import Ages
-from service.serving.problems import Problem
+from service.http.problems import Problem
 from service.settings import Settings
 from service.storage.files.reading import read_file
 

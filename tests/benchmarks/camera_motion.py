@@ -17,8 +17,9 @@ import numpy as np
 
 from pipeline.engine import Engine
 from pipeline.graph import Graph
+from pipeline.sensor import Sensor
 from pipeline.sources.emulator import PRESETS
-from pipeline.spec import Sensor, preset
+from pipeline.spec import preset
 from pipeline.stages.looming import Looming
 from pipeline.training.field import scores
 from pipeline.training.rendering import images, random_scenes

@@ -18,8 +18,9 @@ import numpy as np
 from pipeline import packets
 from pipeline.graph import Graph
 from pipeline.models import registry
+from pipeline.sensor import Sensor
 from pipeline.sources.emulator import PRESETS
-from pipeline.spec import Sensor, validate
+from pipeline.spec import validate
 from pipeline.training.rendering import images, random_scenes
 from pipeline.training.rendering.scenes import film
 from tests.benchmarks.pages import write

@@ -26,9 +26,10 @@ from pipeline import packets
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.models import registry
+from pipeline.sensor import Sensor
 from pipeline.sinks import kernels as drawings
 from pipeline.sources import open_source
-from pipeline.spec import Sensor, validate
+from pipeline.spec import validate
 from pipeline.training.motifs import evaluation, sources
 from pipeline.training.motifs.config import PRESETS
 from tests import real_data

@@ -25,8 +25,9 @@ from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.models import registry
 from pipeline.packets import APERTURE
+from pipeline.sensor import Sensor
 from pipeline.sources.emulator import PRESETS
-from pipeline.spec import Sensor, preset, validate
+from pipeline.spec import preset, validate
 from pipeline.training.field import scores
 from pipeline.training.field.scores import Told
 from pipeline.training.field.tile_windows import TILE, WINDOW_US, truth

@@ -21,7 +21,7 @@ from multiprocessing import get_context
 import numpy as np
 
 from kernels._jit import kernel
-from pipeline.spec import Sensor
+from pipeline.sensor import Sensor
 from pipeline.training.field import scores
 from pipeline.training.field.scores import Told
 from pipeline.training.field.tile_windows import TILE, WINDOW_US, truth

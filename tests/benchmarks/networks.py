@@ -15,8 +15,7 @@ import numpy as np
 from kernels._lanes import padded
 from kernels.networks import delta, neurons, synapses
 from kernels.networks.synapses import Shape
-from pipeline import cost
-from pipeline.models import registry
+from pipeline.models import cost, registry
 from pipeline.models.bundle import MotifLabel
 from pipeline.models.delta import DeltaCard, DeltaLayerCard, DeltaNetwork, DeltaRun
 from pipeline.models.inputs import encoded, windowed

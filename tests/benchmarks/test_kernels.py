@@ -10,9 +10,10 @@ from kernels.coding.decode import Decoder
 from pipeline import packets, samples, wire
 from pipeline.engine import Engine
 from pipeline.graph import Graph
+from pipeline.sensor import Sensor
 from pipeline.sources import open_source
 from pipeline.sources.emulator import Emulator, EmulatorConfig
-from pipeline.spec import Sensor, preset, presets
+from pipeline.spec import preset, presets
 
 RECORDING = "evt3_640x480.raw"
 

@@ -15,7 +15,8 @@ from pipeline import packets
 from pipeline.clock import Clock as StreamClock
 from pipeline.engine import Engine
 from pipeline.graph import Graph
-from pipeline.spec import Sensor, validate
+from pipeline.sensor import Sensor
+from pipeline.spec import validate
 from tests.contract.examples import SENSOR, spec
 from tests.contract.test_stages import CASES, rows_of
 from tests.property.strategies import HOUR_US, LATEST_US, cuts, extreme_recordings

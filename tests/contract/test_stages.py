@@ -12,7 +12,8 @@ from pipeline.clock import Clock
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.packets import AFTER_GAP, WARM_UP
-from pipeline.spec import Sensor, validate
+from pipeline.sensor import Sensor
+from pipeline.spec import validate
 from pipeline.stages import KINDS
 from tests.contract.examples import EXAMPLES, SENSOR, spec
 from tests.property.strategies import cuts, recordings

@@ -104,9 +104,9 @@ def in_memory(name):
 
 def seed_file(name, folder):
     """A small file of a format."""
+    from pipeline.sensor import Sensor
     from pipeline.sinks import recordings
     from pipeline.sources import Reading
-    from pipeline.spec import Sensor
 
     events, sensor = small_events(), Sensor(width=64, height=48)
     path = Path(folder) / "seed"

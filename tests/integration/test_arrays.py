@@ -11,7 +11,7 @@ from polychrony_client.outbox import Outbox
 
 import pipeline
 from pipeline.arrays import ArrayError, events_of
-from pipeline.spec import Sensor
+from pipeline.sensor import Sensor
 
 RNG = np.random.default_rng(7)
 N = 4000

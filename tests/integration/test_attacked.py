@@ -11,9 +11,9 @@ import pytest
 
 import pipeline
 from pipeline.arrays import ArrayError
+from pipeline.sensor import Sensor
 from pipeline.sinks import recordings
 from pipeline.sources import InputOptions, Reading, SourceError, open_source
-from pipeline.spec import Sensor
 from tests.integration.test_formats import EVENTS, N, P, T, X, Y, assert_equal, davis_address, events_of
 from tests.integration.test_more_formats import SMALL, lines, packet31
 

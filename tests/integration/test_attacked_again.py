@@ -10,11 +10,11 @@ from pipeline.arrays import ArrayError
 from pipeline.arrays import events_of as taken
 from pipeline.models.bundle import ModelError
 from pipeline.models.registry import install
+from pipeline.sensor import Sensor
 from pipeline.sinks import recordings
 from pipeline.sources import InputOptions, Reading, SourceError, open_source
 from pipeline.sources.formats.columns import unit_named
 from pipeline.sources.merge import epoch_of, merged
-from pipeline.spec import Sensor
 from tests.integration.test_formats import EVENTS, P, T, X, Y, assert_equal, events_of
 from tests.integration.test_networks import ends, network, outputs, spikes, write
 

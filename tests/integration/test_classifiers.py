@@ -7,16 +7,16 @@ import pytest
 
 import pipeline as polychrony_pipeline
 from kernels.networks import neurons
-from pipeline import cost
 from pipeline.engine import Engine
 from pipeline.graph import Graph
-from pipeline.models import confidence, registry
+from pipeline.models import confidence, cost, registry
 from pipeline.models.delta import DeltaNetwork
 from pipeline.models.inputs import encoded
 from pipeline.models.spiking import Run, dense
 from pipeline.packets import EARLY
+from pipeline.sensor import Sensor
 from pipeline.sources import open_source
-from pipeline.spec import Sensor, preset, validate
+from pipeline.spec import preset, validate
 from pipeline.training.classifiers import trainer
 from pipeline.training.classifiers.trainer import ClassifierTraining, TooFew
 from pipeline.training.labelled import NoRecordings

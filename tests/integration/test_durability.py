@@ -19,7 +19,8 @@ from pipeline import frame_file, wire
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.replay import Admission, ReplayError, read_admission, replay
-from pipeline.spec import Sensor, preset
+from pipeline.sensor import Sensor
+from pipeline.spec import preset
 from service.jobs.runner import Jobs
 from service.settings import Settings
 from service.storage.backends import Backends

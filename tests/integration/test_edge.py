@@ -261,7 +261,8 @@ def test_a_stride_does_not_depend_on_how_the_stream_was_cut():
     from pipeline import packets
     from pipeline.engine import Engine
     from pipeline.graph import Graph
-    from pipeline.spec import Sensor, validate
+    from pipeline.sensor import Sensor
+    from pipeline.spec import validate
 
     rng = np.random.default_rng(0)
     t = np.cumsum(rng.integers(0, 30, 6000))

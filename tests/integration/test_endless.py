@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.graph import Graph
-from pipeline.spec import Sensor, SpecError, validate
+from pipeline.sensor import Sensor
+from pipeline.spec import SpecError, validate
 from tests.contract.examples import EXAMPLES, SENSOR
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_secrets import until

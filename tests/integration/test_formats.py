@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from kernels.coding.encode import Encoder, encode
 from pipeline import packets
+from pipeline.sensor import Sensor
 from pipeline.sinks import recordings
 from pipeline.sources import InputOptions, SourceError, open_source
 from pipeline.sources.recording import HELD_BACK
-from pipeline.spec import Sensor
 
 RNG = np.random.default_rng(5)
 N = 5000

@@ -19,9 +19,9 @@ import pytest
 
 from kernels.coding.decode import SpifDecoder, decode_spif
 from pipeline import packets
+from pipeline.sensor import Sensor
 from pipeline.sources import InputOptions, SourceError, VideoOptions, open_source
 from pipeline.sources.live import LiveOptions, open_live
-from pipeline.spec import Sensor
 
 ROOT = Path(__file__).parents[2]
 GRID = Sensor(width=640, height=480)

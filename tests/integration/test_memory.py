@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from pipeline.graph import Graph
-from pipeline.spec import Sensor, validate
+from pipeline.sensor import Sensor
+from pipeline.spec import validate
 from service.streams.memory import Memory, NoRoom
 from tests.contract.examples import EXAMPLES, SENSOR
 from tests.integration.service_process import ServiceProcess

@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
+from pipeline.sensor import Sensor
 from pipeline.sources import InputOptions, SourceError, open_source
-from pipeline.spec import Sensor
 from tests.integration.test_formats import EVENTS, PACKET, N, P, T, X, Y, assert_equal, events_of
 
 DVS128 = Sensor(width=128, height=128)

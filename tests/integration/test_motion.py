@@ -17,9 +17,10 @@ from pipeline.graph import Graph
 from pipeline.models import bundle, registry
 from pipeline.models.bundle import ModelError
 from pipeline.packets import APERTURE
+from pipeline.sensor import Sensor
 from pipeline.sources import InputOptions, open_source
 from pipeline.sources.emulator import PRESETS
-from pipeline.spec import Sensor, SpecError, preset, validate
+from pipeline.spec import SpecError, preset, validate
 from pipeline.training.rendering import images, random_scenes
 from pipeline.training.rendering.scenes import Movement, Scene, film
 

@@ -11,7 +11,8 @@ import pytest
 from pipeline import frame_file, wire
 from pipeline.engine import Engine
 from pipeline.graph import Graph
-from pipeline.spec import Sensor, preset
+from pipeline.sensor import Sensor
+from pipeline.spec import preset
 from pipeline.writing import sync_folder
 from service.jobs import Jobs, lost, work
 from service.jobs.request import JobOptions

@@ -13,10 +13,11 @@ from kernels.coding import decode
 from kernels.coding.decode import Decoder
 from pipeline import packets
 from pipeline.offline import engine_for, steps
+from pipeline.sensor import Sensor
 from pipeline.sinks import recordings
 from pipeline.sources import InputOptions, Reading, SourceError, open_source
 from pipeline.sources.video import Video
-from pipeline.spec import Sensor, load, validate
+from pipeline.spec import load, validate
 
 TRUTH = {
     "davis346.aedat4": ("AEDAT4", (346, 260), 78_830, 2.36),

@@ -9,7 +9,8 @@ from pipeline import packets
 from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.models import registry
-from pipeline.spec import Sensor, SpecError, validate
+from pipeline.sensor import Sensor
+from pipeline.spec import SpecError, validate
 from pipeline.stages.teaching import Pupil, Teaching
 
 SENSOR = Sensor(width=48, height=40)

@@ -12,11 +12,12 @@ import pytest
 from pipeline import packets
 from pipeline.offline import engine_for, steps
 from pipeline.packets import UNRELIABLE
+from pipeline.sensor import Sensor
 from pipeline.sources import InputOptions, SourceError, VideoOptions, open_source
 from pipeline.sources.emulator import PRESETS
 from pipeline.sources.frames import SENSORS, fitted, grey
 from pipeline.sources.interpolation import Interpolator
-from pipeline.spec import Sensor, load
+from pipeline.spec import load
 from tests.benchmarks import slow_video
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from pipeline import packets
+from pipeline.sensor import Sensor
 from pipeline.sinks import recordings
 from pipeline.sources import Reading, SourceError, merge, open_source
-from pipeline.spec import Sensor
 from tests.integration.test_cli import answer, polychrony
 
 SENSOR = Sensor(width=64, height=48)

@@ -19,7 +19,8 @@ from polychrony_client import Client
 
 from pipeline.engine import Engine
 from pipeline.graph import Graph
-from pipeline.spec import Sensor, preset
+from pipeline.sensor import Sensor
+from pipeline.spec import preset
 from pipeline.wire import EVENTS, build
 from tests.fuzz import __main__ as fuzzing
 from tests.integration.service_process import ServiceProcess

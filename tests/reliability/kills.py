@@ -12,7 +12,8 @@ from polychrony_client import Client, Rows
 
 from pipeline.engine import Engine
 from pipeline.graph import Graph
-from pipeline.spec import Sensor, preset
+from pipeline.sensor import Sensor
+from pipeline.spec import preset
 from tests.integration.service_process import ServiceProcess
 from tests.reliability.checks import check, demand, wait_for
 from tests.reliability.tools import PATIENCE_S, random_events

@@ -19,7 +19,8 @@ from polychrony_client import wire
 
 from pipeline.engine import Engine
 from pipeline.graph import Graph
-from pipeline.spec import Sensor, validate
+from pipeline.sensor import Sensor
+from pipeline.spec import validate
 from tests.integration.service_process import ServiceProcess
 from tests.reliability.tools import MIB, RawSocket, create, memory, percentile, stats
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from service import bootstrap
+from service.host import shipped_kernels
 
 ROOT = Path(__file__).parents[2]
 RUN = """
 import sys
-from service.bootstrap import use_shipped_kernels
+from service.host.shipped_kernels import use as use_shipped_kernels
 use_shipped_kernels()
 import numpy as np
 from pipeline.warm import on_compilation
@@ -36,7 +36,7 @@ def child(code, **environment):
 def shipped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shipped")
     child(
-        "import os; from service.bootstrap import name_target; name_target(); import numpy as np; from kernels.coding import events;"
+        "import os; from service.host.shipped_kernels import name_target; name_target(); import numpy as np; from kernels.coding import events;"
         "events.first_fall(np.arange(5))", NUMBA_CACHE_DIR=str(folder),
     )  # fmt: skip
     assert list(folder.rglob("*.nbi"))
@@ -48,7 +48,7 @@ def shipped(tmp_path_factory):
 
 
 def test_shipped_kernels_are_used_from_a_folder_that_cannot_be_written_to(shipped, tmp_path):
-    if bootstrap.missing_features():
+    if shipped_kernels.missing_features():
         pytest.skip("this processor is older than what kernels are shipped for")
     before = sorted(path.name for path in shipped.rglob("*"))
     ran = child(RUN, POLYCHRONY_KERNELS=str(shipped), TMPDIR=str(tmp_path), NUMBA_CACHE_DIR="")
@@ -58,7 +58,7 @@ def test_shipped_kernels_are_used_from_a_folder_that_cannot_be_written_to(shippe
 
 
 def test_an_older_processor_compiles_and_says_so(shipped, tmp_path, monkeypatch):
-    code = "import service.bootstrap as b; b.missing_features = lambda: ['avx2']\n" + RUN
+    code = "import service.host.shipped_kernels as b; b.missing_features = lambda: ['avx2']\n" + RUN
     data = tmp_path / "data"
     ran = child(
         code,
@@ -77,5 +77,5 @@ def test_an_older_processor_compiles_and_says_so(shipped, tmp_path, monkeypatch)
 def test_without_an_image_nothing_happens(monkeypatch):
     monkeypatch.delenv("POLYCHRONY_KERNELS", raising=False)
     before = dict(os.environ)
-    bootstrap.use_shipped_kernels()
+    shipped_kernels.use()
     assert dict(os.environ) == before

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service import bootstrap
+from service.host import shipped_kernels
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def test_the_image_takes_nothing_from_elsewhere_and_is_not_root():
     assert re.findall(r"^VOLUME (.*)$", last, re.MULTILINE) == ["/data"]
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f'image.version="{version}"' in last
-    assert f"{bootstrap.SHIPPED}=/opt/polychrony/kernels" in last
+    assert f"{shipped_kernels.SHIPPED}=/opt/polychrony/kernels" in last
 
 
 @pytest.mark.parametrize("lock", LOCKS)

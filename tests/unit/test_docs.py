@@ -66,7 +66,8 @@ def test_every_command_that_is_shown_exists():
 
 def test_pipelines_that_are_shown_build():
     from pipeline.graph import Graph
-    from pipeline.spec import Sensor, parse, presets
+    from pipeline.sensor import Sensor
+    from pipeline.spec import parse, presets
 
     (shown,) = blocks(README, "yaml")
     assert list(Graph(parse(shown), Sensor(width=64, height=48)).outputs) == ["motion", "field"]

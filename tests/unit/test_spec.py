@@ -1,7 +1,8 @@
 import pytest
 
 from pipeline.graph import Graph
-from pipeline.spec import Sensor, SpecError, load, parse, presets, validate
+from pipeline.sensor import Sensor
+from pipeline.spec import SpecError, load, parse, presets, validate
 
 CLEAN = {"id": "clean", "kind": "background_activity"}
 MOTION = {"id": "motion", "kind": "motif", "model": "motif8"}

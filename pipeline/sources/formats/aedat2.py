@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from kernels.coding.decode import Clock, unwrap
 from pipeline.packets import Events
+from pipeline.sensor import Sensor
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, InputOptions, is_text
 from pipeline.sources.options import Chip
-from pipeline.spec import Sensor
 
 _MOST_HEADER = 2**24
 _END = b"#End Of ASCII Header"

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.optional_imports import later
+from pipeline.sensor import Sensor
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.columns import TableReader, order_of, roles, skipping, stated_order
 from pipeline.sources.formats.reader import CHUNK_EVENTS, sensor_of
-from pipeline.spec import Sensor
 
 scipy_io = later("scipy.io", "reading .mat files", extra="mat")
 

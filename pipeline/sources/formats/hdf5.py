@@ -14,11 +14,11 @@ import numpy as np
 from kernels.coding.decode import Triggers, no_triggers
 from pipeline.hdf5_heaps import heaps_are_sound
 from pipeline.packets import Events
+from pipeline.sensor import Sensor
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.arrays import places_in
 from pipeline.sources.formats.columns import TableReader, roles, unit_named
 from pipeline.sources.formats.reader import CHUNK_EVENTS, UNITS_US, sensor_of
-from pipeline.spec import Sensor
 
 _FILTERS = {
     32001: "Blosc",

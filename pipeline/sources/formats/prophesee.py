@@ -10,9 +10,9 @@ import numpy as np
 
 from kernels.coding import decode
 from kernels.coding.decode import Clock, Decoder
+from pipeline.sensor import Sensor
 from pipeline.sources.base import Reading
 from pipeline.sources.formats.reader import CHUNK_BYTES, BaseReader, Faults, InputOptions, is_text, sensor_of
-from pipeline.spec import Sensor
 
 WORD_BYTES = {"EVT2": 4, "EVT2.1": 8, "EVT3": 2}
 _HEADER = 65_536

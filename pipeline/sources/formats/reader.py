@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.sensor import Sensor
 from pipeline.sources.base import Policy, Reading, SourceError
 from pipeline.sources.options import InputOptions
-from pipeline.spec import Sensor
 
 CHUNK_BYTES = 2**20
 CHUNK_EVENTS = 2**17

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from kernels.coding.decode import Triggers, no_triggers
 from pipeline import packets
 from pipeline.packets import Events
-from pipeline.spec import Sensor
+from pipeline.sensor import Sensor
 
 
 class Arrival(NamedTuple):

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from pipeline import packets
+from pipeline.sensor import Sensor
 from pipeline.sources.base import SourceError
 from pipeline.sources.frames import fitted, grey
 from pipeline.sources.live.base import Arrival, BaseLive, IngressClock
 from pipeline.sources.video import Eye, VideoOptions
-from pipeline.spec import Sensor
 
 _TIMEOUT_MS = 5_000
 _RETRY_S = 0.5

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from pipeline import packets
+from pipeline.sensor import Sensor
 from pipeline.sources.frames import fitted, grey
 from pipeline.sources.live.base import NOTHING, Arrival, BaseLive
 from pipeline.sources.video import Eye, VideoOptions
-from pipeline.spec import Sensor
 
 HEAD = struct.Struct("<IQ")
 """Before each picture: how many bytes it has, and its time, us."""

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 from kernels.coding.decode import SpifDecoder, decode_spif
 from pipeline import packets
+from pipeline.sensor import Sensor
 from pipeline.sources.base import SourceError
 from pipeline.sources.live.base import Arrival, BaseLive, IngressClock
-from pipeline.spec import Sensor
 
 _SO_RXQ_OVFL = 40
 """Linux: tell with each datagram how many were dropped because the socket's buffer was full."""

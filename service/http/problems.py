@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket
 
 from pipeline.errors import UserError
 from pipeline.spec import SpecError
-from service.serving.http_semantics import methods_of
+from service.http.semantics import methods_of
 
 _log = structlog.get_logger("service")
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

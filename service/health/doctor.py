@@ -28,9 +28,9 @@ import numba.core.config as numba_config
 from pipeline.errors import UserError
 from pipeline.warm import on_compilation, warm
 from service.access import allowed_sources
-from service.bootstrap import missing_features
+from service.health.readiness import disk_trouble
 from service.host import limits
-from service.monitoring.readiness import disk_trouble
+from service.host.shipped_kernels import missing_features
 from service.publishing.publisher import check as check_receivers
 from service.settings import MIB, Settings
 from service.storage.files.job_queue import DATABASE, SCHEMA, NewerData, check_version

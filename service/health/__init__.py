@@ -1,0 +1,1 @@
+"""What keeps the service fit: readiness, figures, the checks of `polychrony doctor`."""

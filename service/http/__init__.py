@@ -1,0 +1,1 @@
+"""What every resource has in common: errors, methods, conditional requests."""
