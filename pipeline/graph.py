@@ -189,7 +189,8 @@ def _inputs(spec: PipelineSpec, configs: dict[str, StageConfig]) -> dict[str, Re
             ]  # fmt: skip
             allowed = f"allowed are {', '.join(fitting)}" if fitting else "no stage here sends that"
             raise SpecError(
-                f"stages[{i}].input", f"{text} sends {kind}, {config.kind} reads {config.accepts}; {allowed}"
+                f"stages[{i}].input",
+                f"{text} sends {kind}, {config.kind_name()} reads {config.accepts}; {allowed}",
             )
         before = config.id
     return reads

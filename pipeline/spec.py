@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, SerializeAsAny, ValidationError
 from yaml.composer import ComposerError
 
 from pipeline.data_paths import own_folder
 from pipeline.errors import UserError
 from pipeline.sensor import Sensor
-from pipeline.stages import KINDS, AnyStage
+from pipeline.stage import StageConfig
+from pipeline.stages import KINDS, config_of
 from pipeline.workers import MOST_THREADS
 
 PRESETS = Path(__file__).parent / "presets"
 MAX_BYTES = 64 * 1024
+_MOST_STAGES = 64
 
 
 class SpecError(UserError):
@@ -50,7 +52,7 @@ class PipelineSpec(BaseModel):
 
     version: Literal[1] = 1
     sensor: Sensor | None = Field(default=None, description="where the source does not know")
-    stages: tuple[AnyStage, ...] = Field(min_length=1, max_length=64)
+    stages: tuple[SerializeAsAny[InstanceOf[StageConfig]], ...] = Field(min_length=1, max_length=_MOST_STAGES)
     outputs: tuple[str, ...] | None = Field(
         None, min_length=1, max_length=64, description="stage or stage.port; default: the leaves"
     )
@@ -137,10 +139,20 @@ def validate(document: Any) -> PipelineSpec:
         raise SpecError("", "must be a mapping with the keys version, sensor, stages, outputs, threads")
     if (path := _half_character(document)) is not None:
         raise SpecError(_dotted(path), "holds half of a character (a lone surrogate), which no file can keep")
+    stages = document.get("stages")
+    if isinstance(stages, list | tuple) and len(stages) <= _MOST_STAGES:
+        document = {**document, "stages": [_stage(i, one) for i, one in enumerate(stages)]}
     try:
         return PipelineSpec.model_validate(document)
     except ValidationError as problems:
         raise _explain(problems) from None
+
+
+def _stage(number: int, document: Any) -> StageConfig:
+    try:
+        return config_of(document)
+    except ValidationError as problems:
+        raise _explain(problems, ("stages", number)) from None
 
 
 def _half_character(document: Any) -> list[Any] | None:
@@ -163,27 +175,27 @@ def _half_character(document: Any) -> list[Any] | None:
     return None
 
 
-def _explain(problems: ValidationError) -> SpecError:
+def _explain(problems: ValidationError, inside: tuple[Any, ...] = ()) -> SpecError:
     first = problems.errors()[0]
-    location = list(first["loc"])
+    location = whole = [*inside, *first["loc"]]
     if len(location) > 2 and location[0] == "stages" and location[2] in KINDS:
-        del location[2]  # the tag of the union is no key of the document
+        location = [*whole[:2], *whole[3:]]  # the tag of the union is no key of the document
     kind, context = first["type"], first.get("ctx", {})
     if kind == "union_tag_invalid":
-        location.append("kind")
-        return SpecError(_dotted(location), f"{context['tag']!r} is no stage; allowed are {', '.join(KINDS)}")
+        return SpecError(
+            _dotted([*location, "kind"]), f"{context['tag']!r} is no stage; allowed are {', '.join(KINDS)}"
+        )
     if kind == "union_tag_not_found":
-        location.append("kind")
-        return SpecError(_dotted(location), f"missing; allowed are {', '.join(KINDS)}")
+        return SpecError(_dotted([*location, "kind"]), f"missing; allowed are {', '.join(KINDS)}")
     if kind == "extra_forbidden":
-        allowed = ", ".join(_keys_beside(problems, list(first["loc"])))
+        allowed = ", ".join(_keys_beside(whole))
         return SpecError(_dotted(location), f"unknown key; allowed are {allowed}")
     return SpecError(
         _dotted([part for part in location if not str(part)[:1].isupper()]), _lower(first["msg"])
     )
 
 
-def _keys_beside(problems: ValidationError, location: list[Any]) -> list[str]:
+def _keys_beside(location: list[Any]) -> list[str]:
     """The keys that the model around an unknown key has."""
     if location[0] == "stages" and len(location) > 3 and location[2] in KINDS:
         config = KINDS[str(location[2])]

@@ -166,6 +166,12 @@ class StageConfig(BaseModel, ABC):
         None, description="stage or stage.port to read, or `source`; default: the stage before"
     )
 
+    @classmethod
+    def kind_name(cls) -> str:
+        """Its name in YAML: the default of its key ``kind``, "" where it has none."""
+        field = cls.model_fields.get("kind")
+        return field.default if field is not None and isinstance(field.default, str) else ""
+
     def holds_bytes(self, context: Context) -> int:
         """About how much memory its stage will hold, at least what grows with the sensor or with its settings.
 

@@ -208,6 +208,12 @@ class Settings(BaseSettings):
         description="room that the disk must have for the service to take work, bytes",
     )
 
+    plugins: tuple[str, ...] = Field(
+        default=(),
+        description="installed distributions whose stages, formats and live sources are loaded; their code runs with "
+        "all rights of the service; a list",
+    )
+
     # Nobody watching
     autostart: tuple[dict[str, Any], ...] = Field(
         default=(),

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,11 +28,25 @@ from pipeline.sources.selection import Selection
 if TYPE_CHECKING:
     from pipeline.sources.video import VideoOptions
 
-Format = Literal[
-    "EVT2", "EVT2.1", "EVT3", "DAT", "AEDAT1", "AEDAT2", "AEDAT3.1", "AEDAT4", "ES", "HDF5", "ATIS bin", "npz", "npy",
-    "mat", "csv", "Parquet", "ROS bag", "PCHY", "video", "images",
-]  # fmt: skip
-"""Every format that is read; ``video`` and ``images`` become events by the pixel model."""
+FORMAT_NAMES: list[str] = ["video", "images"]
+"""Every format that is read; :mod:`pipeline.sources.formats` adds recordings to those that become events by the pixel
+model."""
+
+
+def _known(name: str) -> str:
+    if name not in FORMAT_NAMES:
+        raise ValueError(f"{name!r} is no format that is read; allowed are {', '.join(FORMAT_NAMES)}")
+    return name
+
+
+class _AsEnum:
+    """Has the JSON schema list the names that are known when it is asked for."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(FORMAT_NAMES)}
+
+
+Format = Annotated[str, AfterValidator(_known), _AsEnum()]
 Chip = Literal["DVS128", "DAVIS240", "DAVIS346", "DVS640"]
 """Chips whose address bits AEDAT 1 and 2 recordings hold; the table is in docs/inputs.md."""
 TimeUnit = Literal["s", "ms", "us", "ns"]
@@ -220,8 +235,10 @@ def option_name(field: str) -> str:
 
 
 def _allowed(annotation: Any) -> str:
-    values = [value for part in (annotation, *get_args(annotation)) for value in get_args(part)]
-    named = [value for value in dict.fromkeys(values) if isinstance(value, str)]
+    values: list[Any] = [value for part in (annotation, *get_args(annotation)) for value in get_args(part)]
+    named = [value for value in values if isinstance(value, str)]
+    if any(isinstance(value, _AsEnum) for value in values):
+        named = FORMAT_NAMES
     return f"One of {', '.join(named)}." if named else ""
 
 

@@ -50,10 +50,12 @@ def _root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
-    if context.invoked_subcommand not in _OF_A_SERVICE and Path(_config_file()).is_file():
-        from service.cli.configuration import name_data_dir  # noqa: PLC0415 - most have no such file
+    if context.invoked_subcommand not in _OF_A_SERVICE and (
+        Path(_config_file()).is_file() or "POLYCHRONY_PLUGINS" in os.environ
+    ):
+        from service.cli.configuration import follow_settings  # noqa: PLC0415 - most have no such file
 
-        name_data_dir()
+        follow_settings()
 
 
 def _config_file() -> str:

@@ -54,10 +54,28 @@ def with_token(settings: Settings) -> Settings:
     return settings.model_copy(update={"token": token})
 
 
-def name_data_dir() -> None:
-    """Have models and pipelines where the service has them, also where a file of settings names its data folder."""
-    with suppress(UserError):  # said by the verbs that need settings
-        os.environ.setdefault("POLYCHRONY_DATA_DIR", str(read_settings().data_dir))
+def follow_settings() -> None:
+    """Have models and pipelines where the service has them, and its plug-ins, also where a file of settings says so.
+
+    Raises:
+        PluginError: a plug-in cannot be used.
+    """
+    with suppress(BadSetting):  # said by the verbs that need settings
+        settings = read_settings()
+        os.environ.setdefault("POLYCHRONY_DATA_DIR", str(settings.data_dir))
+        load_plugins(settings)
+
+
+def load_plugins(settings: Settings) -> None:
+    """Load what the setting ``plugins`` names.
+
+    Raises:
+        PluginError: one cannot be used.
+    """
+    if settings.plugins:
+        from pipeline import plugins  # noqa: PLC0415 - it imports every stage and format
+
+        plugins.load(settings.plugins)
 
 
 def take_over_what_users_keep(data_dir: Path) -> None:

@@ -18,7 +18,7 @@ from polychrony_client import Client, Refused, Unreachable
 from pipeline import packets, samples
 from pipeline.errors import UserError
 from pipeline.sources import open_source
-from service.cli.configuration import read_settings, take_over_what_users_keep, with_token
+from service.cli.configuration import load_plugins, read_settings, take_over_what_users_keep, with_token
 from service.cli.console import note, out, progress, say_when_compiling, table
 from service.serving.server import address, listen, server
 from service.settings import Settings
@@ -36,6 +36,7 @@ def demo(
     Stays up in a terminal; without one, with --once or with ONCE=1 in the environment it ends.
     """
     settings = with_token(read_settings())
+    load_plugins(settings)
     with locked(settings.data_dir):
         take_over_what_users_keep(settings.data_dir)
         return _run(settings, once)

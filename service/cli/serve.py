@@ -13,7 +13,13 @@ from typing import Annotated, Any
 import cv2
 import typer
 
-from service.cli.configuration import BadSetting, read_settings, take_over_what_users_keep, with_token
+from service.cli.configuration import (
+    BadSetting,
+    load_plugins,
+    read_settings,
+    take_over_what_users_keep,
+    with_token,
+)
 from service.cli.console import note
 from service.host import descriptors
 from service.serving.exit import leave_within
@@ -46,6 +52,7 @@ def serve(
     settings = with_token(
         read_settings(**{name: value for name, value in given.items() if value is not None})
     )
+    load_plugins(settings)
     descriptors.raise_limit()
     with locked(settings.data_dir):
         take_over_what_users_keep(settings.data_dir)

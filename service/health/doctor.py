@@ -25,6 +25,7 @@ import httpx
 import numba
 import numba.core.config as numba_config
 
+from pipeline import plugins
 from pipeline.errors import UserError
 from pipeline.warm import on_compilation, warm
 from service.access import allowed_sources
@@ -76,7 +77,7 @@ def examine(settings: Settings, kernels: bool = True) -> Iterator[Finding]:
         kernels: whether to load every kernel, which compiles those that are not cached.
     """
     looks: list[Callable[[Settings], Iterator[Finding]]] = [
-        _machine, _memory, _clock, _disk, _data, _port, _tls, _cameras, _extras, _autostart, _receivers,
+        _machine, _memory, _clock, _disk, _data, _port, _tls, _cameras, _extras, _plugins, _autostart, _receivers,
     ]  # fmt: skip
     if kernels:
         looks.insert(1, _kernels)
@@ -303,6 +304,18 @@ def _event_cameras() -> Iterator[Finding]:
 def _extras(_: Settings) -> Iterator[Finding]:
     missing = [f"{name} ({what})" for name, (module, what) in _EXTRAS.items() if not _installed(module)]
     yield Finding("extras", "ok", f"not installed: {', '.join(missing)}" if missing else "all installed")
+
+
+def _plugins(settings: Settings) -> Iterator[Finding]:
+    for name in settings.plugins:
+        try:
+            [plugin] = plugins.load([name])
+        except UserError as problem:
+            yield Finding(
+                "plug-in", "wrong", str(problem), "install it beside Polychrony, or take it off the list"
+            )
+        else:
+            yield Finding("plug-in", "ok", f"{plugin.name} {plugin.version}: {', '.join(plugin.adds)}")
 
 
 def _installed(module: str) -> bool:

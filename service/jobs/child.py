@@ -52,6 +52,7 @@ def main() -> None:
     module = {"job": "service.jobs.work", "import": "service.jobs.importing"}[sys.argv[4]]
     work = importlib.import_module(module)
     try:
+        importlib.import_module("pipeline.plugins").load_inherited()
         work.run(Path(sys.argv[5]))
     except importlib.import_module("pipeline.errors").UserError as problem:
         sys.exit(str(problem))

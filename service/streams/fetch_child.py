@@ -32,13 +32,15 @@ def main() -> int:
         _FILE_BYTES,
         "file" if asked["local"] else "tcp,rtp,rtsp|rtsp_transport;tcp",
     )
+    from pipeline import plugins  # noqa: PLC0415 - nothing large before the limits
+    from pipeline.sensor import Sensor  # noqa: PLC0415
     from pipeline.sources import InputOptions, SourceError, open_source  # noqa: PLC0415 - nothing large before the limits
     from pipeline.sources.live import LiveOptions, Pushed, open_live  # noqa: PLC0415
     from pipeline.sources.video import VideoOptions  # noqa: PLC0415
-    from pipeline.spec import Sensor  # noqa: PLC0415
 
     sensor = Sensor(**asked["sensor"]) if asked["sensor"] else None
     try:
+        plugins.load_inherited()
         if asked["address"] == PUSHED:
             if sensor is None:
                 raise SourceError("pictures: sensor: needed, as pictures are fitted to it")

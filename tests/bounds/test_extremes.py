@@ -17,8 +17,8 @@ from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.sensor import Sensor
 from pipeline.spec import validate
-from tests.contract.examples import SENSOR, spec
-from tests.contract.test_stages import CASES, rows_of
+from pipeline.testing import rows_of, spec
+from tests.contract.examples import EXAMPLES, SENSOR
 from tests.property.strategies import HOUR_US, LATEST_US, cuts, extreme_recordings
 
 LARGE = (2048, 2048)
@@ -34,7 +34,10 @@ def engine(stages):
     return Engine(Graph(validate(spec(stages)), Sensor(width=SENSOR[0], height=SENSOR[1])), StreamClock())
 
 
-@pytest.mark.parametrize("stages", CASES)
+@pytest.mark.parametrize(
+    "stages",
+    [pytest.param(one, id=f"{kind}-{i}") for kind, all_ in EXAMPLES.items() for i, one in enumerate(all_)],
+)
 @settings(max_examples=20)
 @given(recording=extreme_recordings(*SENSOR), data=st.data())
 @example(recording=columns([0], 0, 0), data=None)

@@ -209,9 +209,3 @@ EXAMPLES = {
     ],
 }
 """Per kind, pipelines whose last stage is of that kind."""
-
-
-def spec(stages):
-    """The example as a pipeline whose one output is its last stage."""
-    named = [{"id": f"stage{i}", **stage} for i, stage in enumerate(stages)]
-    return {"stages": named, "outputs": [named[-1]["id"]]}

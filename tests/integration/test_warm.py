@@ -12,7 +12,7 @@ import json
 import numpy as np
 from kernels._jit import KERNELS
 from pipeline import warm
-from tests.contract import test_stages
+from pipeline import testing
 from tests.contract.examples import EXAMPLES, SENSOR
 
 def known():
@@ -25,7 +25,7 @@ x, y = (rng.integers(0, size, n).astype(np.uint16) for size in SENSOR)
 for kind, examples in EXAMPLES.items():
     for stages in examples:
         before = known()
-        test_stages.whole(stages, (t, x, y, rng.random(n) < 0.5))
+        testing.whole(stages, (t, x, y, rng.random(n) < 0.5))
         late.setdefault(kind, []).extend(sorted(".".join(one[:2]) for one in known() - before))
 print(json.dumps(late))
 """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.sources.formats import (
     aedat2,
@@ -20,6 +22,7 @@ from pipeline.sources.formats import (
     text,
 )
 from pipeline.sources.formats.reader import Faults, InputOptions, Reader
+from pipeline.sources.options import FORMAT_NAMES
 
 Open = Callable[[Path, Faults, InputOptions], Reader]
 
@@ -30,7 +33,9 @@ FORMATS: dict[str, Open] = {
     "npz": arrays.Npz, "npy": arrays.Npy, "mat": arrays.Mat, "csv": text.Csv, "Parquet": parquet.Parquet,
     "ROS bag": ros.Bag, "PCHY": frames.FrameFile,
 }  # fmt: skip
-"""Formats that are read, by the name that :func:`identify` gives them."""
+"""Formats that are read, by the name that :func:`identify` gives them: those above, and those of plug-ins."""
+
+FORMAT_NAMES[:0] = FORMATS
 
 _MAGIC = {
     b"#!AER-DAT4": "AEDAT4", b"#!AER-DAT2": "AEDAT2", b"#!AER-DAT1": "AEDAT1", b"#!AER-DAT3.1": "AEDAT3.1",
@@ -39,6 +44,44 @@ _MAGIC = {
     b"\x93NUMPY": "npy", b"MATLAB 5.0": "mat",
     b"#ROSBAG": "ROS bag", b"\x89MCAP0\r\n": "ROS bag", b"SQLite format 3\x00": "ROS bag",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of a plug-in (:mod:`pipeline.plugins`).
+
+    Attributes:
+        name: as users write it after ``--format``.
+        open: makes its reader (:class:`pipeline.sources.formats.reader.Reader`) of a path, the faults that it counts,
+            and the options of the input; raises SourceError where it cannot be read.
+        identify: whether a file is of this format, by its first 65,536 bytes and its name; asked where no format
+            that comes with Polychrony claims it by its first bytes.
+    """
+
+    name: str
+    open: Open
+    identify: Callable[[bytes, Path], bool] = lambda head, path: False
+
+
+_added: list[Format] = []
+
+
+def add(format_: Any) -> str:
+    """Make a format known. Returns its name.
+
+    Raises:
+        TypeError: it is no :class:`Format`.
+        ValueError: the name is taken.
+    """
+    if not isinstance(format_, Format):
+        raise TypeError(f"{format_!r} is no pipeline.sources.formats.Format")
+    if format_ not in _added:
+        if format_.name in FORMAT_NAMES:
+            raise ValueError(f"there is a format of the name {format_.name!r} already")
+        _added.append(format_)
+        FORMATS[format_.name] = format_.open
+        FORMAT_NAMES.append(format_.name)
+    return format_.name
 
 
 def identify(head: bytes, path: Path) -> str | None:
@@ -54,6 +97,8 @@ def identify(head: bytes, path: Path) -> str | None:
         return "npz" if is_npz else "csv"  # a zip with one table in it
     if head.startswith(b"%") and (kind := prophesee.identify(head)):
         return kind
+    if (own := next((one.name for one in _added if one.identify(head, path)), None)) is not None:
+        return own
     if path.suffix.lower() == ".bin":
         return "ATIS bin"
     return "csv" if text.is_table(head) else None

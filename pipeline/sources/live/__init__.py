@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.sources import InputOptions, SourceError, VideoOptions, open_source
@@ -17,7 +19,7 @@ from pipeline.sources.live.tail import Tail
 from pipeline.sources.live.udp import Udp
 from pipeline.sources.live.usb import Usb
 
-__all__ = ["WAYS", "Arrival", "Live", "LiveOptions", "Pushed", "open_live"]
+__all__ = ["SCHEMES", "WAYS", "Arrival", "Live", "LiveOptions", "Pushed", "Scheme", "add", "open_live"]
 
 WAYS = {
     "udp://HOST:PORT": "SPIF words that arrive at this address",
@@ -49,6 +51,45 @@ class LiveOptions:
     video: VideoOptions = field(default_factory=VideoOptions)
 
 
+@dataclass(frozen=True)
+class Scheme:
+    """A kind of live source of a plug-in (:mod:`pipeline.plugins`).
+
+    Attributes:
+        name: its addresses begin with ``name://``.
+        what: what it is, in a line of help.
+        open: makes the source of an address; raises SourceError where it cannot be reached.
+    """
+
+    name: str
+    what: str
+    open: Callable[[str, LiveOptions], Live]
+
+
+SCHEMES: dict[str, Scheme] = {}
+"""Schemes of plug-ins, by name."""
+_OWN = frozenset(
+    {"udp", "dv", "rtsp", "rtsps", "http", "https", "webcam", "usb", "file", "pictures", "sample"}
+)
+
+
+def add(scheme: Any) -> str:
+    """Make a scheme known. Returns its name.
+
+    Raises:
+        TypeError: it is no :class:`Scheme`.
+        ValueError: the name is taken, or cannot be one.
+    """
+    if not isinstance(scheme, Scheme):
+        raise TypeError(f"{scheme!r} is no pipeline.sources.live.Scheme")
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]{0,31}", scheme.name):
+        raise ValueError(f"scheme {scheme.name!r}: allowed are small letters, digits, +, . and -")
+    if scheme.name in _OWN or SCHEMES.setdefault(scheme.name, scheme) is not scheme:
+        raise ValueError(f"there is a scheme of the name {scheme.name!r} already")
+    WAYS[f"{scheme.name}://..."] = scheme.what
+    return scheme.name
+
+
 def open_live(address: str, options: LiveOptions | None = None) -> Live:
     """The source at an address, see :data:`WAYS`.
 
@@ -68,6 +109,8 @@ def open_live(address: str, options: LiveOptions | None = None) -> Live:
         if scheme == "udp":
             return Udp(host, port, options.reading.sensor, options.give_up_s)
         return DvStream(host, port, options.give_up_s)
+    if scheme in SCHEMES:
+        return SCHEMES[scheme].open(address, options)
     if scheme:
         raise SourceError(f"{scheme}:// is no way in; allowed are {', '.join(WAYS)}")
     path = Path(address)
