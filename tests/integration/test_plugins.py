@@ -66,7 +66,7 @@ def test_the_command_uses_it(environment, recording, tmp_path):
     assert (info["format"], info["events"], info["width"], info["height"]) == ("pairs", 100, 40, 30)
     ran = polychrony("analyze", recording, "-p", spec, "--out", tmp_path / "out", "--json")
     assert ran.returncode == 0, ran.stderr
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["rows"] == {"half": 100}
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["rows"] == {"half": 100}
     listed = {one["part"]: one for one in json.loads(polychrony("doctor", "--no-kernels", "--json").stdout)}
     assert listed["plug-in"]["level"] == "ok"
     assert listed["plug-in"]["said"] == "polychrony-example 1.2: stage polarity, format pairs, live diagonal"
