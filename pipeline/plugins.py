@@ -78,7 +78,7 @@ def load_inherited() -> list[Plugin]:
 
 def _load(name: str) -> Plugin:
     found = _distribution(name)
-    entries = [entry for entry in found.entry_points if entry.group in GROUPS]
+    entries = [entry for group in GROUPS for entry in found.entry_points if entry.group == group]
     if not entries:
         raise PluginError(f"plugins: {name} has no entry points of the groups {', '.join(GROUPS)}")
     adds = tuple(

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import UserError
 from pipeline.samples import CLIP
+from pipeline.sources.live import SCHEMES
 
 _LOOKING, _LOOK_UP_S = ThreadPoolExecutor(4, "look-up"), 10
 _PORTS = {"rtsp": 554, "dv": 7777, "udp": 3333}
@@ -77,8 +78,6 @@ def check(address: str, allowed: tuple[str, ...]) -> Target:
         if address in allowed or address.partition(":")[0] + ":" in allowed:
             return Target(address)
         raise _refusal()
-    from pipeline.sources.live import SCHEMES  # noqa: PLC0415 - children import this file before they are limited
-
     scheme = address.partition("://")[0].lower() if "://" in address else ""
     if not scheme:
         return _file(address, allowed)

@@ -27,9 +27,9 @@ def write_request(folder: Path, file: Path, name: str | None, options: dict[str,
     return path
 
 
-def run(request: Path) -> None:
+def run(request: str) -> None:
     """Do it; the model's description comes as JSON on stdout."""
-    asked = json.loads(request.read_text())
+    asked = json.loads(Path(request).read_text())
     options = ImportOptions.model_validate(asked["options"])
     model = registry.install(Path(asked["file"]), asked["name"], options.reading, options.encoding)
     print(json.dumps(describe(model)))

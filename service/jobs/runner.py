@@ -8,7 +8,6 @@ import re
 import secrets
 import shutil
 import signal
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,9 +16,10 @@ from pathlib import Path
 import structlog
 
 from pipeline.writing import sync_folder
+from service.host import child
 from service.host.ages import Ages
 from service.http.problems import Problem
-from service.jobs import child, lost, work
+from service.jobs import lost, work
 from service.settings import Settings
 from service.storage.ports import JobQueue
 from service.storage.records import CANCELLED, DONE, FAILED, OVER, QUEUED, RUNNING, Job
@@ -40,7 +40,7 @@ class Live:
     fraction: float = 0.0
     events: int = 0
     rows: dict[str, int] = field(default_factory=dict[str, int])
-    process: asyncio.subprocess.Process | None = None
+    child: child.Child | None = None
     cancelled: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     started_s: float = field(default_factory=time.monotonic)
@@ -49,9 +49,14 @@ class Live:
     def eta_s(self) -> float | None:
         """Seconds until it is done, where it goes on as it did; None where nothing can be said yet."""
         elapsed = time.monotonic() - self.started_s
-        if self.process is None or self.fraction <= 0 or elapsed < _TOO_SOON_S:
+        if self.child is None or self.fraction <= 0 or elapsed < _TOO_SOON_S:
             return None
         return round(elapsed * (1 - self.fraction) / self.fraction, 1)
+
+    def kill(self) -> None:
+        """End its child, where there is one."""
+        if self.child is not None:
+            self.child.kill()
 
     def tell(self) -> None:
         """Wake everyone who waits for a change."""
@@ -124,7 +129,7 @@ class Jobs:
         for worker in self._workers:
             worker.cancel()
         for live in self._live.values():
-            _kill(live)
+            live.kill()
         await asyncio.gather(*self._workers, return_exceptions=True)
         for id_ in self._live:
             await self.store.wait_again(id_, frozenset({RUNNING}), count_attempt=False)
@@ -196,9 +201,9 @@ class Jobs:
         # At once: who retries it meanwhile has another attempt, which is none of this one's.
         if live := self._live.get(id_):
             live.cancelled = True
-            _kill(live)
+            live.kill()
             live.tell()
-            if live.process is None:
+            if live.child is None:
                 self._live.pop(id_, None)  # it waited, and nobody else will
         now = await self.store.get(id_)
         if now is not None and now.state == CANCELLED:
@@ -293,23 +298,18 @@ class Jobs:
             return
         request = await asyncio.to_thread(self._write_request, job, upload)
         settings = self._settings
-        live.process = process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "service.jobs.child",
-            str(settings.job_memory_bytes), str(settings.job_seconds), str(settings.job_file_bytes),
-            "job", str(request),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            limit=_LINE_BYTES, env=child.environment(),
-        )  # fmt: skip
+        limits = child.Limits(settings.job_memory_bytes, settings.job_file_bytes, settings.job_seconds)
+        live.child = worker = await child.start("job", str(request), limits=limits, most_bytes=_LINE_BYTES)
         live.started_s = time.monotonic()
         if live.cancelled or not await self.store.holds(job):
-            _kill(live)  # cancelled while it was being started
+            worker.kill()  # cancelled while it was being started
         _log.info("job started", id=job.id, attempt=job.attempts)
         live.tell()
         try:
-            said = await self._follow(live, process)
-            status = await process.wait()
+            await self._follow(live, worker)
+            said, status = await worker.last_words(), await worker.wait()
         finally:
-            _kill(live)
+            worker.kill()
         if not await self.store.holds(job):
             return  # cancelled meanwhile
         if status == 0:
@@ -323,26 +323,14 @@ class Jobs:
             await asyncio.to_thread(lost.mark_over, folder, FAILED, reason)
         _log.info("job over", id=job.id, status=status)
 
-    async def _follow(self, live: Live, process: asyncio.subprocess.Process) -> str:
-        """Read a child's progress until it ends; its last words."""
-        stdout, stderr = process.stdout, process.stderr
-        if stdout is None or stderr is None:
-            raise RuntimeError("a job's child was started without pipes")
-        complaints = asyncio.create_task(_last_line(stderr))
-        async for line in stdout:
+    async def _follow(self, live: Live, worker: child.Child) -> None:
+        """Read a child's progress until it ends."""
+        async for line in worker.stdout:
             with suppress(ValueError, KeyError):
                 progress = json.loads(line)
                 live.fraction, live.events = progress["done"], progress["events"]
                 live.rows = progress["rows"]
                 live.tell()
-        return await complaints
-
-
-async def _last_line(stream: asyncio.StreamReader) -> str:
-    last = ""
-    async for line in stream:
-        last = line.decode(errors="replace").strip()[:2000] or last
-    return last.removeprefix("polychrony: ")
 
 
 def _reason(status: int, said: str) -> str:
@@ -355,12 +343,6 @@ def _reason(status: int, said: str) -> str:
     if "MemoryError" in said or "Unable to allocate" in said:
         return "needed more memory than a job may take"
     return said or f"ended with status {status}"
-
-
-def _kill(live: Live) -> None:
-    if live.process is not None and live.process.returncode is None:
-        with suppress(ProcessLookupError):
-            live.process.kill()
 
 
 __all__ = ["OVER", "Jobs", "Live"]

@@ -52,9 +52,9 @@ def write_request(
     return path
 
 
-def run(request: Path) -> None:
+def run(request: str) -> None:
     """Do it; progress comes as lines of JSON on stdout."""
-    asked = json.loads(request.read_text())
+    asked = json.loads(Path(request).read_text())
     options = JobOptions.model_validate(asked["options"])
     last_s = 0.0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import sys
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -23,8 +22,9 @@ from pipeline.models.bundle import ModelError
 from pipeline.models.describe import describe
 from pipeline.models.import_options import ImportOptions
 from pipeline.sources.options import problems
+from service.host import child
 from service.http.problems import Problem, responses
-from service.jobs import child, importing, upload
+from service.jobs import importing, upload
 from service.routes.state import Service
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -32,7 +32,7 @@ ModelName = Annotated[str, UrlPath(pattern=bundle.NAME, description="name of the
 
 _SUFFIXES = (".zip", ".nir", ".onnx")
 _MOST_BYTES = 2**29
-_SECONDS, _MEMORY_BYTES = 120, 4 * 2**30
+_LIMITS = child.Limits(memory_bytes=4 * 2**30, file_bytes=_MOST_BYTES, cpu_seconds=120)
 _OPTIONS = {
     "name": "name of the model; default: the file's",
     **{name: field.description or name for name, field in ImportOptions.model_fields.items()},
@@ -230,23 +230,16 @@ def _asked(taken: upload.Upload) -> tuple[str | None, dict[str, Any]]:
 
 async def _imported(taken: upload.Upload, folder: Path) -> dict[str, Any]:
     request = importing.write_request(folder, _path_of(taken), *_asked(taken))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "service.jobs.child", str(_MEMORY_BYTES), str(_SECONDS), str(_MOST_BYTES),
-        "import", str(request),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env=child.environment(),
-    )  # fmt: skip
+    importer = await child.start("import", str(request), limits=_LIMITS)
     try:
-        async with asyncio.timeout(_SECONDS):
-            answer, complaints = await process.communicate()
+        async with asyncio.timeout(_LIMITS.cpu_seconds):
+            answer = await importer.stdout.read()
+            said, status = await importer.last_words(), await importer.wait()
     except TimeoutError as problem:
-        raise Problem(422, f"took longer than {_SECONDS} s to read") from problem
+        raise Problem(422, f"took longer than {_LIMITS.cpu_seconds} s to read") from problem
     finally:
-        if process.returncode is None:
-            process.kill()
-    if process.returncode != 0:
-        lines = [line.strip(" │╭╰─╮╯") for line in complaints.decode(errors="replace").splitlines()]
-        said = next((line for line in reversed(lines) if line), "")
-        shown = said.removeprefix("polychrony: ").replace(taken.path.name if taken.path else "", taken.name)
-        raise Problem(422, shown[:500] or f"cannot be read: ended with status {process.returncode}")
+        importer.kill()
+    if status != 0:
+        shown = said.replace(taken.path.name if taken.path else "", taken.name)
+        raise Problem(422, shown[:500] or f"cannot be read: ended with status {status}")
     return json.loads(answer)

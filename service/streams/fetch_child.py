@@ -1,4 +1,4 @@
-"""``python -m service.streams.fetch_child``: reads a live source in a process with limits, as frames on stdout.
+"""Reads a live source in a child with limits (:mod:`service.host.child`), as frames on stdout.
 
 What it shall do comes as a line of JSON on stdin. Beside the stream's frames it writes frames of type STREAM: what
 the source is, and how it is doing. Its last words on stderr say why it ended, where that was a fault.
@@ -13,65 +13,49 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
+
+from kernels.coding.events import pack_aer64
+from pipeline import wire
+from pipeline.sensor import Sensor
+from pipeline.sources import InputOptions, SourceError, VideoOptions, open_source
+from pipeline.sources.live import LiveOptions, Pushed, open_live
 from service.access.allowed_sources import PUSHED
-from service.jobs.child import limit
+from service.streams.rtsp_relay import Relay
 
 _FRAME_EVENTS = 32_768
 _LARGEST_STEP_US = 2**32 - 1
 _TELL_S = 0.5
-_FILE_BYTES = 2**26
-"""It writes none but what numba keeps of its kernels."""
 
 
-def main() -> int:
-    """Fetch until the source ends: 0; 1 for a fault."""
+def run() -> None:
+    """Fetch until the source ends.
+
+    Raises:
+        SourceError: it cannot be read, or not any more.
+    """
     asked = json.loads(sys.stdin.buffer.readline())
-    limit(
-        asked["memory_bytes"],
-        0,
-        _FILE_BYTES,
-        "file" if asked["local"] else "tcp,rtp,rtsp|rtsp_transport;tcp",
-    )
-    from pipeline import plugins  # noqa: PLC0415 - nothing large before the limits
-    from pipeline.sensor import Sensor  # noqa: PLC0415
-    from pipeline.sources import InputOptions, SourceError, open_source  # noqa: PLC0415 - nothing large before the limits
-    from pipeline.sources.live import LiveOptions, Pushed, open_live  # noqa: PLC0415
-    from pipeline.sources.video import VideoOptions  # noqa: PLC0415
-
     sensor = Sensor(**asked["sensor"]) if asked["sensor"] else None
-    try:
-        plugins.load_inherited()
-        if asked["address"] == PUSHED:
-            if sensor is None:
-                raise SourceError("pictures: sensor: needed, as pictures are fitted to it")
-            _Sender(Pushed(sys.stdin.buffer, sensor, VideoOptions()), asked).run()
-            return 0
-        if (
-            asked["local"]
-            and not asked["follow"]
-            and open_source(Path(asked["address"])).info.sensor_from == "file"
-        ):
-            sensor = None  # what the file states counts: a stream of another size shall hear of it
-        options = LiveOptions(
-            asked["speed"], asked["follow"], asked["give_up_s"], InputOptions(sensor=sensor)
-        )
-        sender = _Sender(open_live(_through_relay(asked), options), asked)
+    if asked["address"] == PUSHED:
+        if sensor is None:
+            raise SourceError("pictures: sensor: needed, as pictures are fitted to it")
+        _Sender(Pushed(sys.stdin.buffer, sensor, VideoOptions()), asked).run()
+        return
+    stays = asked["local"] and not asked["follow"]
+    if stays and open_source(Path(asked["address"])).info.sensor_from == "file":
+        sensor = None  # what the file states counts: a stream of another size shall hear of it
+    options = LiveOptions(asked["speed"], asked["follow"], asked["give_up_s"], InputOptions(sensor=sensor))
+    sender = _Sender(open_live(_through_relay(asked), options), asked)
+    sender.run()
+    while asked["repeat"] and asked["local"] and sender.moved:
+        sender.begin_again(open_live(asked["address"], options))
         sender.run()
-        while asked["repeat"] and asked["local"] and sender.moved:
-            sender.begin_again(open_live(asked["address"], options))
-            sender.run()
-    except SourceError as problem:
-        print(str(problem).replace("\n", " "), file=sys.stderr)
-        return 1
-    return 0
 
 
 def _through_relay(asked: dict[str, Any]) -> str:
     address: str = asked["address"]
     if not address.startswith("rtsp://"):
         return address
-    from service.streams.rtsp_relay import Relay  # noqa: PLC0415
-
     relay = Relay(asked["host"], asked["port"])
     parts = urlsplit(address)
     login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
@@ -129,17 +113,11 @@ class _Sender:
         self._about(losses=dict(self._source.losses))
 
     def _about(self, **document: Any) -> None:
-        from pipeline import wire  # noqa: PLC0415
-
         text = json.dumps(document).encode()
         self._out.write(wire.build(wire.STREAM, 0, 0, 0, len(text), text))
         self._out.flush()
 
     def _send(self, arrival: Any) -> None:
-        import numpy as np  # noqa: PLC0415
-
-        from pipeline import wire  # noqa: PLC0415
-
         t, x, y, p = arrival.events
         if self._skip_events:
             skipped = min(self._skip_events, len(t))
@@ -169,11 +147,6 @@ class _Sender:
                 self._put(wire.EDGES, int(times[0]), len(rows), rows.tobytes())
 
     def _events(self, columns: Any) -> None:
-        import numpy as np  # noqa: PLC0415
-
-        from kernels.coding.events import pack_aer64  # noqa: PLC0415
-        from pipeline import wire  # noqa: PLC0415
-
         t, x, y, p = columns
         start = 0
         while start < len(t):
@@ -187,13 +160,7 @@ class _Sender:
             start = stop
 
     def _put(self, type_: int, t_us: int, count: int, payload: bytes = b"") -> None:
-        from pipeline import wire  # noqa: PLC0415
-
         self._number += 1
         if self._number > self._skip_to:
             self._out.write(wire.build(type_, wire.AER64, self._number, t_us, count, payload))
             self._out.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from contextlib import suppress
 from typing import Any
@@ -22,7 +21,7 @@ from pipeline.sensor import Sensor
 from pipeline.sources.live.pushed import HEAD
 from service.access import allowed_sources
 from service.access.redaction import masked
-from service.jobs import child
+from service.host import child
 from service.settings import MIB, Settings
 from service.streams.admission import Refused
 from service.streams.lifecycle import OVER
@@ -31,7 +30,10 @@ from service.streams.session import Sender
 from service.streams.stream import Stream
 
 _log = structlog.get_logger("sources")
-_MEMORY_BYTES = 4096 * MIB
+_MEMORY_BYTES, _FILE_BYTES = 4096 * MIB, 64 * MIB
+"""It writes no files but what numba keeps of its kernels."""
+_NETWORK = "tcp,rtp,rtsp|rtsp_transport;tcp"
+"""What FFmpeg may open for a camera."""
 _OPEN_S = 60
 _MOST_PIXELS = 2**24
 """Of a picture that is pushed: a small file may hold a huge one. OpenCV reads this when it is loaded."""
@@ -73,8 +75,7 @@ class Fetcher:
             raise ValueError("a stream without a source")
         self._source: SourceRequest = request.source
         self._sensor, self._allowed = request.sensor or request.spec().sensor, settings.allowed_sources
-        self._process: asyncio.subprocess.Process | None = None
-        self._complaints: asyncio.Task[str] | None = None
+        self._child: child.Child | None = None
         self._started, self._no_more = asyncio.Event(), False
         self.pushers = Pushers()
         self._task: asyncio.Task[None] | None = None
@@ -108,7 +109,7 @@ class Fetcher:
         with suppress(TimeoutError):
             async with asyncio.timeout(_START_S):
                 await self._started.wait()
-        stdin = self._process.stdin if self._process else None
+        stdin = self._child.stdin if self._child else None
         if stdin is None or stdin.is_closing():
             self._earlier["pictures_nobody_looked_at"] = self._earlier.get("pictures_nobody_looked_at", 0) + 1
             return
@@ -119,8 +120,8 @@ class Fetcher:
     def end_pictures(self) -> None:
         """No more come: what is in the pipe is worked off, and the stream ends."""
         self._no_more = True
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
+        if self._child is not None and self._child.stdin is not None:
+            self._child.stdin.close()
 
     async def open(self) -> Sensor:
         """Start it, and wait until it says how large its sensor is.
@@ -130,13 +131,13 @@ class Fetcher:
             SourceFailed: it does not open, or not in time.
         """
         try:
-            process = await self._start(0, 0, gap=False)
+            reader = await self._start(0, 0, gap=False)
             async with asyncio.timeout(_OPEN_S):
-                while (frame := await _next_frame(process)) is not None:
+                while (frame := await _next_frame(reader.stdout)) is not None:
                     self._hear(frame)
                     if "sensor" in self._about:
                         return Sensor(**self._about["sensor"])
-                words = await self._last_words()
+                words = await reader.last_words()
         except TimeoutError as problem:
             await self.close()
             raise SourceFailed(
@@ -201,15 +202,15 @@ class Fetcher:
     async def _once(self, stream: Stream, sender: Sender) -> bool:
         """Take all frames of one child; whether the source itself came to its end."""
         newest = stream.view.newest_us()
-        process = self._process
+        reader = self._child
         if self._events is None:
             self._events = stream.view.events_taken()
-        if process is None:
+        if reader is None:
             not_before = 0 if newest is None else newest + 1 + self._idle_us()
-            process = await self._start(stream.session.accepted, not_before, gap=newest is not None)
+            reader = await self._start(stream.session.accepted, not_before, gap=newest is not None)
         try:
             self._fits(stream)
-            while (frame := await _next_frame(process)) is not None:
+            while (frame := await _next_frame(reader.stdout)) is not None:
                 if frame[5] == wire.STREAM:
                     self._hear(frame)
                     self._fits(stream)
@@ -218,8 +219,8 @@ class Fetcher:
                 await self._push(stream, sender, frame)
                 if stream.deleted or stream.state in OVER:
                     return False
-            self.error = await self._last_words()
-            return await process.wait() == 0
+            self.error = await reader.last_words()
+            return await reader.wait() == 0
         except Refused as refusal:
             self.error = str(refusal)
             stream.fail("source", f"{refusal}: what a source sends does not fit the stream")
@@ -253,7 +254,7 @@ class Fetcher:
                 f"{sensor['width']}x{sensor['height']}",
             )  # fmt: skip
 
-    async def _start(self, after: int, not_before_us: int, gap: bool) -> asyncio.subprocess.Process:
+    async def _start(self, after: int, not_before_us: int, gap: bool) -> child.Child:
         target = await allowed_sources.look_up(self._source.address, self._allowed)
         again = self._source.follow or self._source.repeat
         self._is_file = target.is_file and not again
@@ -267,31 +268,26 @@ class Fetcher:
             "after": after, "not_before_us": 0 if target.is_file and not self._source.repeat else not_before_us,
             # A file that grows is cut into frames as it grows: what the stream has of it is counted in events.
             "skip_events": (self._events or 0) if target.is_file and self._source.follow else 0,
-            "gap": gap and (self._source.repeat or not target.is_file), "memory_bytes": _MEMORY_BYTES,
+            "gap": gap and (self._source.repeat or not target.is_file),
         }  # fmt: skip
-        self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "service.streams.fetch_child",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            limit=8 * MIB, env={**child.environment(), "OPENCV_IO_MAX_IMAGE_PIXELS": str(_MOST_PIXELS)},
+        limits = child.Limits(_MEMORY_BYTES, _FILE_BYTES, protocols="file" if target.is_file else _NETWORK)
+        self._child = reader = await child.start(
+            "fetch", limits=limits, takes_input=True, most_bytes=8 * MIB,
+            environment={"OPENCV_IO_MAX_IMAGE_PIXELS": str(_MOST_PIXELS)},
         )  # fmt: skip
-        if process.stdin is not None:
-            process.stdin.write(json.dumps(asked).encode() + b"\n")
+        if reader.stdin is not None:
+            reader.stdin.write(json.dumps(asked).encode() + b"\n")
             if not self.takes_pictures or self._no_more:
-                process.stdin.close()
-        self._complaints = asyncio.create_task(_last_line(process.stderr))
+                reader.stdin.close()
         self._started.set()
-        return process
-
-    async def _last_words(self) -> str:
-        return await self._complaints if self._complaints else ""
+        return reader
 
     async def _kill(self) -> None:
-        process, self._process = self._process, None
+        reader, self._child = self._child, None
         self._started.clear()
-        if process is not None and process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        if reader is not None:
+            reader.kill()
+            await reader.wait()
 
     def _hear(self, raw: bytes) -> None:
         document = json.loads(wire.parse(raw).payload.tobytes())
@@ -299,21 +295,10 @@ class Fetcher:
         self._about = {**self._about, **document}
 
 
-async def _next_frame(process: asyncio.subprocess.Process) -> bytes | None:
+async def _next_frame(written: asyncio.StreamReader) -> bytes | None:
     """The next frame that a child wrote, or None at its end."""
-    if process.stdout is None:
-        return None
     try:
-        head = await process.stdout.readexactly(wire.HEADER_BYTES)
-        return head + await process.stdout.readexactly(wire.payload_bytes(head))
+        head = await written.readexactly(wire.HEADER_BYTES)
+        return head + await written.readexactly(wire.payload_bytes(head))
     except asyncio.IncompleteReadError:
         return None
-
-
-async def _last_line(stream: asyncio.StreamReader | None) -> str:
-    """The last line that comes; the others are read, so that nobody waits for room to write them."""
-    last = ""
-    while stream is not None and (data := await stream.read(65_536)):
-        last = (last + data.decode(errors="replace"))[-2000:]
-    lines = last.strip().splitlines()
-    return lines[-1][:500] if lines else ""

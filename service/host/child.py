@@ -1,0 +1,95 @@
+"""Work in a process of its own, with limits: jobs, imports of models, live sources."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+
+from service.host.child_main import PARENT
+
+_MOST_SAID = 2000
+"""Characters of the last line that are kept."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use.
+
+    Attributes:
+        memory_bytes: address space.
+        file_bytes: the largest file that it writes.
+        cpu_seconds: processor time; 0 for as much as it takes.
+        protocols: what FFmpeg may open: a playlist in disguise must not reach the network.
+    """
+
+    memory_bytes: int
+    file_bytes: int
+    cpu_seconds: int = 0
+    protocols: str = "file"
+
+
+class Child:
+    """A child that was started; :func:`start` makes it.
+
+    Attributes:
+        stdin: None unless it takes input.
+        stdout: what it writes.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        if process.stdout is None or process.stderr is None:
+            raise RuntimeError("a child was started without pipes")
+        self._process = process
+        self.stdin, self.stdout = process.stdin, process.stdout
+        # Read from the start: a child must not wait for room to complain in.
+        self._said = asyncio.create_task(_last_line(process.stderr))
+
+    async def wait(self) -> int:
+        """Its status, once it has ended."""
+        return await self._process.wait()
+
+    async def last_words(self) -> str:
+        """The last line of what it wrote to stderr, once it has closed that."""
+        return await self._said
+
+    def kill(self) -> None:
+        """End it at once, where it still runs."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
+
+async def start(
+    work: str, *arguments: str, limits: Limits, takes_input: bool = False, most_bytes: int = 2**16,
+    environment: dict[str, str] | None = None,
+) -> Child:  # fmt: skip
+    """Start a child.
+
+    Args:
+        work: a name of :data:`service.host.child_main.WORKS`.
+        arguments: of its ``run``.
+        limits: what it may use.
+        takes_input: whether its stdin is a pipe.
+        most_bytes: of its stdout that wait here to be read; also the longest line.
+        environment: variables beside those of this process.
+    """
+    pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "service.host.child_main",
+        str(limits.memory_bytes), str(limits.cpu_seconds), str(limits.file_bytes), limits.protocols, work, *arguments,
+        stdin=pipe if takes_input else none, stdout=pipe, stderr=pipe, limit=most_bytes,
+        # It ends where this process has ended already, which is no 1 in a container.
+        env={**os.environ, PARENT: str(os.getpid()), **(environment or {})},
+    )  # fmt: skip
+    return Child(process)
+
+
+async def _last_line(stream: asyncio.StreamReader) -> str:
+    last = ""
+    while data := await stream.read(65_536):
+        last = (last + data.decode(errors="replace"))[-_MOST_SAID:]
+    lines = last.strip().splitlines()
+    return lines[-1].removeprefix("polychrony: ") if lines else ""
