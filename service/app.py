@@ -10,12 +10,14 @@ from importlib.metadata import version
 
 import structlog
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from pipeline.warm import on_compilation, warm
 from service.access.guard import Guard
 from service.access.rate_limiter import PerMinute
+from service.access.scopes import Access, Scopes, declare
 from service.access.sessions import Sessions
-from service.access.tokens import Tokens
+from service.access.tokens import Scope, Tokens
 from service.health import collectors
 from service.health.readiness import watch
 from service.host import heap
@@ -85,10 +87,15 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.include_router(module.router)
     app.mount("/static", page.static)
+    for route in app.routes:
+        if isinstance(route, Route) and route.path == app.openapi_url:
+            declare(route.endpoint, Access(Scope.READ))
+    scopes = Scopes(app.routes)
+    scopes.check()
     problems.install(app)
     app.add_middleware(
         Guard, settings=settings, tokens=tokens, sessions=service.sessions, failures=service.failures,
-        under_way=service.under_way,
+        under_way=service.under_way, scopes=scopes,
     )  # fmt: skip
     app.add_middleware(Manners, prefix=settings.root_path)
     tracing.install(app, settings)

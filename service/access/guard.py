@@ -26,17 +26,13 @@ from starlette.websockets import WebSocket
 
 from service.access.active_requests import UnderWay
 from service.access.rate_limiter import PerMinute
+from service.access.scopes import SAFE, Scopes
 from service.access.sessions import COOKIE, Sessions
-from service.access.tokens import Scope as Right
 from service.access.tokens import Token, TokenError, Tokens
 from service.http.problems import Problem
 from service.settings import Settings
 
-_WATCHED = frozenset({"/healthz", "/readyz"})
-"""Answered whatever else is wrong, and as often as somebody asks."""
-OPEN_PATHS = _WATCHED | {"/", "/v1/session"}
 TOKEN_PROTOCOL = "polychrony.token."  # noqa: S105 - the name of a subprotocol
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _UPLOADS = re.compile(r"/v1/(jobs|models|uploads(/[0-9a-f]{32})?)$")
 _UPLOADED = frozenset({"multipart/form-data", "application/offset+octet-stream"})
 _MOST_DIGITS = 18
@@ -55,10 +51,10 @@ class Guard:
 
     def __init__(
         self, app: ASGIApp, settings: Settings, tokens: Tokens, sessions: Sessions, failures: PerMinute,
-        under_way: UnderWay,
+        under_way: UnderWay, scopes: Scopes,
     ) -> None:  # fmt: skip
         self._app, self._settings, self._tokens, self._sessions = app, settings, tokens, sessions
-        self._under_way = under_way
+        self._under_way, self._scopes = under_way, scopes
         self._hosts = {"localhost", settings.host} | {host.lower() for host in settings.allowed_hosts}
         self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
         self._requests, self._failures = PerMinute(settings.requests_per_minute), failures
@@ -93,7 +89,7 @@ class Guard:
         if _name(host) not in self._hosts and not _is_number(_name(host)):
             raise Problem(421, "this service is not known by the name in Host")
         origin = request.headers.get("origin")
-        if origin is None or (scope["type"] == "http" and scope["method"] in _SAFE):
+        if origin is None or (scope["type"] == "http" and scope["method"] in SAFE):
             return
         scheme = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
         if origin.lower() not in {f"{scheme}://{host}".lower(), *self._origins}:
@@ -102,10 +98,8 @@ class Guard:
     def _check_right(self, request: HTTPConnection, scope: Scope) -> tuple[str, Callable[[], bool] | None]:
         """(Who asks, where that one may; whether that one still would, None where everybody may)."""
         address = scope["client"][0] if scope.get("client") else "local"
-        open_to_all = scope["type"] == "http" and (
-            scope["path"] in OPEN_PATHS or scope["path"].startswith("/static/")
-        )
-        if open_to_all and scope["path"] in _WATCHED:
+        access = self._scopes.of(scope)
+        if access.always:
             return "nobody", None
         try:
             (who, good), named = self._bearer(request, scope, address), "nobody"
@@ -117,15 +111,16 @@ class Guard:
                           headers={"Retry-After": "60"})  # fmt: skip
         if who is not None:
             named = f"{who.name} ({who.id})"
-        if open_to_all:
+        if access.scope is None:
             return named, None
         if not demanded:
             return named, lambda: not self._tokens.demanded
         if who is None:
             raise Problem(401, "a token is needed", headers={"WWW-Authenticate": "Bearer"})
-        needed = needed_scope(scope)
-        if who.allows < needed:
-            raise Problem(403, f"a token of scope {needed.name.lower()} is needed; this one has {who.scope}")
+        if who.allows < access.scope:
+            raise Problem(
+                403, f"a token of scope {access.scope.name.lower()} is needed; this one has {who.scope}"
+            )
         return named, good
 
     def _bearer(
@@ -158,7 +153,7 @@ class Guard:
     def _answering(self, request: HTTPConnection, scope: Scope, send: Send) -> Send:
         """What every answer gets: a line in the audit log where it matters, CORS where that was allowed."""
         origin = request.headers.get("origin", "")
-        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE
+        changes = scope["type"] == "websocket" or scope["method"] not in SAFE
 
         async def answer(message: Message) -> None:
             kind = message["type"]
@@ -218,18 +213,6 @@ class Guard:
             return message
 
         return bounded
-
-
-def needed_scope(scope: Scope) -> Right:
-    """What a request needs."""
-    path, method = scope["path"], scope.get("method", "")
-    if scope["type"] == "websocket":
-        return Right.STREAM if path.endswith(("/ingest", "/pictures")) else Right.READ
-    if method in _SAFE:
-        return Right.STREAM if path.endswith("/snapshot") else Right.READ
-    if path == "/v1/pipelines/validate":
-        return Right.READ
-    return Right.STREAM if re.match(r"/v1/(streams|jobs|uploads)(/|$)", path) else Right.ADMIN
 
 
 async def refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from service.access.scopes import needs, open_to_all
+from service.access.tokens import Scope
 from service.http.problems import Problem, responses
 from service.routes.state import Service
 
@@ -13,12 +15,14 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/healthz")
+@open_to_all(always=True)
 async def healthz() -> dict[str, str]:
     """Whether the process lives."""
     return {"status": "ok"}
 
 
 @router.get("/readyz", responses=responses(503))
+@open_to_all(always=True)
 async def readyz(service: Service) -> dict[str, Any]:
     """Whether it can take work; if not, which part is not ready."""
     waiting = {**service.not_ready, **({"draining": "the service is stopping"} if service.draining else {})}
@@ -29,6 +33,7 @@ async def readyz(service: Service) -> dict[str, Any]:
 
 
 @router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+@needs(Scope.READ)
 async def metrics(service: Service) -> Response:
     """Figures for Prometheus."""
     return Response(service.telemetry.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

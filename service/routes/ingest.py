@@ -8,6 +8,8 @@ import contextlib
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from service.access.scopes import needs
+from service.access.tokens import Scope
 from service.http.problems import Problem
 from service.routes import sockets
 from service.routes.state import Service
@@ -23,6 +25,7 @@ _MOST_WAITING = 65_536
 
 
 @router.websocket("/v1/streams/{stream_id}/ingest")
+@needs(Scope.STREAM)
 async def ingest(socket: WebSocket, stream_id: str, service: Service) -> None:
     """Take a stream's frames; see docs/protocol.md."""
     stream = await sockets.stream_or_refusal(socket, service, stream_id)

@@ -23,6 +23,8 @@ from pydantic_core import PydanticSerializationError
 
 from pipeline.sources import HEAD_BYTES, SourceError, check_head
 from pipeline.sources.options import problems
+from service.access.scopes import needs
+from service.access.tokens import Scope
 from service.http.problems import Problem, made, responses
 from service.jobs import Job, upload
 from service.jobs.request import JobOptions
@@ -65,6 +67,7 @@ _BODY: dict[str, Any] = {
     openapi_extra=_BODY,
     responses={**_MADE, **responses(408, 409, 413, 415, 422, 503, 507)},
 )
+@needs(Scope.STREAM)
 async def create_job(
     request: Request,
     response: Response,
@@ -234,6 +237,7 @@ def _options(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 @router.get("", responses=responses(422))
+@needs(Scope.READ)
 async def list_jobs(
     service: Service,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
@@ -256,12 +260,14 @@ async def list_jobs(
 
 
 @router.get("/{job_id}", responses=responses(404, 422))
+@needs(Scope.READ)
 async def get_job(job_id: JobId, service: Service) -> dict[str, Any]:
     """One job: its state, how far it is, and its artifacts."""
     return await _describe(service, await _find(service, job_id))
 
 
 @router.post("/{job_id}/retry", status_code=202, responses=responses(404, 409, 422, 503))
+@needs(Scope.STREAM)
 async def retry_job(job_id: JobId, response: Response, service: Service) -> dict[str, Any]:
     """Run a job that failed or was cancelled once more; what became of it before is in its `history`."""
     service.demand_ready()
@@ -274,6 +280,7 @@ async def retry_job(job_id: JobId, response: Response, service: Service) -> dict
 
 
 @router.delete("/{job_id}", status_code=204, responses=responses(404, 422))
+@needs(Scope.STREAM)
 async def delete_job(job_id: JobId, service: Service) -> None:
     """Cancel a job that waits or runs; forget one that is over, with its artifacts."""
     job = await _find(service, job_id)
@@ -291,6 +298,7 @@ async def delete_job(job_id: JobId, service: Service) -> None:
         **responses(404, 422),
     },
 )
+@needs(Scope.READ)
 async def job_events(job_id: JobId, service: Service) -> StreamingResponse:
     """The job as server-sent events `job`, at every change, until it is over."""
     await _find(service, job_id)
@@ -308,6 +316,7 @@ async def job_events(job_id: JobId, service: Service) -> StreamingResponse:
         **responses(400, 404, 422),
     },
 )  # fmt: skip
+@needs(Scope.READ)
 async def get_artifact(
     job_id: JobId, name: Annotated[str, Path(max_length=128)], service: Service
 ) -> FileResponse:

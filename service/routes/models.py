@@ -14,7 +14,8 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi import Path as UrlPath
 from fastapi.responses import FileResponse
 from pydantic import ValidationError
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from pipeline.errors import UserError
 from pipeline.models import bundle, registry
@@ -22,6 +23,8 @@ from pipeline.models.bundle import ModelError
 from pipeline.models.describe import describe
 from pipeline.models.import_options import ImportOptions
 from pipeline.sources.options import problems
+from service.access.scopes import needs
+from service.access.tokens import Scope
 from service.host import child
 from service.http.problems import Problem, responses
 from service.jobs import importing, upload
@@ -51,18 +54,21 @@ _BODY: dict[str, Any] = {
 
 
 @router.get("", responses=responses(422))
+@needs(Scope.READ)
 async def list_models() -> dict[str, Any]:
     """All models: those that come with Polychrony, and those that were imported."""
     return {"models": await asyncio.to_thread(_all), "zoo": registry.zoo()}
 
 
 @router.get("/{name}", responses=responses(404, 422))
+@needs(Scope.READ)
 async def get_model(name: ModelName) -> dict[str, Any]:
     """A model's card, and what it costs."""
     return await asyncio.to_thread(_described, name)
 
 
 @router.get("/{name}/export", response_class=FileResponse, responses=responses(404, 422))
+@needs(Scope.READ)
 async def export_model(
     name: ModelName,
     service: Service,
@@ -89,6 +95,7 @@ async def export_model(
         **responses(404, 422),
     },
 )
+@needs(Scope.READ)
 async def draw_model(
     name: ModelName, of: Annotated[Literal["kernels", "curves"], Query(description="of what")] = "kernels"
 ) -> Response:
@@ -104,6 +111,7 @@ async def draw_model(
 
 
 @router.post("", status_code=201, openapi_extra=_BODY, responses=responses(400, 408, 413, 415, 422, 503, 507))
+@needs(Scope.ADMIN)
 async def import_model(request: Request, response: Response, service: Service) -> dict[str, Any]:
     """Import a model; its file is only read in a child process with limits."""
     service.demand_ready()
@@ -130,6 +138,7 @@ async def import_model(request: Request, response: Response, service: Service) -
 
 
 @router.post("/{name}/activate", responses=responses(400, 404, 409, 422))
+@needs(Scope.ADMIN)
 async def activate_model(
     name: ModelName, version: Annotated[str, Body(embed=True, pattern="^[0-9a-f]{12}$")]
 ) -> dict[str, Any]:
@@ -145,6 +154,7 @@ async def activate_model(
 
 
 @router.delete("/{name}", status_code=204, responses=responses(404, 409, 422))
+@needs(Scope.ADMIN)
 async def delete_model(name: ModelName, service: Service) -> None:
     """Forget an imported model with all its versions; refused while a stream or a job that waits uses it."""
     if name not in registry.names():
@@ -161,7 +171,7 @@ async def delete_model(name: ModelName, service: Service) -> None:
 class _Passing(FileResponse):
     """A file that goes with its folder once it was sent, or was not wanted after all."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         try:
             await super().__call__(scope, receive, send)

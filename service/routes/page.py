@@ -8,6 +8,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
+from service.access.scopes import Access, declare, open_to_all
+
 FOLDER = Path(__file__).parents[1] / "web"
 POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -29,10 +31,11 @@ class _Assets(StaticFiles):
         return answer
 
 
-static = _Assets(directory=FOLDER / "static", check_dir=False)
+static = declare(_Assets(directory=FOLDER / "static", check_dir=False), Access(None))
 
 
 @router.get("/")
+@open_to_all()
 async def dashboard() -> Response:
     """The page."""
     headers = {

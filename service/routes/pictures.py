@@ -9,6 +9,8 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pipeline.sources.live.pushed import MOST_BYTES
+from service.access.scopes import needs
+from service.access.tokens import Scope
 from service.http.problems import Problem
 from service.routes import sockets
 from service.routes.state import Service
@@ -23,6 +25,7 @@ _LOOK_S = 1.0
 
 
 @router.websocket("/v1/streams/{stream_id}/pictures")
+@needs(Scope.STREAM)
 async def pictures(socket: WebSocket, stream_id: str, service: Service) -> None:
     """Each message is u64 us, little-endian, and a JPEG, PNG or WebP; a text message ``end`` ends the stream."""
     stream = await sockets.stream_or_refusal(socket, service, stream_id)

@@ -12,6 +12,8 @@ from pipeline.graph import Graph
 from pipeline.sensor import Sensor
 from pipeline.spec import SpecError, preset, presets, validate
 from pipeline.stages import KINDS
+from service.access.scopes import needs
+from service.access.tokens import Scope
 from service.http.problems import Problem, made, responses
 from service.routes.state import Service
 
@@ -26,6 +28,7 @@ _MADE = made(
 
 
 @router.get("", responses=responses())
+@needs(Scope.READ)
 async def list_pipelines() -> dict[str, Any]:
     """The presets, the pipelines that are kept, and the JSON schema of every kind of stage."""
     return {
@@ -36,6 +39,7 @@ async def list_pipelines() -> dict[str, Any]:
 
 
 @router.post("/validate", responses=responses(400, 422))
+@needs(Scope.READ)
 async def validate_pipeline(
     pipeline: Document,
     service: Service,
@@ -58,6 +62,7 @@ async def validate_pipeline(
 
 
 @router.get("/{name}", responses=responses(404, 422))
+@needs(Scope.READ)
 async def get_pipeline(
     name: Name,
     version: Annotated[int | None, Query(ge=1, le=2**31, description="default: the active one")] = None,
@@ -69,6 +74,7 @@ async def get_pipeline(
 
 
 @router.put("/{name}", responses={**_MADE, **responses(409, 422, 503)})
+@needs(Scope.ADMIN)
 async def put_pipeline(name: Name, pipeline: Document, service: Service) -> dict[str, Any]:
     """Keep a pipeline under a name, as a new version that becomes the active one."""
     if name in presets():
@@ -79,6 +85,7 @@ async def put_pipeline(name: Name, pipeline: Document, service: Service) -> dict
 
 
 @router.post("/{name}/activate", responses=responses(400, 404, 422))
+@needs(Scope.ADMIN)
 async def activate_pipeline(
     name: Name, version: Annotated[int, Body(embed=True, ge=1, le=2**31)]
 ) -> dict[str, Any]:
@@ -88,6 +95,7 @@ async def activate_pipeline(
 
 
 @router.delete("/{name}", status_code=204, responses=responses(404, 409, 422))
+@needs(Scope.ADMIN)
 async def delete_pipeline(name: Name) -> None:
     """Forget a pipeline with all its versions; streams that were opened with it keep their copy."""
     if name in presets():

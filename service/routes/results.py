@@ -16,6 +16,8 @@ from pipeline import wire
 from pipeline.packets import EARLY
 from pipeline.row_kinds import ROW_KINDS
 from pipeline.rows import Rows
+from service.access.scopes import needs
+from service.access.tokens import Scope
 from service.http.problems import Problem
 from service.routes import sockets
 from service.routes.state import Service
@@ -32,6 +34,7 @@ _THIN_TO = 16_384
 
 
 @router.websocket("/v1/streams/{stream_id}/results")
+@needs(Scope.READ)
 async def results(socket: WebSocket, stream_id: str, service: Service) -> None:
     """Send rows as they come to be; see docs/protocol.md."""
     stream = await sockets.stream_or_refusal(socket, service, stream_id)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
+from service.access.scopes import open_to_all
 from service.access.sessions import COOKIE
 from service.http.problems import Problem, responses
 from service.routes.state import Service
@@ -14,6 +15,7 @@ router = APIRouter(prefix="/v1/session", tags=["session"])
 
 
 @router.get("", responses=responses())
+@open_to_all()
 async def get_session(request: Request, service: Service) -> dict[str, Any]:
     """Whether a token is needed, and for whom this browser is signed in."""
     token = service.sessions.find(request.cookies.get(COOKIE, ""))
@@ -24,6 +26,7 @@ async def get_session(request: Request, service: Service) -> dict[str, Any]:
 
 
 @router.post("", responses=responses(401, 422, 429))
+@open_to_all()
 async def begin_session(
     token: Annotated[str, Body(embed=True, min_length=1, max_length=200)], request: Request, response: Response,
     service: Service,
@@ -45,6 +48,7 @@ async def begin_session(
 
 
 @router.delete("", status_code=204, responses=responses())
+@open_to_all()
 async def end_session(request: Request, response: Response, service: Service) -> None:
     """Sign out."""
     service.sessions.end(request.cookies.get(COOKIE, ""))

@@ -12,6 +12,8 @@ from fastapi.responses import FileResponse
 from pipeline.checkpoint import CheckpointError
 from pipeline.spec import SpecError
 from service.access.allowed_sources import NotAllowed
+from service.access.scopes import needs
+from service.access.tokens import Scope
 from service.http.problems import Problem, made, of_spec, responses
 from service.routes.state import Service
 from service.storage.records import Snapshot
@@ -30,6 +32,7 @@ StreamId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="name of t
 
 
 @router.post("", status_code=201, responses={**_MADE, **responses(409, 422, 503, 507)})
+@needs(Scope.STREAM)
 async def create_stream(
     request: StreamRequest, response: Response, service: Service,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
@@ -106,6 +109,7 @@ def _from_snapshot(request: StreamRequest, snapshot: Snapshot) -> StreamRequest:
 
 
 @router.get("", responses=responses(422))
+@needs(Scope.READ)
 async def list_streams(
     service: Service,
     after: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
@@ -117,12 +121,14 @@ async def list_streams(
 
 
 @router.get("/{stream_id}", responses=responses(404, 422))
+@needs(Scope.READ)
 async def get_stream(stream_id: StreamId, service: Service) -> dict[str, Any]:
     """One stream."""
     return find(service, stream_id).view.describe()
 
 
 @router.get("/{stream_id}/stats", responses=responses(404, 422))
+@needs(Scope.READ)
 async def get_stats(stream_id: StreamId, service: Service) -> dict[str, Any]:
     """What went in, what came out, what was dropped, and how far behind it is."""
     return find(service, stream_id).view.stats()
@@ -139,6 +145,7 @@ _BYTES: dict[int | str, dict[str, Any]] = {
     responses={200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
                **responses(404, 409, 422)},
 )  # fmt: skip
+@needs(Scope.STREAM)
 async def get_snapshot(stream_id: StreamId, service: Service) -> Response:
     """The state of a stream after the frames that it has worked off: upload it and name it to go on from there."""
     stream = find(service, stream_id)
@@ -155,6 +162,7 @@ async def get_snapshot(stream_id: StreamId, service: Service) -> Response:
 @router.get(
     "/{stream_id}/recording", response_class=FileResponse, responses={**_BYTES, **responses(400, 404, 422)}
 )
+@needs(Scope.READ)
 async def get_recording(stream_id: StreamId, service: Service) -> FileResponse:
     """All frames of a stream with `record`, as they came: `polychrony replay` and `analyze` read it."""
     recording = find(service, stream_id).durability.recording
@@ -171,6 +179,7 @@ async def get_recording(stream_id: StreamId, service: Service) -> FileResponse:
         **responses(404, 422),
     },
 )
+@needs(Scope.READ)
 async def get_admission(stream_id: StreamId, service: Service) -> Response:
     """What a realtime stream shed, a line a run of frames; `polychrony replay --admission` follows it."""
     stream = find(service, stream_id)
@@ -183,6 +192,7 @@ async def get_admission(stream_id: StreamId, service: Service) -> Response:
 
 
 @router.delete("/{stream_id}", status_code=204, responses=responses(404, 422))
+@needs(Scope.STREAM)
 async def delete_stream(stream_id: StreamId, service: Service) -> None:
     """End a stream and forget it; its sockets close with 4404."""
     if not await service.streams.delete(stream_id):

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
+from service.access.scopes import needs
+from service.access.tokens import Scope
 from service.http.problems import Problem, made, responses
 from service.routes.state import Service
 from service.uploads import Upload
@@ -31,6 +33,7 @@ Digits = Annotated[str | None, Header(max_length=20, description="bytes")]
 
 
 @router.options("", status_code=204, responses=responses())
+@needs(Scope.READ)
 async def describe_uploads(response: Response, service: Service) -> None:
     """What this server can do (tus)."""
     response.headers.update({
@@ -43,6 +46,7 @@ async def describe_uploads(response: Response, service: Service) -> None:
 @router.post(
     "", status_code=201, openapi_extra=_BODY, responses={**_MADE, **responses(412, 415, 422, 423, 503, 507)}
 )
+@needs(Scope.STREAM)
 async def create_upload(
     request: Request, response: Response, service: Service, tus_resumable: Resumable = None,
     upload_length: Digits = None, upload_metadata: Annotated[str | None, Header()] = None,
@@ -60,6 +64,7 @@ async def create_upload(
 
 
 @router.head("/{upload_id}", responses=responses(404, 412, 422))
+@needs(Scope.READ)
 async def get_upload(
     upload_id: UploadId, response: Response, service: Service, tus_resumable: Resumable = None
 ) -> None:
@@ -76,6 +81,7 @@ async def get_upload(
     openapi_extra=_BODY,
     responses=responses(400, 404, 408, 409, 412, 413, 415, 422, 423),
 )
+@needs(Scope.STREAM)
 async def continue_upload(
     upload_id: UploadId, request: Request, response: Response, service: Service,
     tus_resumable: Resumable = None, upload_offset: Digits = None,
@@ -90,6 +96,7 @@ async def continue_upload(
 
 
 @router.delete("/{upload_id}", status_code=204, responses=responses(404, 412, 422, 423))
+@needs(Scope.STREAM)
 async def delete_upload(
     upload_id: UploadId, response: Response, service: Service, tus_resumable: Resumable = None
 ) -> None:
