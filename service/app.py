@@ -54,8 +54,8 @@ _log = structlog.get_logger("service")
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI application."""
     telemetry = Telemetry()
-    tokens = Tokens(settings.data_dir, settings.token, open_to_all=settings.loopback)
     storage = Backends.embedded(settings)
+    tokens = Tokens(storage.secrets, settings.token, open_to_all=settings.loopback)
     known = Streams(settings, storage.streams)
     service = ServiceState(
         settings, known, Jobs(settings, storage.jobs), Uploads(settings), tokens,

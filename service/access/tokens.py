@@ -1,4 +1,4 @@
-"""Tokens: who may do what. Kept as hashes in ``<data>/tokens.json``; the token itself is shown once.
+"""Tokens: who may do what. Kept as hashes (``<data>/tokens.json``); the token itself is shown once.
 
 A token is 256 random bits, so a plain SHA-256 is enough to keep it: there is nothing to guess.
 """
@@ -6,24 +6,20 @@ A token is 256 random bits, so a plain SHA-256 is enough to keep it: there is no
 from __future__ import annotations
 
 import enum
-import fcntl
 import hashlib
 import hmac
-import os
 import secrets
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.errors import UserError
 from service.settings import LEAST_TOKEN
-from service.storage.files import secret_files
-from service.storage.files.reading import read_file
+from service.storage.ports import Secrets
+from service.storage.records import BadSecret
 
 
 class Scope(enum.IntEnum):
@@ -79,7 +75,7 @@ class Tokens:
     """The tokens of a service.
 
     Args:
-        data_dir: of the service; looked at again whenever the file in it changes.
+        store: where they are kept; looked at again whenever they change.
         admin: a token that the settings give; it has every scope.
         open_to_all: whether nobody needs a token as long as none was ever made; on loopback alone.
 
@@ -87,12 +83,13 @@ class Tokens:
         TokenError: ``admin`` is too short to be one.
     """
 
-    def __init__(self, data_dir: Path, admin: str | None = None, open_to_all: bool = True) -> None:
+    def __init__(self, store: Secrets, admin: str | None = None, open_to_all: bool = True) -> None:
         if admin is not None and len(admin.strip()) < LEAST_TOKEN:
             raise TokenError(f"token: an admin token has at least {LEAST_TOKEN} characters")
-        self._path = data_dir / "tokens.json"
+        self._store = store
         self._admin = None if admin is None else Token("admin", "admin", "admin", _hash(admin), 0.0)
-        self._seen, self._known = (-1, -1, -1), list[Token]()
+        self._seen: object | None = None
+        self._known = list[Token]()
         self._demanded = self._admin is not None or not open_to_all
 
     @property
@@ -126,22 +123,16 @@ class Tokens:
             TokenError: the file is broken: nobody gets in.
         """
         try:
-            about = self._path.stat()
-        except FileNotFoundError:
-            if self._path.is_symlink():
-                raise TokenError(
-                    f"{self._path}: points to a file that is not there, so nobody gets in"
-                ) from None
-            # Where tokens were once made their lock is left; that the file went is no reason to let everybody in.
-            self._demanded = self._demanded or self._path.with_suffix(".lock").exists()
-            self._known, self._seen = [], (-1, -1, -1)
-            return self._known
+            version = self._store.tokens_version()
         except OSError as problem:
-            raise TokenError(f"{self._path}: cannot be read: {problem.strerror}") from problem
-        self._demanded = True  # for good: that a file goes is no reason to let everybody in
-        seen = about.st_mtime_ns, about.st_ino, about.st_size
-        if seen != self._seen:
-            self._known, self._seen = self._read(), seen
+            raise self._unreadable(problem) from problem
+        # For good: that they are gone is no reason to let everybody in.
+        self._demanded = self._demanded or version is not None or self._store.tokens_were_made()
+        if version is None:
+            self._known = []
+        elif version != self._seen:
+            self._known = self._read()
+        self._seen = version
         return self._known
 
     def _each(self) -> list[Token]:
@@ -159,8 +150,7 @@ class Tokens:
             now,
             now + days * 86_400 if days else None,
         )
-        with self._changing() as tokens:
-            tokens.append(token)
+        self._change(lambda tokens: [*tokens, token])
         return secret, token
 
     def revoke(self, id_: str) -> None:
@@ -169,36 +159,44 @@ class Tokens:
         Raises:
             TokenError: there is none of this id.
         """
-        with self._changing() as tokens:
+
+        def without(tokens: list[Token]) -> list[Token]:
             kept = [token for token in tokens if token.id != id_]
             if len(kept) == len(tokens):
                 raise TokenError(
                     f"no token has the id {id_!r}: there are {', '.join(t.id for t in tokens) or 'none'}"
                 )
-            tokens[:] = kept
+            return kept
 
-    @contextmanager
-    def _changing(self) -> Generator[list[Token]]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(
-            os.open(self._path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600), "w"
-        ) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            tokens = self._read() if self._path.exists() else []
-            yield tokens
-            secret_files.replace(self._path, _FILE.dump_json(tokens, indent=1))
-        self._seen = (-1, -1, -1)
+        self._change(without)
+
+    def _change(self, edit: Callable[[list[Token]], list[Token]]) -> None:
+        def edited(document: bytes | None) -> bytes:
+            tokens = [] if document is None else self._parsed(document)
+            return _FILE.dump_json(edit(tokens), indent=1)
+
+        try:
+            self._store.change_tokens(edited)
+        finally:
+            self._seen = None
 
     def _read(self) -> list[Token]:
         try:
-            return _FILE.validate_json(read_file(self._path))
+            return self._parsed(self._store.tokens())
         except OSError as problem:
-            raise TokenError(f"{self._path}: cannot be read: {problem.strerror}") from problem
+            raise self._unreadable(problem) from problem
+
+    def _parsed(self, document: bytes) -> list[Token]:
+        try:
+            return _FILE.validate_json(document)
         except ValidationError as problem:
             raise TokenError(
-                f"{self._path}: not a file of tokens, so nobody gets in: restore it, or remove it and make new ones "
-                "with `polychrony token create`"
+                f"{self._store.where}: not a file of tokens, so nobody gets in: restore it, or remove it and make "
+                "new ones with `polychrony token create`"
             ) from problem
+
+    def _unreadable(self, problem: OSError) -> TokenError:
+        return TokenError(f"{self._store.where}: cannot be read, so nobody gets in: {problem.strerror}")
 
 
 def _hash(secret: str) -> str:
@@ -209,14 +207,17 @@ def _lasts(token: Token) -> bool:
     return token.expires_s is None or token.expires_s >= time.time()
 
 
-def admin_token(data_dir: Path) -> str:
-    """The admin token in ``<data>/token``; made where there is none, readable by its owner alone.
+def admin_token(store: Secrets) -> str:
+    """The admin token of a service (``<data>/token``); made where there is none.
 
     Raises:
-        BadSecret: the file holds none: nobody is let in by half a token.
+        BadSecret: what is kept is none: nobody is let in by half a token.
     """
-    path = data_dir / "token"
-    found = secret_files.read_or_make(path, LEAST_TOKEN, lambda: secrets.token_urlsafe(32).encode())
+    found = store.read_or_make("token", LEAST_TOKEN, lambda: secrets.token_urlsafe(32).encode())
     token = "".join(c for c in found.decode("ascii", "ignore") if c.isprintable()).strip()
-    secret_files.check_length(path, len(token), LEAST_TOKEN)
+    if len(token) < LEAST_TOKEN:
+        raise BadSecret(
+            f"the admin token (token, beside {store.where}) has {len(token)} characters that print, and a token has "
+            f"at least {LEAST_TOKEN}: restore it, or remove it to have a new one made"
+        )
     return token

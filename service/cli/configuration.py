@@ -16,6 +16,7 @@ from pipeline.errors import UserError
 from service.access.tokens import admin_token
 from service.cli.console import err, note
 from service.settings import Settings, config_file
+from service.storage.backends import Backends
 
 
 def read_settings(**given: Any) -> Settings:
@@ -46,7 +47,7 @@ def with_token(settings: Settings) -> Settings:
     """Beyond loopback a token is demanded: the one that was set, else one kept in the data folder."""
     if settings.loopback or settings.token is not None:
         return settings
-    token = admin_token(settings.data_dir)
+    token = admin_token(Backends.embedded(settings).secrets)
     if err.is_terminal:
         note(f"polychrony: token {token}")
     else:

@@ -26,6 +26,7 @@ from service.serving.exit import leave_within
 from service.serving.resolver import Loop
 from service.serving.server import Server, address, listen, server
 from service.settings import Settings
+from service.storage.backends import Backends
 from service.storage.files.data_lock import locked
 from service.storage.files.job_queue import DATABASE, check_version
 from service.storage.files.snapshots import key_of
@@ -60,7 +61,7 @@ def serve(
             if folder.exists() and not folder.is_dir():
                 raise BadSetting(f"{folder}: is no folder: move it away, and the service makes one")
         check_version(settings.data_dir / DATABASE)
-        key_of(settings.data_dir)
+        key_of(Backends.embedded(settings).secrets)
         return _run(settings)
 
 

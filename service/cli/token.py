@@ -13,6 +13,7 @@ from service.access.tokens import Scope, Token, Tokens
 from service.cli.configuration import read_settings
 from service.cli.console import note, out, print_json, table
 from service.cli.options import AsJson
+from service.storage.backends import Backends
 
 app = typer.Typer(
     help="Make, list and revoke tokens of a service; it sees changes at once.", no_args_is_help=True
@@ -80,7 +81,7 @@ def revoke(
 
 def _tokens(data_dir: Path | None) -> Tokens:
     settings = read_settings(**({"data_dir": data_dir} if data_dir else {}))
-    return Tokens(settings.data_dir)
+    return Tokens(Backends.embedded(settings).secrets)
 
 
 def _day(at_s: float) -> str:

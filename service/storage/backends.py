@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from service.settings import Settings
 from service.storage.files.job_queue import DATABASE, JobStore
 from service.storage.files.outbox import Outbox
+from service.storage.files.secret_files import SecretFiles
 from service.storage.files.stream_files import StreamFolders
-from service.storage.ports import Directory, JobQueue, OutboxStore
+from service.storage.ports import Directory, JobQueue, OutboxStore, Secrets
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,20 @@ class Backends:
         streams: which streams exist, and what is stored of each.
         jobs: the queue.
         outbox: messages that wait for their receivers.
+        secrets: tokens, and the key that snapshots are signed with.
     """
 
     streams: Directory
     jobs: JobQueue
     outbox: OutboxStore
+    secrets: Secrets
 
     @classmethod
     def embedded(cls, settings: Settings) -> Backends:
         """Files and SQLite in the data folder of this machine."""
         data, fsync = settings.data_dir, settings.fsync
+        secrets = SecretFiles(data)
         return cls(
-            StreamFolders(settings.streams_dir, data, fsync, settings.max_recording_bytes),
-            JobStore(data / DATABASE, fsync), Outbox(data / "outbox.sqlite", fsync),
+            StreamFolders(settings.streams_dir, secrets, fsync, settings.max_recording_bytes),
+            JobStore(data / DATABASE, fsync), Outbox(data / "outbox.sqlite", fsync), secrets,
         )  # fmt: skip

@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.checkpoint import State
+from pipeline.errors import UserError
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 OVER = frozenset({DONE, FAILED, CANCELLED})
 """States of a job; those that it does not leave by itself."""
+
+
+class BadSecret(UserError):
+    """A secret that is missing where there should be one, too short, or cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from polychrony_client import Client, Refused
 
 from service.access.tokens import Scope, Tokens
 from service.cli import main
+from service.storage.files.secret_files import SecretFiles
 from tests.integration.service_process import ServiceProcess
 
 ADMIN = "correct-horse-battery"
@@ -25,7 +26,7 @@ def closed(tmp_path_factory):
     service = ServiceProcess(
         data, token=ADMIN, failures_per_minute=1000, allowed_origins='["https://lab.example"]'
     )
-    tokens = Tokens(data)
+    tokens = Tokens(SecretFiles(data))
     service.tokens = {scope.name.lower(): tokens.create(f"a {scope.name}", scope)[0] for scope in Scope}
     yield service
     service.stop()
@@ -138,7 +139,7 @@ def test_a_token_that_is_revoked_or_over_is_worthless_at_once(closed, capsys):
     assert ask(closed, "GET", "/v1/streams", made["token"]).status_code == 401
     assert polychrony("token", "revoke", made["id"])[0] == 1
     assert polychrony("token", "create", "x", "--scope", "all")[0] == 2
-    expired, _ = Tokens(closed.data).create("old", Scope.READ, days=1e-9)
+    expired, _ = Tokens(SecretFiles(closed.data)).create("old", Scope.READ, days=1e-9)
     assert ask(closed, "GET", "/v1/streams", expired).status_code == 401
 
 

@@ -19,7 +19,8 @@ from service.access.redaction import masked
 from service.access.tokens import TokenError, Tokens
 from service.monitoring.logs import masked_within
 from service.storage.files import secret_files
-from service.storage.files.secret_files import BadSecret
+from service.storage.files.secret_files import SecretFiles
+from service.storage.records import BadSecret
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_secrets import until
 from tests.reliability.tools import RawSocket, create, descriptors, frame, memory, random_events
@@ -278,14 +279,14 @@ def test_a_folder_that_is_none_is_said_and_floods_no_log(tmp_path):
 
 
 def test_tokens_that_were_lost_let_nobody_in(tmp_path):
-    tokens = Tokens(tmp_path)
+    tokens = Tokens(SecretFiles(tmp_path))
     assert not tokens.demanded
     (tmp_path / "tokens.json").symlink_to(tmp_path / "nowhere")
     with pytest.raises(TokenError, match="not there"):
         _ = tokens.demanded
     (tmp_path / "tokens.json").unlink()
     (tmp_path / "tokens.lock").touch()
-    assert Tokens(tmp_path).demanded
+    assert Tokens(SecretFiles(tmp_path)).demanded
 
 
 def test_a_secret_of_zeros_is_none(tmp_path):

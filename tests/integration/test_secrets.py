@@ -16,8 +16,9 @@ from websockets.sync.client import connect
 
 from service.access.redaction import masked
 from service.access.tokens import Scope, TokenError, Tokens, admin_token
-from service.storage.files.secret_files import BadSecret
+from service.storage.files.secret_files import SecretFiles
 from service.storage.files.snapshots import key_of
+from service.storage.records import BadSecret
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_access import STREAM, ask
 from tests.integration.test_service import Collector
@@ -53,7 +54,7 @@ def test_an_empty_or_broken_token_opens_nothing(tmp_path, left):
 def test_an_empty_key_signs_nothing(tmp_path, left):
     (tmp_path / "snapshot.key").write_bytes(left)
     with pytest.raises(BadSecret, match="at least 32"):
-        key_of(tmp_path)
+        key_of(SecretFiles(tmp_path))
     ended = serve("--data", str(tmp_path))
     assert ended.returncode == 1
     assert "snapshot.key: holds" in ended.stderr
@@ -66,20 +67,20 @@ def test_a_secret_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", full)
     for make in (admin_token, key_of):
         with pytest.raises(OSError, match="No space left"):
-            make(tmp_path)
+            make(SecretFiles(tmp_path))
     assert list(tmp_path.iterdir()) == [], "a file that is left would be taken for a secret"
     monkeypatch.undo()
-    assert len(admin_token(tmp_path)) >= 16
-    assert len(key_of(tmp_path)) == 32
-    assert key_of(tmp_path) == key_of(tmp_path)
+    assert len(admin_token(SecretFiles(tmp_path))) >= 16
+    assert len(key_of(SecretFiles(tmp_path))) == 32
+    assert key_of(SecretFiles(tmp_path)) == key_of(SecretFiles(tmp_path))
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
 @pytest.mark.parametrize("short", ["", " " * 20, "fifteen letters"])
 def test_no_way_leads_to_a_service_with_a_short_token(tmp_path, short):
     with pytest.raises(TokenError, match="at least 16"):
-        Tokens(tmp_path, short)
-    assert Tokens(tmp_path, open_to_all=False).demanded
+        Tokens(SecretFiles(tmp_path), short)
+    assert Tokens(SecretFiles(tmp_path), open_to_all=False).demanded
 
 
 BROKEN = [
@@ -101,7 +102,7 @@ BROKEN = [
 @pytest.mark.parametrize("left", BROKEN)
 def test_a_broken_file_of_tokens_lets_nobody_in(tmp_path, left):
     (tmp_path / "tokens.json").write_bytes(left)
-    tokens = Tokens(tmp_path)
+    tokens = Tokens(SecretFiles(tmp_path))
     with pytest.raises(TokenError):
         tokens.find("x")
     with pytest.raises(TokenError):
@@ -133,7 +134,7 @@ def test_revoking_the_last_token_opens_nothing(tmp_path):
     service = ServiceProcess(tmp_path / "data")
     try:
         assert ask(service, "GET", "/v1/streams").status_code == 200, "loopback is open until a token is made"
-        tokens = Tokens(service.data)
+        tokens = Tokens(SecretFiles(service.data))
         secret, token = tokens.create("only", Scope.STREAM)
         assert ask(service, "GET", "/v1/streams").status_code == 401
         assert ask(service, "GET", "/v1/streams", secret).status_code == 200
@@ -206,7 +207,7 @@ def two_streams(service):
     "closed within a second, with 1008",
 )
 def test_sockets_end_with_the_token_that_opened_them(guarded):
-    tokens = Tokens(guarded.data)
+    tokens = Tokens(SecretFiles(guarded.data))
     streams = two_streams(guarded)
     secret, token = tokens.create("camera", Scope.STREAM)
     with ExitStack() as stack:
@@ -228,7 +229,7 @@ def test_sockets_end_when_their_browser_signs_out(guarded):
 
 
 def test_events_of_a_job_end_with_the_token_that_asked(guarded, tmp_path):
-    tokens = Tokens(guarded.data)
+    tokens = Tokens(SecretFiles(guarded.data))
     secret, token = tokens.create("watcher", Scope.STREAM)
     clip = tmp_path / "clip.csv"
     clip.write_text("t,x,y,p\n" + "".join(f"{i * 10},{i % 8},{i % 6},1\n" for i in range(400_000)))

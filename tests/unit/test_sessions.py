@@ -4,10 +4,11 @@ import time
 
 from service.access.sessions import Sessions
 from service.access.tokens import Scope, Tokens
+from service.storage.files.secret_files import SecretFiles
 
 
 def test_a_session_ends_by_itself_and_with_its_token(tmp_path):
-    tokens = Tokens(tmp_path)
+    tokens = Tokens(SecretFiles(tmp_path))
     secret, token = tokens.create("me", Scope.ADMIN)
     short = Sessions(tokens, 0.2)
     cookie, _ = short.begin(secret)

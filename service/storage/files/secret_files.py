@@ -5,18 +5,66 @@ A disk that is full, or a power cut, leaves an empty file behind ``open``; an em
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.errors import UserError
 from pipeline.writing import sync_folder, write_all
 from service.storage.files.reading import read_file
+from service.storage.records import BadSecret
 
 
-class BadSecret(UserError):
-    """A secret that is missing where there should be one, too short, or cannot be read."""
+class SecretFiles:
+    """Secrets in a data folder; see :class:`service.storage.ports.Secrets`.
+
+    ``tokens.json`` holds the tokens. ``tokens.lock`` is locked while they are changed, and stays: where it is, tokens
+    were made once.
+
+    Args:
+        data_dir: made when something is stored.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir, self._tokens = data_dir, data_dir / "tokens.json"
+
+    @property
+    def where(self) -> str:
+        """See the port."""
+        return str(self._tokens)
+
+    def read_or_make(self, name: str, least: int, make: Callable[[], bytes]) -> bytes:
+        """See the port; the file has the secret's name."""
+        return read_or_make(self._data_dir / name, least, make)
+
+    def tokens_version(self) -> object | None:
+        """See the port."""
+        try:
+            about = self._tokens.stat()
+        except FileNotFoundError:
+            if self._tokens.is_symlink():
+                raise FileNotFoundError(2, "points to a file that is not there", self.where) from None
+            return None
+        return about.st_mtime_ns, about.st_ino, about.st_size
+
+    def tokens(self) -> bytes:
+        """See the port."""
+        return read_file(self._tokens)
+
+    def tokens_were_made(self) -> bool:
+        """See the port."""
+        return self._tokens.exists() or self._tokens.with_suffix(".lock").exists()
+
+    def change_tokens(self, edit: Callable[[bytes | None], bytes]) -> None:
+        """See the port."""
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._tokens.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            replace(self._tokens, edit(self.tokens() if self._tokens.exists() else None))
+        finally:
+            os.close(lock)
 
 
 def read_or_make(path: Path, least: int, make: Callable[[], bytes]) -> bytes:

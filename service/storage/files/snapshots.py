@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import checkpoint
 from pipeline.checkpoint import CheckpointError
-from service.storage.files import secret_files
+from service.storage.ports import Secrets
 from service.storage.records import Snapshot
 
 _KEY_BYTES = 32
@@ -75,12 +75,10 @@ def read(source: Path | bytes, key: bytes) -> Snapshot:
         raise CheckpointError("not a snapshot of a stream") from problem
 
 
-def key_of(data_dir: Path) -> bytes:
-    """The key that this service signs with; made where there is none, readable by its owner alone.
+def key_of(store: Secrets) -> bytes:
+    """The key that this service signs with; made where there is none.
 
     Raises:
-        BadSecret: the file holds none: anybody could sign with an empty one.
+        BadSecret: what is kept is none: anybody could sign with an empty one.
     """
-    return secret_files.read_or_make(
-        data_dir / "snapshot.key", _KEY_BYTES, lambda: secrets.token_bytes(_KEY_BYTES)
-    )
+    return store.read_or_make("snapshot.key", _KEY_BYTES, lambda: secrets.token_bytes(_KEY_BYTES))

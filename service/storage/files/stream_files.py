@@ -22,7 +22,7 @@ from service.storage.files.recording import Recorder
 from service.storage.files.row_file import RingFile
 from service.storage.files.shed_log import ShedFile
 from service.storage.files.snapshots import Snapshots
-from service.storage.ports import Recording, RowFile
+from service.storage.ports import Recording, RowFile, Secrets
 from service.storage.records import Snapshot
 
 _log = structlog.get_logger("streams")
@@ -158,8 +158,8 @@ class StreamFolders:
         most_recorded: bytes of a recording, at most.
     """
 
-    def __init__(self, folder: Path, data_dir: Path, fsync: bool, most_recorded: int) -> None:
-        self._folder, self._data_dir = folder, data_dir
+    def __init__(self, folder: Path, secrets: Secrets, fsync: bool, most_recorded: int) -> None:
+        self._folder, self._secrets = folder, secrets
         self._fsync, self._most_recorded = fsync, most_recorded
         self._signing_key = b""
 
@@ -168,7 +168,7 @@ class StreamFolders:
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._fsync:
             sync_folder(self._folder.parent)
-        self._signing_key = snapshots.key_of(self._data_dir)
+        self._signing_key = snapshots.key_of(self._secrets)
         for path in self._folder.iterdir():
             if path.name.startswith(_HIDDEN) or _was_never_revealed(path):
                 shutil.rmtree(path, ignore_errors=True)
