@@ -53,15 +53,15 @@ class Engine:
     Args:
         graph: freshly built.
         clock: fresh.
-        doubts: spans (from, to] in us in which motion cannot be told, in order; whoever feeds events adds
+        unreliable_spans: spans (from, to] in us in which motion cannot be told, in order; whoever feeds events adds
             those up to them before. Rows whose time lies in one, or so little behind it that a detector may still
             remember it, carry the flag ``unreliable``.
     """
 
     def __init__(
-        self, graph: Graph, clock: Clock | None = None, doubts: Sequence[tuple[int, int]] = ()
+        self, graph: Graph, clock: Clock | None = None, unreliable_spans: Sequence[tuple[int, int]] = ()
     ) -> None:
-        self._doubts = doubts
+        self._doubts = unreliable_spans
         self._last_trigger_us = -1
         self.late_triggers = 0
         self.labels_learned = self.labels_unused = 0
@@ -201,7 +201,7 @@ def _parts(t: NDArray[np.int64]) -> list[int]:
     return sorted(cuts) if n else [0, 0]
 
 
-def _doubtful(t: NDArray[np.int64], doubts: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
-    starts, ends = (np.array(side, np.int64) for side in zip(*doubts, strict=True))
+def _doubtful(t: NDArray[np.int64], unreliable_spans: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    starts, ends = (np.array(side, np.int64) for side in zip(*unreliable_spans, strict=True))
     before = np.searchsorted(starts, t, side="left") - 1
     return (before >= 0) & (t <= ends[np.maximum(before, 0)] + _REMEMBERED_US)

@@ -11,7 +11,7 @@ from pipeline.packets import Packet
 from pipeline.row_kinds import Kind
 from pipeline.sensor import Sensor
 from pipeline.spec import PipelineSpec, SpecError
-from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.stage import Arrays, ConfigMismatch, Context, Port, Stage, StageConfig
 from pipeline.workers import Workers, processors
 
 MOST_PIXELS = 2**26
@@ -146,7 +146,7 @@ class Graph:
                 self.holds_bytes += configs[name].holds_bytes(context)
                 take(self.holds_bytes)
                 built[name] = configs[name].build(context)
-            except Misfit as problem:
+            except ConfigMismatch as problem:
                 raise SpecError(f"{_path(self.spec, name)}.{problem.key}", str(problem)) from problem
         return built
 

@@ -33,6 +33,7 @@ class Intake:
         frames: how many came.
         shed_events: events of frames that were shed.
         beyond_time: events of camera bytes whose time is beyond what the protocol allows.
+        cut_words: words of camera bytes that a gap or the end cut; each may have held an event.
         encoding: code of the events frames, once one has come.
         ended: whether an ``end`` came.
         shedding: whether the last events frame was shed: what comes next comes after a gap.
@@ -43,7 +44,7 @@ class Intake:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.frames = self.shed_frames = self.shed_events = self.beyond_time = 0
+        self.frames = self.shed_frames = self.shed_events = self.beyond_time = self.cut_words = 0
         self.ended = self.shedding = False
         self.stride, self.events_at = 1, dict[int, int]()
         self.encoding: int | None = None
@@ -79,8 +80,7 @@ class Intake:
         if frame.type == wire.HEARTBEAT:
             return self.engine.heartbeat(frame.t_us)
         if frame.type == wire.GAP:
-            if self._decoder:
-                self._decoder.rest = b""  # half a word of what was lost belongs to nothing
+            self._drop_cut_word()  # what comes behind the gap does not go on with it
             return self.engine.gap(frame.t_us)
         if frame.type == wire.LABEL:
             document = json.loads(bytes(frame.payload))  # whoever admitted it has checked it
@@ -117,16 +117,26 @@ class Intake:
         self.engine.graph.set_stride(stride)
 
     @property
+    def dropped(self) -> dict[str, int]:
+        """Events that came and were not computed with, by reason; those of camera bytes once such have come."""
+        found = {**self.engine.dropped, "shed": self.shed_events}
+        if self._decoder is not None:
+            untimed = self._decoder.ignored["untimed"]
+            found |= {"untimed": untimed, "beyond_time": self.beyond_time, "cut_words": self.cut_words}
+        return found
+
+    @property
     def ignored(self) -> dict[str, int]:
-        """Words of camera bytes that were no events."""
-        return self._decoder.ignored if self._decoder else {}
+        """Words of camera bytes that are no events."""
+        found = self._decoder.ignored if self._decoder else {}
+        return {key: n for key, n in found.items() if key != "untimed"}
 
     def snapshot(self) -> dict[str, dict[str, NDArray[Any]]]:
         """All that is known between two frames."""
         code = -1 if self.encoding is None else self.encoding
         counts = [
             self.frames, self.shed_frames, self.shed_events, self.beyond_time,
-            int(self.ended), int(self.shedding), code,
+            int(self.ended), int(self.shedding), code, self.cut_words,
         ]  # fmt: skip
         state = {**self.engine.snapshot(), "intake": {"counts": np.array(counts, np.int64)}}
         if self._decoder:
@@ -139,9 +149,9 @@ class Intake:
 
     def restore(self, state: dict[str, dict[str, NDArray[Any]]]) -> None:
         """Go on from a snapshot."""
-        self.frames, self.shed_frames, self.shed_events, self.beyond_time, ended, shedding, code = (
-            int(n) for n in state["intake"]["counts"]
-        )
+        counts = [int(n) for n in state["intake"]["counts"]]
+        self.frames, self.shed_frames, self.shed_events, self.beyond_time, ended, shedding, code = counts[:7]
+        self.cut_words = sum(counts[7:])  # earlier snapshots do not have it
         self.ended, self.shedding = bool(ended), bool(shedding)
         self.encoding = None if code < 0 else code
         self.engine.restore(state)
@@ -161,7 +171,13 @@ class Intake:
         self.shedding = False
         return self.engine.gap(int(events[0][0]))
 
+    def _drop_cut_word(self) -> None:
+        if self._decoder and self._decoder.rest:
+            self._decoder.rest = b""
+            self.cut_words += 1
+
     def _end(self, frame: Frame) -> list[Result]:
+        self._drop_cut_word()
         newest = self.engine.clock.running_max_us
         results = self.engine.heartbeat(frame.t_us) if newest is None or frame.t_us > newest else []
         self.ended = True

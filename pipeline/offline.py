@@ -39,7 +39,7 @@ def engine_for(
         SpecError: the pipeline does not fit it.
     """
     graph = Graph(spec, source.info.sensor, threads=None if spec.threads else threads)
-    return Engine(graph, clock, source.doubts)
+    return Engine(graph, clock, source.unreliable_spans)
 
 
 def steps(

@@ -32,10 +32,10 @@ def check_steps(key: str, step_us: int) -> None:
     """Refuse steps that are so short that silence alone would keep a stage busy.
 
     Raises:
-        Misfit: a second is more than :data:`MOST_STEPS` of them.
+        ConfigMismatch: a second is more than :data:`MOST_STEPS` of them.
     """
     if step_us * MOST_STEPS < 1_000_000:
-        raise Misfit(
+        raise ConfigMismatch(
             key, f"steps of {step_us} us are {1_000_000 // step_us:,} a second; allowed are {MOST_STEPS:,}, "
             f"{1_000_000 // MOST_STEPS} us each"
         )  # fmt: skip
@@ -44,7 +44,7 @@ def check_steps(key: str, step_us: int) -> None:
 Arrays = dict[str, NDArray[Any]]
 
 
-class Misfit(ValueError):
+class ConfigMismatch(ValueError):
     """A stage cannot be built on what it is given.
 
     Attributes:
@@ -185,7 +185,7 @@ class StageConfig(BaseModel, ABC):
         """A fresh stage.
 
         Raises:
-            Misfit: it does not fit what it would read.
+            ConfigMismatch: it does not fit what it would read.
         """
 
     def model_digests(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from service.health import collectors
 from service.health.readiness import watch
 from service.host import heap
 from service.http import problems
-from service.http.semantics import Manners
+from service.http.semantics import HttpSemantics
 from service.jobs import Jobs
 from service.monitoring import tracing
 from service.monitoring.metrics import Telemetry
@@ -45,7 +45,7 @@ from service.routes.state import ServiceState
 from service.settings import Settings
 from service.storage.backends import Backends
 from service.streams import Streams
-from service.streams.autostart import StandingStreams
+from service.streams.autostart import AutostartStreams
 from service.uploads import Uploads
 
 _log = structlog.get_logger("service")
@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     service = ServiceState(
         settings, known, Jobs(settings, storage.jobs), Uploads(settings), tokens,
         Sessions(tokens, settings.session_s), PerMinute(settings.failures_per_minute), telemetry,
-        StandingStreams(settings, known), Publishers(settings, known, storage.outbox),
+        AutostartStreams(settings, known), Publishers(settings, known, storage.outbox),
     )  # fmt: skip
     telemetry.observe(lambda: collectors.look(service))
     app = FastAPI(
@@ -97,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
         Guard, settings=settings, tokens=tokens, sessions=service.sessions, failures=service.failures,
         under_way=service.under_way, scopes=scopes,
     )  # fmt: skip
-    app.add_middleware(Manners, prefix=settings.root_path)
+    app.add_middleware(HttpSemantics, prefix=settings.root_path)
     tracing.install(app, settings)
     return app
 

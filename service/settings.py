@@ -174,7 +174,9 @@ class Settings(BaseSettings):
     )
     fsync: bool = Field(default=False, description="whether a frame is durable only once it is on the disk")
     slow_subscriber_s: float = Field(default=60, gt=0, description="a subscriber may take this long to read")
-    keep_ended_s: float = Field(default=600, gt=0, description="an ended stream's results stay for so long")
+    keep_ended_s: float = Field(
+        default=600, gt=0, description="an ended stream's results stay for so long, s"
+    )
 
     # Jobs, uploads and the disk
     max_upload_bytes: int = Field(default=2048 * MIB, ge=MIB, description="largest upload, bytes")

@@ -39,7 +39,7 @@ def open_source(path: Path, options: InputOptions | None = None, video: VideoOpt
     """
     options = options or InputOptions()
     kind = readable(path.name, sniff(path, options))
-    if wrong := options.without_use(kind):
+    if wrong := options.first_inapplicable(kind):
         raise SourceError(f"{path.name}: --{wrong.replace('_', '-')} says nothing of {kind}: leave it out")
     if kind in {"video", "images"}:
         return Video(path, video or options.watching, options.on_fault)

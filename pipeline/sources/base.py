@@ -87,7 +87,7 @@ class Source(Protocol):
         ...
 
     @property
-    def doubts(self) -> Sequence[tuple[int, int]]:
+    def unreliable_spans(self) -> Sequence[tuple[int, int]]:
         """Spans (from, to] in us in which motion cannot be told; complete up to what was yielded."""
         ...
 

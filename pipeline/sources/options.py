@@ -147,7 +147,7 @@ class InputOptions(BaseModel):
         default=None, description="Only events inside this rectangle: X,Y,WIDTH,HEIGHT."
     )
 
-    def without_use(self, kind: str) -> str | None:
+    def first_inapplicable(self, kind: str) -> str | None:
         """The first option that was given and that a format has no use for; None where there is none."""
         given = (name for name in _APPLIES if getattr(self, name) is not None)
         return next((name for name in given if kind not in _APPLIES[name]), None)

@@ -76,7 +76,7 @@ class Recording:
         return self.info.t_first_us
 
     @property
-    def doubts(self) -> Sequence[tuple[int, int]]:
+    def unreliable_spans(self) -> Sequence[tuple[int, int]]:
         """None: a camera saw it."""
         return ()
 

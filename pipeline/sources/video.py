@@ -128,7 +128,7 @@ class Video:
         return self._origin_us
 
     @property
-    def doubts(self) -> list[tuple[int, int]]:
+    def unreliable_spans(self) -> list[tuple[int, int]]:
         """See :class:`pipeline.sources.base.Source`."""
         return self._eye.bridging.unreliable
 

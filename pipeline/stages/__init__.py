@@ -26,13 +26,13 @@ from pipeline.stages.refractory import Refractory
 from pipeline.stages.reservoir import Reservoir
 from pipeline.stages.spiking_classifier import SpikingClassifier
 
-_OWN: tuple[type[StageConfig], ...] = (
+BUILT_IN: tuple[type[StageConfig], ...] = (
     Crop, Downsample, Refractory, BackgroundActivity,
     Motif, MotionEnergy, Gain, MotionField, OpticalFlow, GlobalMotion, Looming, Movers,
     SpikingClassifier, DeltaNetworkStage, Reservoir, Complexity,
 )  # fmt: skip
 
-KINDS: dict[str, type[StageConfig]] = {config.kind_name(): config for config in _OWN}
+KINDS: dict[str, type[StageConfig]] = {config.kind_name(): config for config in BUILT_IN}
 """Every kind of stage by its name in YAML: those above, and those of plug-ins."""
 
 

@@ -9,7 +9,7 @@ from kernels.motifs import coincidence
 from kernels.motifs.detection import Found
 from pipeline.models.address_bank import AddressBank
 from pipeline.packets import AFTER_GAP, WARM_UP, Events, Packet, no_events
-from pipeline.stage import Arrays, Context, Misfit, Port, Stage
+from pipeline.stage import Arrays, ConfigMismatch, Context, Port, Stage
 from pipeline.stages.detecting import Decider, Threshold
 
 
@@ -24,7 +24,7 @@ class AddressMotifStage(Stage):
         delays: only so many of the shortest delays.
 
     Raises:
-        Misfit: the bank is for another sensor.
+        ConfigMismatch: the bank is for another sensor.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class AddressMotifStage(Stage):
     ) -> None:
         card, above = bank.card, context.upstream
         if (above.width, above.height) != (card.width, card.height):
-            raise Misfit(
+            raise ConfigMismatch(
                 "model",
                 f"{card.name} is for {card.width}x{card.height} pixels, not {above.width}x{above.height}",
             )

@@ -13,7 +13,7 @@ from pipeline import cancellation
 from pipeline.models.bundle import MotifLabel
 from pipeline.packets import Columns, Packet
 from pipeline.row_kinds import Kind
-from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.stage import Arrays, ConfigMismatch, Context, Port, Stage, StageConfig
 
 _LABELS = (MotifLabel(name="complexity"), MotifLabel(name="activity"))
 
@@ -45,12 +45,14 @@ class Complexity(StageConfig):
         """See :class:`pipeline.stage.StageConfig`."""
         across, down = -(-context.upstream.width // self.tile), -(-context.upstream.height // self.tile)
         if across * down * self.window_bins > 2**28:
-            raise Misfit(
+            raise ConfigMismatch(
                 "window_bins", f"{across * down} tiles of {self.window_bins} bins are more than {2**28}"
             )
         if across * down * 1_000_000 > _MOST_BINS * self.bin_us:
             a_second = across * down * 1_000_000 // self.bin_us
-            raise Misfit("bin_us", f"{a_second:,} bins of all tiles in a second; allowed are {_MOST_BINS:,}")
+            raise ConfigMismatch(
+                "bin_us", f"{a_second:,} bins of all tiles in a second; allowed are {_MOST_BINS:,}"
+            )
         return _ComplexityStage(self, context)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline.packets import Packet
-from pipeline.stage import Context, Misfit, Stage, StageConfig
+from pipeline.stage import ConfigMismatch, Context, Stage, StageConfig
 
 
 class Crop(StageConfig):
@@ -25,9 +25,11 @@ class Crop(StageConfig):
         """See :class:`pipeline.stage.StageConfig`."""
         sensor = context.upstream
         if self.x + self.width > sensor.width:
-            raise Misfit("width", f"x + width = {self.x + self.width} exceeds the sensor's {sensor.width}")
+            raise ConfigMismatch(
+                "width", f"x + width = {self.x + self.width} exceeds the sensor's {sensor.width}"
+            )
         if self.y + self.height > sensor.height:
-            raise Misfit(
+            raise ConfigMismatch(
                 "height", f"y + height = {self.y + self.height} exceeds the sensor's {sensor.height}"
             )
         return _CropStage(self, context)

@@ -19,7 +19,7 @@ from pipeline.models.delta import DeltaNetwork, DeltaRun
 from pipeline.models.spiking import Encoding
 from pipeline.packets import Columns, Packet, decisions
 from pipeline.row_kinds import Kind
-from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.stage import Arrays, ConfigMismatch, Context, Port, Stage, StageConfig
 from pipeline.stages.stepping import Stepper, fitting
 
 
@@ -52,20 +52,22 @@ class DeltaNetworkStage(StageConfig):
         network = self._network()
         how = fitting(network.card.encoding, context, self.model)
         if how.width * how.height * how.polarities * self.window_steps > 2**27:
-            raise Misfit(
+            raise ConfigMismatch(
                 "window_steps",
                 f"{self.window_steps} steps of {how.width}x{how.height} are more than {2**27} counts",
             )
         channels = how.polarities * (self.window_steps if self.representation == "voxel_grid" else 1)
         if network.card.input != (channels, how.height, how.width):
-            raise Misfit(
+            raise ConfigMismatch(
                 "representation",
                 f"gives {channels} x {how.height} x {how.width}, and {self.model} reads "
                 f"{' x '.join(map(str, network.card.input))} (channels, rows, columns)",
             )
         outputs = int(np.prod(network.card.layers[-1].shape))
         if outputs != len(network.card.labels):
-            raise Misfit("model", f"{self.model} answers with a map of {outputs} values, not with a label")
+            raise ConfigMismatch(
+                "model", f"{self.model} answers with a map of {outputs} values, not with a label"
+            )
         return _DeltaStage(self, context, network, how)
 
     def model_digests(self) -> tuple[str, ...]:
@@ -76,7 +78,7 @@ class DeltaNetworkStage(StageConfig):
         try:
             return registry.load_delta(self.model)
         except ModelError as problem:
-            raise Misfit("model", str(problem)) from problem
+            raise ConfigMismatch("model", str(problem)) from problem
 
 
 class _DeltaStage(Stage):

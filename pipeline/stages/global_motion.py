@@ -11,7 +11,7 @@ from kernels.columns import F64
 from kernels.motion import global_motion
 from pipeline.packets import Columns, Packet
 from pipeline.row_kinds import Kind
-from pipeline.stage import Context, Misfit, Port, Stage, StageConfig
+from pipeline.stage import ConfigMismatch, Context, Port, Stage, StageConfig
 from pipeline.stages.places import places
 
 _PER_S = 1000.0
@@ -48,7 +48,7 @@ class GlobalMotion(StageConfig):
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         if self.tile not in {None, context.upstream.tile}:
-            raise Misfit(
+            raise ConfigMismatch(
                 "tile", f"{self.tile}, and the field's tiles are {context.upstream.tile}: leave it out"
             )
         return _GlobalMotionStage(self, context)

@@ -17,7 +17,7 @@ from pipeline.models.bundle import ModelError
 from pipeline.models.motif_bank import MotifBank
 from pipeline.packets import AFTER_GAP, WARM_UP, Packet
 from pipeline.row_kinds import Kind
-from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.stage import Arrays, ConfigMismatch, Context, Port, Stage, StageConfig
 from pipeline.stages.address_motif import AddressMotifStage
 from pipeline.stages.detecting import At, AtEvents, Decider, EvidenceThreshold, Threshold, motif_bytes
 from pipeline.stages.teaching import Pupil, Teaching
@@ -53,13 +53,17 @@ class Motif(StageConfig):
         bank = self._bank()
         if isinstance(bank, AddressBank):
             if self.at != AtEvents(every=1):
-                raise Misfit("at", f"{self.model} is a bank on addresses, which has no places to choose from")
+                raise ConfigMismatch(
+                    "at", f"{self.model} is a bank on addresses, which has no places to choose from"
+                )
             if self.learn is not None:
-                raise Misfit("learn", f"{self.model} is a bank on addresses, which does not learn on streams")
+                raise ConfigMismatch(
+                    "learn", f"{self.model} is a bank on addresses, which does not learn on streams"
+                )
             return AddressMotifStage(bank, context, self.threshold, self.keep, self.delays)
         height, width = bank.weight.shape[-2:]
         if context.upstream.width < width or context.upstream.height < height:
-            raise Misfit(
+            raise ConfigMismatch(
                 "model",
                 f"{self.model} looks at {width}x{height} pixels, more than the sensor's "
                 f"{context.upstream.width}x{context.upstream.height}",
@@ -74,7 +78,7 @@ class Motif(StageConfig):
         try:
             return registry.load_bank(self.model)
         except ModelError as problem:
-            raise Misfit("model", str(problem)) from problem
+            raise ConfigMismatch("model", str(problem)) from problem
 
 
 @lru_cache(maxsize=16)

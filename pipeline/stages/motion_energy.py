@@ -12,7 +12,7 @@ from kernels.motifs import detection, history, targets
 from pipeline.models import energy_bank
 from pipeline.packets import AFTER_GAP, WARM_UP, Packet, no_events
 from pipeline.row_kinds import Kind
-from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.stage import Arrays, ConfigMismatch, Context, Port, Stage, StageConfig
 from pipeline.stages.detecting import At, AtEvents, motif_bytes
 
 _BIN_US = 1000
@@ -44,11 +44,13 @@ class MotionEnergy(StageConfig):
     def build(self, context: Context) -> Stage:
         """See :class:`pipeline.stage.StageConfig`."""
         if self.size % 2 == 0:
-            raise Misfit("size", "a filter has a centre, so its side is odd")
+            raise ConfigMismatch("size", "a filter has a centre, so its side is odd")
         if any(speed <= 0 for speed in self.speeds_px_per_ms):
-            raise Misfit("speeds_px_per_ms", "speeds are above 0")
+            raise ConfigMismatch("speeds_px_per_ms", "speeds are above 0")
         if min(context.upstream.width, context.upstream.height) < self.size:
-            raise Misfit("size", f"more than the sensor's {context.upstream.width}x{context.upstream.height}")
+            raise ConfigMismatch(
+                "size", f"more than the sensor's {context.upstream.width}x{context.upstream.height}"
+            )
         return _MotionEnergyStage(self, context)
 
 

@@ -14,7 +14,7 @@ from kernels.filters import NEVER
 from kernels.motion import votes
 from pipeline.packets import Columns, Packet
 from pipeline.row_kinds import Kind
-from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.stage import Arrays, ConfigMismatch, Context, Port, Stage, StageConfig
 
 _NO_TILES: tuple[I64, I64, F32, F32, F32] = (
     np.empty(0, np.int64), np.empty(0, np.int64),
@@ -47,7 +47,9 @@ class MotionField(StageConfig):
         """See :class:`pipeline.stage.StageConfig`."""
         labels = context.upstream.labels
         if any(label.direction_deg is None or label.speed_px_per_ms is None for label in labels):
-            raise Misfit("input", "a motion field needs a motif bank whose labels have direction and speed")
+            raise ConfigMismatch(
+                "input", "a motion field needs a motif bank whose labels have direction and speed"
+            )
         return _MotionFieldStage(self, context)
 
 

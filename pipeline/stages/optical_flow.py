@@ -18,7 +18,7 @@ from pipeline.models.flow_readout import FlowReadout
 from pipeline.models.motif_bank import MotifBank
 from pipeline.packets import AFTER_GAP, APERTURE, WARM_UP, Columns, Packet
 from pipeline.row_kinds import Kind
-from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.stage import Arrays, ConfigMismatch, Context, Port, Stage, StageConfig
 
 _WIDE, _NARROW = 0.25, 0.5
 """An aperture: the velocity is unsure by this share of it along one line, and by at most half of that across it."""
@@ -70,21 +70,25 @@ class OpticalFlow(StageConfig):
         try:
             return registry.load_readout(self.model)
         except ModelError as problem:
-            raise Misfit("model", str(problem)) from problem
+            raise ConfigMismatch("model", str(problem)) from problem
 
     def _bank(self, model: FlowReadout) -> MotifBank:
         try:
             bank = registry.load_bank(model.card.bank)
         except ModelError as problem:
-            raise Misfit("model", str(problem)) from problem
+            raise ConfigMismatch("model", str(problem)) from problem
         if bank.digest != model.card.bank_digest or not isinstance(bank, MotifBank):
-            raise Misfit("model", f"{self.model} reads another {model.card.bank} than the one that is here")
+            raise ConfigMismatch(
+                "model", f"{self.model} reads another {model.card.bank} than the one that is here"
+            )
         if len(model.angle) != len(bank.card.labels):
-            raise Misfit(
+            raise ConfigMismatch(
                 "model", f"{self.model} reads {len(model.angle)} classes; {model.card.bank} has others"
             )
         if not bank.taps().short.usable:
-            raise Misfit("model", f"{model.card.bank} is too large, or its weights are, for sums over tiles")
+            raise ConfigMismatch(
+                "model", f"{model.card.bank} is too large, or its weights are, for sums over tiles"
+            )
         return bank
 
 

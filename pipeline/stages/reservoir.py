@@ -14,7 +14,7 @@ from kernels.networks.reservoir import Rules
 from pipeline.models.bundle import MotifLabel
 from pipeline.packets import Columns, Events, Packet
 from pipeline.row_kinds import Kind
-from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig, check_steps
+from pipeline.stage import Arrays, ConfigMismatch, Context, Port, Stage, StageConfig, check_steps
 from pipeline.stages.stepping import in_parts
 
 _PART_WORK = 2**20
@@ -51,7 +51,7 @@ class Reservoir(StageConfig):
         check_steps("step_us", self.step_us)
         inputs = context.upstream.width * context.upstream.height * 2
         if inputs * self.neurons > 2**28:
-            raise Misfit(
+            raise ConfigMismatch(
                 "neurons", f"{self.neurons} neurons at {inputs} inputs are more than {2**28} synapses"
             )
         return _ReservoirStage(self, context)

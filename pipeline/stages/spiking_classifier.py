@@ -17,7 +17,7 @@ from pipeline.models.bundle import ModelError
 from pipeline.models.spiking import Encoding, Run, SpikingNetwork, dense
 from pipeline.packets import EARLY, Columns, Packet, decisions, events
 from pipeline.row_kinds import Kind
-from pipeline.stage import Arrays, Context, Misfit, Port, Stage, StageConfig
+from pipeline.stage import Arrays, ConfigMismatch, Context, Port, Stage, StageConfig
 from pipeline.stages.stepping import Stepper, fitting
 
 _FAR = 2**60
@@ -80,24 +80,26 @@ class SpikingClassifier(StageConfig):
         network = self._network()
         firing = [layer.name for layer in network.card.layers if not layer.neuron.sends_potential]
         if self.raster is not None and self.raster not in firing:
-            raise Misfit(
+            raise ConfigMismatch(
                 "raster",
                 f"{self.model} has no layer of this name that spikes; allowed are {', '.join(firing)}",
             )
         if "spikes" in context.wanted and not firing:
-            raise Misfit("raster", f"no layer of {self.model} sends spikes")
+            raise ConfigMismatch("raster", f"no layer of {self.model} sends spikes")
         how = fitting(network.card.encoding, context, self.model)
         potentials = network.card.layers[-1].neuron.sends_potential
         if self.readout == "potential" and not potentials:
-            raise Misfit("readout", f"{self.model} sends spikes; allowed are spike_count and first_spike")
+            raise ConfigMismatch(
+                "readout", f"{self.model} sends spikes; allowed are spike_count and first_spike"
+            )
         if self.readout in {"spike_count", "first_spike"} and potentials:
-            raise Misfit("readout", f"{self.model} sends potentials; allowed is potential")
+            raise ConfigMismatch("readout", f"{self.model} sends potentials; allowed is potential")
         if (
             self.stop is not None
             and self.stop.confidence is None
             and "threshold" not in network.card.confidence
         ):
-            raise Misfit("stop", f"{self.model} was never calibrated; state a confidence")
+            raise ConfigMismatch("stop", f"{self.model} was never calibrated; state a confidence")
         return _ClassifierStage(self, context, network, how)
 
     def model_digests(self) -> tuple[str, ...]:
@@ -108,7 +110,7 @@ class SpikingClassifier(StageConfig):
         try:
             return registry.load_network(self.model)
         except ModelError as problem:
-            raise Misfit("model", str(problem)) from problem
+            raise ConfigMismatch("model", str(problem)) from problem
 
 
 class _ClassifierStage(Stage):

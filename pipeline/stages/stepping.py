@@ -11,7 +11,7 @@ from kernels.networks.encoding import Encoded
 from pipeline import cancellation, packets
 from pipeline.models.spiking import Encoding
 from pipeline.packets import Events, Packet, no_events
-from pipeline.stage import Arrays, Context, Misfit, check_steps
+from pipeline.stage import Arrays, ConfigMismatch, Context, check_steps
 
 _PART_STEPS = 256
 """Steps of a network between two looks whether to go on."""
@@ -21,14 +21,14 @@ def fitting(how: Encoding | None, context: Context, model: str) -> Encoding:
     """How events become a network's input.
 
     Raises:
-        Misfit: it does not say, or looks at fewer pixels than there are.
+        ConfigMismatch: it does not say, or looks at fewer pixels than there are.
     """
     if how is None:
-        raise Misfit("model", f"{model} does not say how events become its input")
+        raise ConfigMismatch("model", f"{model} does not say how events become its input")
     if how.step_us:
         check_steps("model", how.step_us)
     if context.upstream.width > how.width or context.upstream.height > how.height:
-        raise Misfit(
+        raise ConfigMismatch(
             "model",
             f"{model} looks at {how.width}x{how.height} pixels, and the events come from "
             f"{context.upstream.width}x{context.upstream.height}; crop or downsample them",

@@ -28,7 +28,7 @@ class _One:
     cut: bool = False
 
 
-class UnderWay:
+class ActiveRequests:
     """What is under way; belongs to the event loop's thread."""
 
     def __init__(self) -> None:

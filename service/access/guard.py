@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from service.access.active_requests import UnderWay
+from service.access.active_requests import ActiveRequests
 from service.access.rate_limiter import PerMinute
 from service.access.scopes import SAFE, Scopes
 from service.access.sessions import COOKIE, Sessions
@@ -51,7 +51,7 @@ class Guard:
 
     def __init__(
         self, app: ASGIApp, settings: Settings, tokens: Tokens, sessions: Sessions, failures: PerMinute,
-        under_way: UnderWay, scopes: Scopes,
+        under_way: ActiveRequests, scopes: Scopes,
     ) -> None:  # fmt: skip
         self._app, self._settings, self._tokens, self._sessions = app, settings, tokens, sessions
         self._under_way, self._scopes = under_way, scopes

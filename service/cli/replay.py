@@ -39,7 +39,7 @@ def replay(
     engine = intake.engine
     found = {
         "events": engine.events, "frames": intake.frames, "rows": dict(engine.rows), "digests": engine.digests(),
-        "dropped": {**engine.dropped, "shed": intake.shed_events},
+        "dropped": intake.dropped,
     }  # fmt: skip
     if as_json:
         print_json(found)

@@ -146,11 +146,11 @@ def _tell(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_j
     seconds = time.monotonic() - sent.started_s
     stats = opened.stats()
     lost = dict(source.losses)
-    doubts = [list(span) for span in source.doubts]
+    unreliable_spans = [list(span) for span in source.unreliable_spans]
     document = {
         "source": source.name, "stream": opened.id, "events": sent.events, "triggers": sent.triggers,
         "gaps": sent.gaps, "seconds": round(seconds, 3), "losses": lost,
-        "unnoticed": source.loss_note, "motion_unreliable_us": doubts,
+        "unnoticed": source.loss_note, "motion_unreliable_us": unreliable_spans,
         "dropped": stats["dropped"], "repaired": stats["repaired"],
         "rows": final["rows"], "digests": final["digests"], "warnings": source.warnings,
     }  # fmt: skip
@@ -169,7 +169,7 @@ def _tell(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_j
         if n:
             rows.add_row(name.replace("_", " "), f"{n:,}")
     out.print(rows)
-    if doubts:
-        seconds = sum(end - start for start, end in doubts) * 1e-6
+    if unreliable_spans:
+        seconds = sum(end - start for start, end in unreliable_spans) * 1e-6
         note(f"motion cannot be told in {seconds:.3f} s of it: frames that could not be bridged")
     note(f"may be lost unnoticed: {source.loss_note}")

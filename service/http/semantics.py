@@ -13,7 +13,7 @@ _OWN_HEAD = re.compile(r"/v1/uploads/[^/]+$")
 """Resources that answer HEAD themselves."""
 
 
-class Manners:
+class HttpSemantics:
     """ASGI middleware around the whole application.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from service.access.active_requests import UnderWay
+from service.access.active_requests import ActiveRequests
 from service.access.rate_limiter import PerMinute
 from service.access.sessions import Sessions
 from service.access.tokens import Tokens
@@ -18,7 +18,7 @@ from service.monitoring.metrics import Telemetry
 from service.publishing.publisher import Publishers
 from service.settings import Settings
 from service.streams import Streams
-from service.streams.autostart import StandingStreams
+from service.streams.autostart import AutostartStreams
 from service.uploads import Uploads
 
 
@@ -34,9 +34,9 @@ class ServiceState:
     sessions: Sessions
     failures: PerMinute
     telemetry: Telemetry
-    standing: StandingStreams
+    standing: AutostartStreams
     publishers: Publishers
-    under_way: UnderWay = field(default_factory=UnderWay)
+    under_way: ActiveRequests = field(default_factory=ActiveRequests)
     draining: bool = False
     not_ready: dict[str, str] = field(
         default_factory=lambda: {"kernels": "being prepared", "store": "not open yet"}

@@ -27,7 +27,7 @@ _STEADY_S = 60.0
 """A stream that lasted so long did not fail at its start."""
 
 
-class BadStanding(UserError):
+class BadAutostart(UserError):
     """An entry of ``autostart`` that cannot be used."""
 
 
@@ -60,7 +60,7 @@ def read(settings: Settings) -> list[Standing]:
     """The entries of ``autostart``.
 
     Raises:
-        BadStanding: one cannot be used, with what is allowed.
+        BadAutostart: one cannot be used, with what is allowed.
     """
     found: list[Standing] = []
     for i, entry in enumerate(settings.autostart):
@@ -71,22 +71,22 @@ def read(settings: Settings) -> list[Standing]:
         except ValidationError as problem:
             first = problem.errors()[0]
             path = ".".join(str(part) for part in first["loc"])
-            raise BadStanding(f"{where}.{path}: {first['msg']}") from problem
+            raise BadAutostart(f"{where}.{path}: {first['msg']}") from problem
         except UserError as problem:
-            raise BadStanding(f"{where}.pipeline: {problem}") from problem
+            raise BadAutostart(f"{where}.pipeline: {problem}") from problem
         if request.name is None or any(request.name == other.request.name for other in found):
-            raise BadStanding(f"{where}.name: needed, and of no other stream")
+            raise BadAutostart(f"{where}.name: needed, and of no other stream")
         if request.source is None:
-            raise BadStanding(f"{where}.source: needed: nobody else feeds it")
+            raise BadAutostart(f"{where}.source: needed: nobody else feeds it")
         found.append(Standing(request))
     return found
 
 
-class StandingStreams:
+class AutostartStreams:
     """All of them; belongs to the event loop's thread.
 
     Raises:
-        BadStanding: see :func:`read`.
+        BadAutostart: see :func:`read`.
     """
 
     def __init__(self, settings: Settings, streams: Streams) -> None:

@@ -24,7 +24,7 @@ _FIRST_TRIAL_S, _LAST_TRIAL_S = 1.0, 60.0
 
 
 @dataclass
-class Pace:
+class LoadShedder:
     """Of one stream.
 
     Attributes:

@@ -51,7 +51,7 @@ class Progress:
         """Frames up to ``number`` are durable."""
         self.durable = max(self.durable, number)
 
-    def worked_off(self, waited_s: float) -> None:
+    def processed(self, waited_s: float) -> None:
         """A frame is, which came ``waited_s`` ago."""
         self.lag_us = round(waited_s * 1e6)
 

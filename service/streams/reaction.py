@@ -175,7 +175,7 @@ class Reactions:
         if output is not None and (self._samples or output.open):
             output.made.add(result, made_s)
 
-    def worked_off(self, arrived: tuple[tuple[int, float], ...], came_s: float, began_s: float) -> None:
+    def processed(self, arrived: tuple[tuple[int, float], ...], came_s: float, began_s: float) -> None:
         """A batch is done; in the stream's thread, before anybody hears of its answers.
 
         Args:

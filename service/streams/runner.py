@@ -26,7 +26,7 @@ from pipeline.intake import Intake
 from pipeline.wire import Frame
 from service.streams.admission import Admitted, Refused, verify
 from service.streams.durability import Durability, PatientWriter, Stopped
-from service.streams.load_shedding import Pace
+from service.streams.load_shedding import LoadShedder
 from service.streams.mailbox import Mailbox
 from service.streams.progress import Progress
 from service.streams.rates import Rates
@@ -56,7 +56,7 @@ class Runner:
 
     def __init__(
         self, intake: Intake, outputs: dict[str, RowStore], progress: Progress, notify: Callable[[], None],
-        durability: Durability, pace: Pace | None,
+        durability: Durability, pace: LoadShedder | None,
     ) -> None:  # fmt: skip
         self.intake, self.progress, self.rates, self.pace = intake, progress, Rates(), pace
         self.reactions = Reactions({name: store.port for name, store in outputs.items()})
@@ -71,7 +71,7 @@ class Runner:
         self._since_checkpoint = 0
         self._settled = False
         """Whether log, engine and rows stand behind the last frame that was received: else a snapshot would lie."""
-        self._on_their_way = 0
+        self._pending_appends = 0
         """Appends to the log that are not durable yet."""
         self._replay: Callable[[], bool] | None = None
         self._thread = threading.Thread(target=self._run, name="stream", daemon=True)
@@ -113,7 +113,7 @@ class Runner:
         log, checkpoint = self._durability.log, self._durability.checkpoint
         if checkpoint is None or log is None or not self._settled or self.intake.ended:
             return
-        if self._on_their_way:
+        if self._pending_appends:
             return  # rows that nobody may see yet must not be in a snapshot
         # Half way: where this fails, the next attempt does not come with the next frame.
         self._since_checkpoint = self._durability.checkpoint_bytes // 2
@@ -180,7 +180,7 @@ class Runner:
         while at < len(batch):
             if not self.mailbox.wait_until_it_may():
                 raise Stopped
-            at = self._work_off(batch, at)
+            at = self._process(batch, at)
             self._notify()
         self._settled = True
         if self._since_checkpoint >= self._durability.checkpoint_bytes:
@@ -195,13 +195,13 @@ class Runner:
         raw, last = [one.raw for one in batch], batch[-1].frame.number
         progress, log, recording = self.progress, self._durability.log, self._durability.recording
         at_once = 0
-        self._on_their_way += log is not None
+        self._pending_appends += log is not None
 
         def durable(number: int) -> None:
             nonlocal at_once
             if threading.current_thread() is self._thread:
                 at_once = number
-                self._on_their_way -= 1
+                self._pending_appends -= 1
             else:
                 self.mailbox.ask(partial(self._became_durable, number))
 
@@ -217,7 +217,7 @@ class Runner:
 
     def _became_durable(self, number: int) -> None:
         """Frames up to ``number`` are durable by now: so are the rows that were computed from them."""
-        self._on_their_way -= 1
+        self._pending_appends -= 1
         self.progress.became_durable(number)
         for store in self._outputs.values():
             store.release(self.progress.durable)
@@ -226,7 +226,7 @@ class Runner:
 
     def _finish(self) -> None:
         """All answers exist, and readers may see them all: `end` can be told, with all that it tells."""
-        if self.intake.ended and self._on_their_way == 0:
+        if self.intake.ended and self._pending_appends == 0:
             for store in self._outputs.values():
                 store.release(_NEVER)
             self.progress.finish()
@@ -244,7 +244,7 @@ class Runner:
                 break
         return good
 
-    def _work_off(self, batch: list[Admitted], at: int) -> int:
+    def _process(self, batch: list[Admitted], at: int) -> int:
         """Work off a frame, or several of plain rows at once; where the next one is."""
         one, to = batch[at], at + 1
         shed_log = self._durability.shed_log
@@ -252,7 +252,7 @@ class Runner:
             events = self.intake.shed(one.frame)
             if shed_log:
                 shed_log.shed(one.frame.number, events)
-            return self._worked_off(batch, at, to)
+            return self._processed(batch, at, to)
         if shed_log:
             self._writer.write(shed_log.flush)
         started = time.monotonic()
@@ -266,7 +266,7 @@ class Runner:
         self._react(batch[at:to], started)
         if self.pace:
             self.pace.worked(units, time.monotonic() - started)
-        return self._worked_off(batch, at, to)
+        return self._processed(batch, at, to)
 
     def _rows_from(self, batch: list[Admitted], at: int) -> tuple[int, int]:
         """Work off plain rows of as many frames as shall be worked off at once: (the next frame, events)."""
@@ -280,9 +280,9 @@ class Runner:
         self._publish(self.intake.answers_to_rows(rows), batch[to - 1].frame.number)
         return to, n
 
-    def _worked_off(self, batch: list[Admitted], at: int, to: int) -> int:
+    def _processed(self, batch: list[Admitted], at: int, to: int) -> int:
         now = time.monotonic()
-        self.progress.worked_off(now - batch[at].at_s)
+        self.progress.processed(now - batch[at].at_s)
         self.rates.count(now, self.intake.engine.events, sum(len(done.raw) for done in batch[at:to]))
         return to
 
@@ -325,4 +325,4 @@ class Runner:
         """How long the answers of a batch took."""
         span = self.intake.span
         arrived = ((span[0], batch[0].at_s), (span[1], batch[-1].at_s)) if span else ()
-        self.reactions.worked_off(arrived, batch[-1].at_s, began_s)
+        self.reactions.processed(arrived, batch[-1].at_s, began_s)

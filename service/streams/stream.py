@@ -30,7 +30,7 @@ from service.streams.changes import Changes
 from service.streams.checkpoints import Checkpoints
 from service.streams.durability import Durability
 from service.streams.lifecycle import OVER, State, state_of
-from service.streams.load_shedding import Pace
+from service.streams.load_shedding import LoadShedder
 from service.streams.memory import Hold
 from service.streams.progress import Progress
 from service.streams.readers import Readers
@@ -319,7 +319,7 @@ class Stream:
                              rows=store.lost_rows)  # fmt: skip
 
 
-def _pace(request: StreamRequest, graph: Graph) -> Pace | None:
+def _pace(request: StreamRequest, graph: Graph) -> LoadShedder | None:
     if request.policy != "realtime":
         return None
-    return Pace(request.max_latency_ms * 1e-3, request.max_stride if graph.has_stride else 1)
+    return LoadShedder(request.max_latency_ms * 1e-3, request.max_stride if graph.has_stride else 1)

@@ -53,7 +53,7 @@ class View:
             "reaction": runner.reactions.describe(),
             "waiting_frames": runner.mailbox.waiting, "rates": runner.rates.look(engine.events),
             "rows": dict(engine.rows), "digests": progress.digests if progress.finished else {},
-            "dropped": {**engine.dropped, "shed": intake.shed_events}, "repaired": self._repaired(),
+            "dropped": intake.dropped, "repaired": self._repaired(),
             "stride": self._stride(),
             "labels_learned": engine.labels_learned, "costs": stream.graph.activity(),
             "stage_seconds": {name: round(spent, 6) for name, spent in stream.graph.seconds.items()},
@@ -96,7 +96,7 @@ class View:
         stream, intake = self._stream, self._stream.runner.intake
         return {
             "duplicate_frames": stream.session.duplicates, "labels_unused": intake.engine.labels_unused,
-            "beyond_time": intake.beyond_time, "log_bytes_cut": stream.log_bytes_cut,
+            "log_bytes_cut": stream.log_bytes_cut,
             "rows_lost": sum(store.lost_rows for store in stream.outputs.values()),
             **{f"ignored_{key}": n for key, n in intake.ignored.items()},
         }  # fmt: skip

@@ -21,3 +21,10 @@ def test_plausible_tables_are_read_rightly_or_refused():
     counts, wrong = tables.run(400, seed=1, tell=said.append)
     assert wrong == [], said
     assert counts["read"] > 150
+
+
+def test_every_format_is_fuzzed():
+    from pipeline.sources import FORMATS
+
+    fuzzed = {name for name in fuzzing.FORMATS if not name.startswith("video")}
+    assert set(FORMATS) <= fuzzed

@@ -117,8 +117,8 @@ FAULTS: tuple[Fault, ...] = (
     *_of(
         "service/streams/runner.py", "tests/integration/test_durability.py",
         ("        progress.took(last, size, durable=at_once)", "        progress.took(last, size, durable=last)"),
-        ("        if self._on_their_way:", "        if False:"),
-        ("        if self.intake.ended and self._on_their_way == 0:", "        if self.intake.ended:"),
+        ("        if self._pending_appends:", "        if False:"),
+        ("        if self.intake.ended and self._pending_appends == 0:", "        if self.intake.ended:"),
         ("            self._step(frames)\n", "            self._step(frames[:1])\n"),
     ),
     *_of(

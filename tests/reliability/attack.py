@@ -1,7 +1,7 @@
 """``python -m tests.reliability.attack [--write]``: the service attacked over loopback, within ten minutes.
 
 What each attack is held to are tests of their own (tests/integration/test_secrets.py, test_damage.py, test_disk.py,
-test_endless.py, test_memory.py, test_clocks.py, test_manners.py); here the same is measured at greater length.
+test_cancellation.py, test_memory.py, test_clocks.py, test_http_semantics.py); here the same is measured at greater length.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import httpx
 
 from service.storage.files.frame_log import FrameLog
 from tests.integration.service_process import ServiceProcess
-from tests.integration.test_endless import WORST, busy, crowd, silence
+from tests.integration.test_cancellation import WORST, busy, crowd, silence
 from tests.reliability.tools import COUNTING, MIB, RawSocket, create, frame, random_events
 from tests.unit.test_log import FRAMES, damaged_ends, segment
 

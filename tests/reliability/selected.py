@@ -13,7 +13,7 @@ SELECTED = {
     14: (
         "tests/integration/test_access.py",
         "tests/integration/test_service.py",
-        "tests/integration/test_patience.py",
+        "tests/integration/test_slow_clients.py",
     ),
     15: ("tests/integration/test_uploads.py", "tests/integration/test_jobs.py"),
     16: ("tests/integration/test_fetching.py",),

@@ -266,3 +266,23 @@ def test_every_fault_that_is_counted_is_on_the_page():
         "dropped_unknown_words",
     }
     assert {cells[0].strip("`") for cells in rows(section(page, "What is wrong in a file"))} == counted
+
+
+def test_every_reason_for_which_an_event_is_lost_is_on_the_page():
+    from pipeline.clock import Clock
+    from pipeline.engine import Engine
+    from pipeline.graph import Graph
+    from pipeline.intake import Intake
+    from pipeline.sensor import Sensor
+    from pipeline.spec import preset
+    from pipeline.wire import EVENTS, EVT2, build, parse
+
+    page = section((ROOT / "docs" / "protocol.md").read_text(), "Where an event can get lost")
+    listed = [cells[0].strip("`") for cells in rows(page)]
+    intake = Intake(Engine(Graph(preset("denoise"), Sensor(width=8, height=8)), Clock()))
+    intake.take(parse(build(EVENTS, EVT2, 1, 0, 7, bytes(7))))
+    intake.engine.late_triggers = 1
+    view = (ROOT / "service" / "streams" / "view.py").read_text()
+    repaired = view[view.index("def _repaired") :].partition("def ")[2].partition("def ")[0]
+    ignored = {f"ignored_{key}" for key in intake.ignored}
+    assert set(listed) == {*intake.dropped, *re.findall(r'"(\w+)":', repaired), *ignored}

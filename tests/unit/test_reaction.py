@@ -34,11 +34,11 @@ def parts(output):
 
 def test_the_parts_are_those_of_the_definition(monkeypatch):
     found, output = told(FIELD)
-    found.worked_off(((2_000, 100.0), (4_000, 100.0)), 100.0, 100.001)
+    found.processed(((2_000, 100.0), (4_000, 100.0)), 100.0, 100.001)
     assert len(output.open) == 2  # their window is open
     found.published(answer("field", FIELD, 20_000, 10_000), 100.013)
     # A frame of later events, which came 9 ms after and waited for 1 ms, closes it.
-    found.worked_off(((12_000, 100.009),), 100.009, 100.010)
+    found.processed(((12_000, 100.009),), 100.009, 100.010)
     assert len(output.open) == 1
     found.reads(["field"], 1)
     found.announced()
@@ -58,7 +58,7 @@ def test_a_send_that_is_heard_of_before_what_it_sent_counts(monkeypatch):
     monkeypatch.setattr(reaction.time, "monotonic", lambda: 5.004)
     found.published(answer("field", FIELD, 20_000, 10_000), 5.003)
     found.sent("field", 5.003)  # the loop was awake, and quicker than the stream's thread
-    found.worked_off(((9_000, 5.0),), 5.0, 5.001)
+    found.processed(((9_000, 5.0),), 5.0, 5.001)
     monkeypatch.setattr(reaction.time, "monotonic", lambda: 9.0)
     found.announced()
     assert output.reaction.sum_s == pytest.approx(0.004)
@@ -68,19 +68,19 @@ def test_batches_that_follow_at_once_are_not_looked_at():
     found, output = told(FIELD)
     for now in (1.0, 1.001, 1.0025):
         found.begins(now)
-        found.worked_off(((5_000, now),), now, now)
+        found.processed(((5_000, now),), now, now)
     assert [at for _, at in output.open] == [1.0, 1.0025]
     found.begins(2.0)
-    found.worked_off((), 2.0, 2.0)  # a heartbeat before each packet
+    found.processed((), 2.0, 2.0)  # a heartbeat before each packet
     found.begins(2.0001)
-    found.worked_off(((6_000, 2.0001),), 2.0001, 2.0001)
+    found.processed(((6_000, 2.0001),), 2.0001, 2.0001)
     assert output.open[-1] == (6_000, 2.0001)
 
 
 def test_silence_is_an_answer_and_is_counted():
     found, output = told(FIELD)
     found.published(answer("field", FIELD, 20_000), 5.001)
-    found.worked_off(((2_000, 5.0),), 5.0, 5.0)
+    found.processed(((2_000, 5.0),), 5.0, 5.0)
     found.announced()
     assert output.silent == 1
     assert sum(output.reaction.counts) == 1
@@ -89,7 +89,7 @@ def test_silence_is_an_answer_and_is_counted():
 def test_an_event_that_passes_waits_for_nothing():
     found, output = told(EVENTS)
     found.published(answer("field", EVENTS, 7_001, 7_000), 5.003)
-    found.worked_off(((7_000, 5.0), (7_500, 5.0)), 5.0, 5.002)
+    found.processed(((7_000, 5.0), (7_500, 5.0)), 5.0, 5.002)
     found.announced()
     assert len(output.open) == 1  # the watermark has not passed it
     assert parts(output)["wait"] == 0
@@ -98,9 +98,9 @@ def test_an_event_that_passes_waits_for_nothing():
 
 def test_a_decision_covers_what_it_is_about():
     found, output = told(DECISIONS)
-    found.worked_off(((1_000, 1.0), (5_000, 1.004), (30_000, 1.03)), 1.03, 1.03)
+    found.processed(((1_000, 1.0), (5_000, 1.004), (30_000, 1.03)), 1.03, 1.03)
     found.published(answer("field", DECISIONS, 0, 20_000, 40_000, from_us=(3_000, 20_000)), 1.051)
-    found.worked_off((), 1.05, 1.05)
+    found.processed((), 1.05, 1.05)
     found.announced()
     assert output.silent == 1  # nothing is said of what lies before 3 ms
     assert len(output.open) == 0
@@ -109,7 +109,7 @@ def test_a_decision_covers_what_it_is_about():
 def test_a_file_that_is_sent_at_once_does_not_wait_for_its_own_time():
     found, output = told(FIELD)
     found.published(answer("field", FIELD, 20_000, 10_000), 1.002)
-    found.worked_off(((0, 1.0),), 1.001, 1.001)
+    found.processed(((0, 1.0),), 1.001, 1.001)
     found.announced()
     assert parts(output)["wait"] == pytest.approx(0.001)
     assert output.reaction.sum_s == pytest.approx(0.002)
@@ -119,7 +119,7 @@ def test_what_is_replayed_after_a_restart_is_no_reaction():
     found, output = told(FIELD)
     found.published(answer("field", FIELD, 20_000, 10_000), 1.0)
     found.forget()
-    found.worked_off(((15_000, 1.0),), 1.0, 1.0)
+    found.processed(((15_000, 1.0),), 1.0, 1.0)
     assert len(output.open) == 1
     assert not output.answered
 
@@ -128,7 +128,7 @@ def test_what_waits_is_bounded_and_what_is_given_up_is_counted(monkeypatch):
     monkeypatch.setattr(reaction, "_MOST_OPEN", 5)
     found, output = told(FIELD)
     for i in range(10):
-        found.worked_off(((i, 1.0),), 1.0, 1.0)
+        found.processed(((i, 1.0),), 1.0, 1.0)
     assert len(output.open) == 5
     assert output.given_up == 5
 

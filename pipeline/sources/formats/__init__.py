@@ -63,7 +63,7 @@ class Format:
     identify: Callable[[bytes, Path], bool] = lambda head, path: False
 
 
-_added: list[Format] = []
+_of_plugins: list[Format] = []
 
 
 def add(format_: Any) -> str:
@@ -75,10 +75,10 @@ def add(format_: Any) -> str:
     """
     if not isinstance(format_, Format):
         raise TypeError(f"{format_!r} is no pipeline.sources.formats.Format")
-    if format_ not in _added:
+    if format_ not in _of_plugins:
         if format_.name in FORMAT_NAMES:
             raise ValueError(f"there is a format of the name {format_.name!r} already")
-        _added.append(format_)
+        _of_plugins.append(format_)
         FORMATS[format_.name] = format_.open
         FORMAT_NAMES.append(format_.name)
     return format_.name
@@ -97,7 +97,7 @@ def identify(head: bytes, path: Path) -> str | None:
         return "npz" if is_npz else "csv"  # a zip with one table in it
     if head.startswith(b"%") and (kind := prophesee.identify(head)):
         return kind
-    if (own := next((one.name for one in _added if one.identify(head, path)), None)) is not None:
+    if (own := next((one.name for one in _of_plugins if one.identify(head, path)), None)) is not None:
         return own
     if path.suffix.lower() == ".bin":
         return "ATIS bin"

@@ -68,7 +68,7 @@ class Scheme:
 
 SCHEMES: dict[str, Scheme] = {}
 """Schemes of plug-ins, by name."""
-_OWN = frozenset(
+_BUILT_IN = frozenset(
     {"udp", "dv", "rtsp", "rtsps", "http", "https", "webcam", "usb", "file", "pictures", "sample"}
 )
 
@@ -84,7 +84,7 @@ def add(scheme: Any) -> str:
         raise TypeError(f"{scheme!r} is no pipeline.sources.live.Scheme")
     if not re.fullmatch(r"[a-z][a-z0-9+.-]{0,31}", scheme.name):
         raise ValueError(f"scheme {scheme.name!r}: allowed are small letters, digits, +, . and -")
-    if scheme.name in _OWN or SCHEMES.setdefault(scheme.name, scheme) is not scheme:
+    if scheme.name in _BUILT_IN or SCHEMES.setdefault(scheme.name, scheme) is not scheme:
         raise ValueError(f"there is a scheme of the name {scheme.name!r} already")
     WAYS[f"{scheme.name}://..."] = scheme.what
     return scheme.name

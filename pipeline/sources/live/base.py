@@ -51,7 +51,7 @@ class Live(Protocol):
         ...
 
     @property
-    def doubts(self) -> Sequence[tuple[int, int]]:
+    def unreliable_spans(self) -> Sequence[tuple[int, int]]:
         """See :class:`pipeline.sources.base.Source`."""
         ...
 
@@ -82,7 +82,7 @@ class BaseLive:
         self._heard_s = time.monotonic()
 
     @property
-    def doubts(self) -> Sequence[tuple[int, int]]:
+    def unreliable_spans(self) -> Sequence[tuple[int, int]]:
         """None."""
         return ()
 

@@ -58,7 +58,7 @@ class Capture(BaseLive):
         self._thread = threading.Thread(target=self._watch, args=(capture,), name="capture", daemon=True)
 
     @property
-    def doubts(self) -> Sequence[tuple[int, int]]:
+    def unreliable_spans(self) -> Sequence[tuple[int, int]]:
         """Spans in which motion could not be bridged."""
         return self._eye.bridging.unreliable
 

@@ -50,7 +50,7 @@ class Pushed(BaseLive):
         self._last_us = -1
 
     @property
-    def doubts(self) -> Sequence[tuple[int, int]]:
+    def unreliable_spans(self) -> Sequence[tuple[int, int]]:
         """Spans in which motion could not be bridged."""
         return self._eye.bridging.unreliable
 

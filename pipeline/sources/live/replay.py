@@ -32,9 +32,9 @@ class Replay(BaseLive):
         self.done = 0.0
 
     @property
-    def doubts(self) -> Sequence[tuple[int, int]]:
+    def unreliable_spans(self) -> Sequence[tuple[int, int]]:
         """Those of what is replayed."""
-        return self._source.doubts
+        return self._source.unreliable_spans
 
     def arrivals(self) -> Iterator[Arrival]:
         """See :class:`Live`."""
