@@ -27,6 +27,8 @@ from service.storage.records import CANCELLED, DONE, FAILED, OVER, QUEUED, RUNNI
 _log = structlog.get_logger("jobs")
 _LINE_BYTES = 2**20
 _TOO_SOON_S = 0.5
+_LEASE_S = 60.0
+"""A job whose runner says nothing for so long is run by another."""
 _LOOK_S = 5.0
 """A worker looks at the queue that often by itself."""
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -70,7 +72,6 @@ class Jobs:
     def __init__(self, settings: Settings, store: JobQueue) -> None:
         self._settings, self.store = settings, store
         self._live: dict[str, Live] = {}
-        self._more = asyncio.Semaphore(0)
         self._workers: list[asyncio.Task[None]] = []
         self.last_counts: dict[str, int] = {}
         self._ages = Ages()
@@ -171,9 +172,7 @@ class Jobs:
             raise FileNotFoundError(f"job {job.id} has no upload")
         # First: what the database knows can be worked on, and comes back where the database is lost.
         await asyncio.to_thread(self._write_request, job, upload)
-        taken = await self.store.add(job)
-        self._more.release()
-        return taken
+        return await self.store.add(job)
 
     async def demand_room(self) -> None:
         """Look whether one more may wait.
@@ -221,7 +220,6 @@ class Jobs:
         job = await self.store.wait_again(id_, frozenset({FAILED, CANCELLED}), count_attempt=True)
         if job is not None:
             (self.folder(id_) / lost.OVER).unlink(missing_ok=True)
-            self._more.release()
         return job
 
     async def remove(self, id_: str) -> None:
@@ -253,17 +251,13 @@ class Jobs:
     async def _work(self) -> None:
         while True:
             try:
-                job = await self.store.claim()
+                job = await self.store.claim(_LEASE_S)
             except Exception:
                 _log.exception("the queue cannot be read")
                 await asyncio.sleep(1)
                 continue
             if job is None:
-                with suppress(TimeoutError):
-                    # Not `wait_for`: before Python 3.12 it forgets that it was cancelled where what it waits for has
-                    # just come, and whoever ends the workers would wait for ever.
-                    async with asyncio.timeout(_LOOK_S):
-                        await self._more.acquire()
+                await self.store.changed(_LOOK_S)
                 continue
             before, live = self._live.get(job.id), Live()
             self._live[job.id] = live
@@ -305,10 +299,12 @@ class Jobs:
             worker.kill()  # cancelled while it was being started
         _log.info("job started", id=job.id, attempt=job.attempts)
         live.tell()
+        holding = asyncio.create_task(self._hold(job, worker))
         try:
             await self._follow(live, worker)
             said, status = await worker.last_words(), await worker.wait()
         finally:
+            holding.cancel()
             worker.kill()
         if not await self.store.holds(job):
             return  # cancelled meanwhile
@@ -322,6 +318,20 @@ class Jobs:
             await self.store.finish(job.id, FAILED, reason, size=upload.stat().st_size, attempt=job.attempts)
             await asyncio.to_thread(lost.mark_over, folder, FAILED, reason)
         _log.info("job over", id=job.id, status=status)
+
+    async def _hold(self, job: Job, worker: child.Child) -> None:
+        """Keep a job for as long as its child works; a job that is somebody else's by now is worked on no longer."""
+        while True:
+            await asyncio.sleep(_LEASE_S / 4)
+            try:
+                held = await self.store.heartbeat(job, _LEASE_S)
+            except Exception:  # a queue that cannot be written for a while ends no job
+                _log.exception("a job's lease cannot be extended", id=job.id)
+                continue
+            if not held:
+                _log.warning("a job is no longer this service's: its child is ended", id=job.id)
+                worker.kill()
+                return
 
     async def _follow(self, live: Live, worker: child.Child) -> None:
         """Read a child's progress until it ends."""

@@ -291,8 +291,20 @@ class JobQueue(Protocol):
         """Take a job in, durably; the job that has its idempotency key already, where there is one."""
         ...
 
-    async def claim(self) -> Job | None:
-        """Of the jobs of the highest priority that wait, the oldest: it runs now, at its next attempt."""
+    async def claim(self, lease_s: float) -> Job | None:
+        """Of the jobs of the highest priority that wait, the oldest: it runs now, at its next attempt.
+
+        It is the caller's for ``lease_s``, and for longer with :meth:`heartbeat`. A job whose lease has run out waits
+        once more, or has failed where that was its last attempt.
+        """
+        ...
+
+    async def heartbeat(self, job: Job, lease_s: float) -> bool:
+        """Hold a job that was claimed for ``lease_s`` from now; False where it is no longer the caller's."""
+        ...
+
+    async def changed(self, timeout_s: float) -> None:
+        """Return once a job has come, or waits once more, since this was last asked; at the latest after so long."""
         ...
 
     async def holds(self, job: Job) -> bool:

@@ -236,7 +236,7 @@ def test_a_job_that_takes_the_service_down_is_not_begun_for_ever(tmp_path):
     async def interrupt():
         store = JobStore(tmp_path / "jobs.sqlite")
         await store.open(2)
-        job = await store.claim()
+        job = await store.claim(60)
         store.close()
         return job
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 import time
@@ -89,6 +90,11 @@ class JobStore(SqliteStore):
 
     def __init__(self, path: Path, fsync: bool = False) -> None:
         super().__init__(path, fsync, _META, _LATER)
+        self._most_attempts = 1
+        self._leases: dict[str, float] = {}
+        """Until when each job is its claimer's, by the monotonic clock: one that is set ends no lease. Not stored, as
+        leases end with the process."""
+        self._more = asyncio.Semaphore(0)
 
     async def open(self, most_attempts: int) -> None:
         """Make or update the tables; jobs that were running when the service died wait once more, but not for ever.
@@ -99,23 +105,24 @@ class JobStore(SqliteStore):
             NewerData: a newer Polychrony wrote them.
         """
         await self._set_aside_what_is_of_no_use()
+        self._most_attempts = most_attempts
 
         def work(db: sa.Connection) -> None:
             _migrate(db)
             running = db.execute(_JOBS.select().where(_JOBS.c.state == RUNNING)).all()
             for job in map(_job, running):
-                interrupted = {
-                    "attempt": job.attempts,
-                    "error": "interrupted: the service ended",
-                    "finished_s": time.time(),
-                }
-                values: dict[str, Any] = {"state": QUEUED, "history": [*job.history, interrupted]}
-                if job.attempts >= most_attempts:
-                    error = f"the service ended during each of {job.attempts} attempts"
-                    values |= {"state": FAILED, "error": error, "finished_s": time.time()}
-                db.execute(_JOBS.update().where(_JOBS.c.id == job.id).values(**values))
+                self._interrupt(db, job, "the service ended")
 
         await self._do(work)
+
+    def _interrupt(self, db: sa.Connection, job: Job, why: str) -> None:
+        """A job whose runner is gone waits once more, unless that was its last attempt."""
+        past = {"attempt": job.attempts, "error": f"interrupted: {why}", "finished_s": time.time()}
+        values: dict[str, Any] = {"state": QUEUED, "history": [*job.history, past]}
+        if job.attempts >= self._most_attempts:
+            error = f"{why} during each of {job.attempts} attempts"
+            values |= {"state": FAILED, "error": error, "finished_s": time.time()}
+        db.execute(_JOBS.update().where(_JOBS.c.id == job.id).values(**values))
 
     async def add(self, job: Job) -> Job:
         """Take a job in; the job that has its idempotency key already, where there is one."""
@@ -130,12 +137,23 @@ class JobStore(SqliteStore):
             db.execute(_JOBS.insert().values(**vars(job)))
             return job
 
-        return await self._do(work)
+        known = await self._do(work)
+        self._more.release()
+        return known
 
-    async def claim(self) -> Job | None:
+    async def changed(self, timeout_s: float) -> None:
+        """See the port."""
+        with contextlib.suppress(TimeoutError):
+            # Not `wait_for`: before Python 3.12 it forgets that it was cancelled where what it waits for has just
+            # come, and whoever ends the workers would wait for ever.
+            async with asyncio.timeout(timeout_s):
+                await self._more.acquire()
+
+    async def claim(self, lease_s: float) -> Job | None:
         """The oldest of the jobs of the highest priority that wait, now running."""
 
         def work(db: sa.Connection) -> Job | None:
+            self._end_leases(db)
             query = _JOBS.select().where(_JOBS.c.state == QUEUED)
             order = (_JOBS.c.priority.desc(), _JOBS.c.created_s, _JOBS.c.id)
             row = db.execute(query.order_by(*order).limit(1)).one_or_none()
@@ -145,7 +163,29 @@ class JobStore(SqliteStore):
             job.state, job.attempts, job.started_s = RUNNING, job.attempts + 1, time.time()
             values = {"state": RUNNING, "attempts": job.attempts, "started_s": job.started_s}
             db.execute(_JOBS.update().where(_JOBS.c.id == job.id).values(**values))
+            self._leases[job.id] = time.monotonic() + lease_s
             return job
+
+        return await self._do(work)
+
+    def _end_leases(self, db: sa.Connection) -> None:
+        """In the writer's thread, as all that touches leases."""
+        now = time.monotonic()
+        for id_ in [id_ for id_, until in self._leases.items() if until < now]:
+            del self._leases[id_]
+            query = _JOBS.select().where(_JOBS.c.id == id_, _JOBS.c.state == RUNNING)
+            if (row := db.execute(query).one_or_none()) is not None:
+                self._interrupt(db, _job(row), "whoever ran it fell silent")
+
+    async def heartbeat(self, job: Job, lease_s: float) -> bool:
+        """See the port."""
+
+        def work(db: sa.Connection) -> bool:
+            query = sa.select(_JOBS.c.attempts).where(_JOBS.c.id == job.id, _JOBS.c.state == RUNNING)
+            held = db.execute(query).scalar_one_or_none() == job.attempts
+            if held:
+                self._leases[job.id] = time.monotonic() + lease_s
+            return held
 
         return await self._do(work)
 
@@ -198,7 +238,10 @@ class JobStore(SqliteStore):
             db.execute(_JOBS.update().where(_JOBS.c.id == id_).values(**vars(job)))
             return job
 
-        return await self._do(work)
+        again = await self._do(work)
+        if again is not None:
+            self._more.release()
+        return again
 
     async def holds(self, job: Job) -> bool:
         """Whether a job that was claimed still runs at that attempt."""

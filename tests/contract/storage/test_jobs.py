@@ -21,7 +21,7 @@ def test_jobs_are_claimed_by_priority_and_age_once_each(storage):
         queue = await opened(storage)
         for one in (job(3), job(1), job(2, priority=5), job(4, priority=-1)):
             assert (await queue.add(one)).id == one.id
-        claimed = await asyncio.gather(*(queue.claim() for _ in range(6)))
+        claimed = await asyncio.gather(*(queue.claim(60) for _ in range(6)))
         assert [one and int(one.id, 16) for one in claimed] == [2, 1, 3, 4, None, None]
         assert all(one.state == RUNNING and one.attempts == 1 for one in claimed[:4])
         assert (await queue.counts())[RUNNING] == 4
@@ -51,11 +51,11 @@ def test_who_claimed_a_job_holds_it_until_it_is_over_or_claimed_anew(storage):
     async def work():
         queue = await opened(storage)
         await queue.add(job(1))
-        first = await queue.claim()
+        first = await queue.claim(60)
         assert await queue.holds(first)
         assert await queue.wait_again(first.id, frozenset({RUNNING}), count_attempt=True)
         assert not await queue.holds(first)
-        second = await queue.claim()
+        second = await queue.claim(60)
         assert (second.attempts, len(second.history)) == (2, 1)
         assert await queue.holds(second)
         assert not await queue.holds(first), "it is another's by now"
@@ -79,13 +79,77 @@ def test_a_job_whose_runner_died_waits_again_but_not_for_ever(storage):
         queue = await opened(storage)
         await queue.add(job(1))
         for attempt in (1, 2):
-            assert (await queue.claim()).attempts == attempt
+            assert (await queue.claim(60)).attempts == attempt
             queue.close()
             queue = await opened(storage, most_attempts=2)
             found = await queue.get(job(1).id)
             assert len(found.history) == attempt
         assert found.state == FAILED
         assert "each of 2 attempts" in found.error
+        queue.close()
+
+    run(work())
+
+
+def test_a_lease_ends_unless_it_is_extended(storage):
+    async def work():
+        queue = await opened(storage, most_attempts=2)
+        await queue.add(job(1))
+        await queue.add(job(2))
+        kept, silent = await queue.claim(0.2), await queue.claim(0.2)
+        for _ in range(4):
+            await asyncio.sleep(0.1)
+            assert await queue.heartbeat(kept, 0.2)
+        assert await queue.holds(silent), "nobody else has asked for it"
+        again = await queue.claim(0.05)
+        assert (again.id, again.attempts) == (silent.id, 2)
+        assert "fell silent" in again.history[0]["error"]
+        assert not await queue.heartbeat(silent, 60), "it is another's by now"
+        assert not await queue.holds(silent)
+        await asyncio.sleep(0.1)
+        assert await queue.claim(60) is None
+        over = await queue.get(again.id)
+        assert over.state == FAILED
+        assert "each of 2 attempts" in over.error
+        queue.close()
+
+    run(work())
+
+
+def test_what_is_over_is_nobodys(storage):
+    async def work():
+        queue = await opened(storage)
+        await queue.add(job(1))
+        claimed = await queue.claim(0.05)
+        await queue.finish(claimed.id, DONE, attempt=1)
+        assert not await queue.heartbeat(claimed, 60)
+        await asyncio.sleep(0.1)
+        assert await queue.claim(60) is None
+        assert (await queue.get(claimed.id)).state == DONE
+        queue.close()
+
+    run(work())
+
+
+def test_whoever_waits_for_a_job_is_woken(storage):
+    async def work():
+        queue = await opened(storage)
+        for bring in (
+            lambda: queue.add(job(1)),
+            lambda: queue.wait_again(job(1).id, frozenset({FAILED}), True),
+        ):
+            waiting = asyncio.create_task(queue.changed(60))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            await bring()
+            async with asyncio.timeout(5):
+                await waiting
+            claimed = await queue.claim(60)
+            await queue.finish(claimed.id, FAILED, "why", attempt=claimed.attempts)
+        await queue.changed(0.05)  # nothing comes: it returns all the same
+        await queue.add(job(2))
+        async with asyncio.timeout(5):
+            await queue.changed(60)  # what came before it was asked counts
         queue.close()
 
     run(work())
