@@ -178,6 +178,7 @@ class Tokens:
         try:
             self._store.change_tokens(edited)
         finally:
+            # Also where it failed: another process may have changed them meanwhile.
             self._seen = None
 
     def _read(self) -> list[Token]:

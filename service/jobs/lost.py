@@ -19,6 +19,7 @@ OVER = "over.json"
 
 def mark_over(folder: Path, state: str, error: str | None) -> None:
     """Write down in its folder that a job will not be gone on with; the database is what counts."""
+    # A hint for the day when the database is lost: a job that ended must not be held up by a full disk.
     with suppress(OSError):
         replace_file(folder / OVER, json.dumps({"state": state, "error": error}).encode())
 

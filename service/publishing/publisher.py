@@ -178,6 +178,7 @@ class Publisher:
         """Empty the outbox for ever."""
         pause_s = _FIRST_PAUSE_S
         while True:
+            # Before the outbox is read: what comes after that wakes the wait below.
             self._wake.clear()
             waiting = await self.outbox.oldest(self.to.name, _AT_ONCE)
             if not waiting:
@@ -241,6 +242,7 @@ class Publisher:
 
     async def close(self) -> None:
         """Leave the receiver."""
+        # What was not delivered is on disk already: a receiver that is rude now changes nothing.
         with contextlib.suppress(Exception):
             await self._way.say_goodbye()
 

@@ -65,6 +65,7 @@ class _Connection:
         reading = asyncio.create_task(self._read())
         telling = asyncio.create_task(self._tell())
         try:
+            # Whichever ends first ends both: a sender that left needs no words; behind the last one nothing is read.
             done, _ = await asyncio.wait({reading, telling}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -95,12 +96,14 @@ class _Connection:
         """Wait while very many frames wait: the window counts their bytes, and small ones cost more than that."""
         while self._stream.runner.mailbox.waiting > _MOST_WAITING:
             changed = self._stream.changes.any
+            # A stream that failed, or a sender that was superseded, waits for room that never comes.
             self._sender.check()
             await changed.wait()
 
     async def _tell(self) -> None:
         """Acknowledge while frames arrive or are worked off, and say how it all ended."""
         while True:
+            # Taken before the words are: what changes in between wakes the wait below.
             changed = self._stream.changes.any
             words = self._sender.outgoing()
             if not await self._say(words):

@@ -221,6 +221,7 @@ def _options(fields: dict[str, Any]) -> dict[str, Any]:
     }
     pipeline = values.get("pipeline", "")
     if isinstance(pipeline, str) and pipeline.lstrip().startswith("{"):
+        # Text that is no JSON stays text, and the check below says where it is wrong.
         with suppress(ValueError, RecursionError):
             values["pipeline"] = json.loads(values["pipeline"])
     try:

@@ -21,6 +21,7 @@ _log = structlog.get_logger("service")
 def leave_within(seconds: float, status: int) -> None:
     """End the process then, if it has not ended by itself; what must be on disk and closed has to be so by then."""
     end = threading.Timer(seconds, _leave, (status,))
+    # It must not itself be what the process waits for.
     end.daemon = True
     end.start()
 

@@ -106,6 +106,7 @@ class Fetcher:
     async def push(self, data: bytes, t_us: int) -> None:
         """Hand a picture to the pixel model; waits while its pipe is full, drops it where nobody looks."""
         self._pushed_s = time.monotonic()
+        # A child that is being started anew takes the picture after all; one that does not come is no reason to wait.
         with suppress(TimeoutError):
             async with asyncio.timeout(_START_S):
                 await self._started.wait()
@@ -114,6 +115,7 @@ class Fetcher:
             self._earlier["pictures_nobody_looked_at"] = self._earlier.get("pictures_nobody_looked_at", 0) + 1
             return
         stdin.write(HEAD.pack(len(data), t_us) + data)
+        # A child that dies now is started again by whoever reads its frames; this picture went with it.
         with suppress(ConnectionError):
             await stdin.drain()
 

@@ -69,10 +69,12 @@ class Mailbox:
         """Have the thread do something between two frames."""
         request = Request(work, Future())
         with self._wake:
+            # Under the lock: between looking and appending the thread could end, and nobody would answer.
             closed = self._stopping or self._closed
             if not closed:
                 self._requests.append(request)
                 self._wake.notify()
+        # Outside of it: whoever waits for the answer may be called back at once, and ask again.
         if closed:
             request.refuse("the stream is closed")
         return request.done
@@ -85,6 +87,7 @@ class Mailbox:
                 self._wake.wait()
             if self._stopping:
                 return None
+            # Everything, not one by one: plain rows of many frames are decoded by one call of a kernel.
             frames, requests = list(self._frames), list(self._requests)
             self._frames.clear()
             self._requests.clear()
@@ -106,6 +109,7 @@ class Mailbox:
         The frames before it are worked off when this answers.
         """
         with self._wake:
+            # Not while good frames are worked on: the sender is to hear of their rows before it is sent away.
             if self._refusal is None or self._working:
                 return None
             refusal, self._refusal = self._refusal, None

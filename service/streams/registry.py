@@ -152,6 +152,7 @@ class Streams:
             try:
                 opened = await asyncio.shield(making)
             except asyncio.CancelledError:
+                # The thread goes on and makes the files: only when it is done can they be removed.
                 with suppress(Exception):
                     await asyncio.to_thread((await making).discard)
                 raise
@@ -162,6 +163,7 @@ class Streams:
             except BaseException:
                 await asyncio.to_thread(opened.discard)
                 raise
+            # Known only now: nobody finds a stream whose files a crash could still take.
             self._streams[id_] = stream
             if key is not None:
                 self.keys.add(key, id_, asked)

@@ -156,6 +156,7 @@ class RowStore:
             return np.empty(0, self.dtype)
         slot = first % self._capacity
         fits = min(n, self._capacity - slot)
+        # The ring's end and, where it wraps, its beginning.
         data = self.file.read(slot, fits) + self.file.read(0, n - fits)
         # Once more: the writer may have come round while they were read.
         if first < self.oldest:
@@ -168,6 +169,7 @@ class RowStore:
 
     def keep_message(self, message: bytes, *key: str | int) -> bytes:
         """Remember what was built, for readers who come next."""
+        # The oldest goes: readers who keep up ask for the newest, once each.
         if len(self._built) >= _MOST_BUILT:
             self._built.pop(next(iter(self._built)))
         self._built[key] = message

@@ -40,6 +40,7 @@ class Relay:
             except OSError:
                 near.close()
                 continue
+            # A camera may be silent for long; only connecting has to be quick.
             far.settimeout(None)
             for one, other, watched in ((near, far, False), (far, near, True)):
                 threading.Thread(target=self._pump, args=(one, other, watched), daemon=True).start()
@@ -49,11 +50,13 @@ class Relay:
         with suppress(OSError):
             while data := one.recv(65_536):
                 if watched:
+                    # A redirect may be cut in two by the network, so the end of what came before is kept.
                     seen = seen[-_LOOK_BACK:] + data.replace(b"\r", b"")
                     if _REDIRECT.search(seen):
                         self.redirects += 1
                         break
                 other.sendall(data)
+        # Both, so that the other direction's thread ends, too.
         for end in (one, other):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

@@ -195,10 +195,12 @@ class Runner:
         raw, last = [one.raw for one in batch], batch[-1].frame.number
         progress, log, recording = self.progress, self._durability.log, self._durability.recording
         at_once = 0
+        # Counted before it is asked for: the answer may come before `append` returns.
         self._pending_appends += log is not None
 
         def durable(number: int) -> None:
             nonlocal at_once
+            # In this thread it is inside `append`, and taken up below; in another it waits its turn in the mailbox.
             if threading.current_thread() is self._thread:
                 at_once = number
                 self._pending_appends -= 1
@@ -253,6 +255,7 @@ class Runner:
             if shed_log:
                 shed_log.shed(one.frame.number, events)
             return self._processed(batch, at, to)
+        # Before the frame's rows can be seen: a replay must shed what was shed, or its numbers differ.
         if shed_log:
             self._writer.write(shed_log.flush)
         started = time.monotonic()
@@ -271,6 +274,7 @@ class Runner:
     def _rows_from(self, batch: list[Admitted], at: int) -> tuple[int, int]:
         """Work off plain rows of as many frames as shall be worked off at once: (the next frame, events)."""
         rows, n, to = [], 0, at
+        # As many as take about `_step_s`: more would keep requests and orders to stop waiting.
         most = min(self._at_once, int(self._events_per_s * self._step_s))
         while (
             to < len(batch) and (more := batch[to].rows) is not None and (to == at or n + len(more) <= most)

@@ -228,6 +228,7 @@ class Stream:
     async def flush_shed_log(self) -> None:
         """Have what was shed so far written down."""
         if self.durability.shed_log and self.state not in OVER:
+            # A stream that ends meanwhile flushes by itself; a full disk is told where frames are stored.
             with contextlib.suppress(RuntimeError, OSError):
                 await asyncio.wrap_future(self.runner.mailbox.ask(self.durability.shed_log.flush))
 
@@ -277,6 +278,7 @@ class Stream:
             self._let_go()
             return
         _log.warning("a stream is told to stop, and is amid a long piece of work", id=self.id)
+        # A thread of its own: the pool's threads are waited for when the service ends.
         threading.Thread(target=self._let_go_later, name="stream-end", daemon=True).start()
 
     def _let_go_later(self) -> None:

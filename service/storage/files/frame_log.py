@@ -54,6 +54,7 @@ class FrameLog:
         """
         about = os.fstat(self._file)
         before = about.st_size
+        # Writing to a file without a name succeeds, and nobody would find it again.
         if about.st_nlink == 0:
             raise OSError(errno.ENOENT, "its log was removed from the data folder")
         try:
@@ -61,6 +62,7 @@ class FrameLog:
             if self._fsync:
                 os.fdatasync(self._file)
         except OSError:
+            # Half a frame in the middle would make all that follows unreadable.
             os.ftruncate(self._file, before)
             raise
         durable(last)
@@ -74,6 +76,7 @@ class FrameLog:
         fresh = self._open(self._path(number + 1))
         if self._fsync:
             sync_folder(self._folder)
+        # Closed last: until here a failure leaves the log as it was.
         old, self._file = self._file, fresh
         os.close(old)
 
@@ -121,6 +124,7 @@ class FrameLog:
 
     def close(self) -> None:
         """Let go of the file."""
+        # Forgotten before it is closed: closed twice, it could be a descriptor of somebody else's by then.
         file, self._file = self._file, -1
         if file >= 0:
             os.close(file)

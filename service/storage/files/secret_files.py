@@ -59,12 +59,13 @@ class SecretFiles:
     def change_tokens(self, edit: Callable[[bytes | None], bytes]) -> None:
         """See the port."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
+        # A file of its own: the one that is changed is replaced, and a lock on the old one would hold nobody up.
         lock = os.open(self._tokens.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             replace(self._tokens, edit(self.tokens() if self._tokens.exists() else None))
         finally:
-            os.close(lock)
+            os.close(lock)  # which unlocks it; it stays, see above
 
 
 def read_or_make(path: Path, least: int, make: Callable[[], bytes]) -> bytes:

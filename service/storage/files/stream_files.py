@@ -109,6 +109,7 @@ class StreamFiles:
 
     def hide(self) -> None:
         """Rename the folder, so that no start finds it."""
+        # Without the folder there is nothing to hide; a disk that refuses the name leaves it to the deletion.
         with suppress(OSError):
             self._folder.rename(self._hidden)
 
@@ -200,6 +201,7 @@ class StreamFolders:
     def remove(self, id_: str) -> None:
         """Remove a stream's folder, unopened."""
         folder = self._folder / id_
+        # One rename, then file by file: a kill in between leaves a name that the next start removes.
         with suppress(OSError):
             folder = folder.rename(folder.with_name(f"{_HIDDEN}{id_}"))
         shutil.rmtree(folder, ignore_errors=True)
