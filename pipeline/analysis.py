@@ -226,7 +226,7 @@ def _left_out() -> list[str]:
 
 
 def _silent(_fraction: float, _events: int, _rows: dict[str, int]) -> None:
-    """Nobody wants to know."""
+    """No progress is reported."""
 
 
 def _appear(part: Path, out: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.packets import Events
 from pipeline.sensor import Sensor
 
 Policy = Literal["error", "repair", "drop"]
-"""What becomes of what is wrong in an input: it is refused; put right where that is possible and else left out;
+"""How to handle what is wrong in an input: it is refused; put right where that is possible and else left out;
 or left out. All but the first is counted."""
 
 

@@ -74,7 +74,7 @@ def readable(name: str, kind: str | None) -> str:
         return kind
     if kind in _REMEDIES:
         raise SourceError(f"{name}: {kind}, which is not read: {_REMEDIES[kind]}")
-    named = f"of the format {kind}, which is not read" if kind else "of no known format"
+    named = f"of the format {kind}, which is not read" if kind else "of an unknown format"
     allowed = ", ".join([*FORMATS, "video", "images"])
     raise SourceError(
         f"{name}: {named}; allowed are {allowed}; --format names one that the content does not show"

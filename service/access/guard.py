@@ -87,7 +87,9 @@ class Guard:
             raise Problem(400, "the path holds characters that do not print")
         host = request.headers.get("host", "")
         if _name(host) not in self._hosts and not _is_number(_name(host)):
-            raise Problem(421, "this service is not known by the name in Host")
+            raise Problem(
+                421, f"Host {_name(host)[:100]!r} is not allowed; add it to the setting allowed_hosts"
+            )
         origin = request.headers.get("origin")
         if origin is None or (scope["type"] == "http" and scope["method"] in SAFE):
             return

@@ -154,7 +154,7 @@ class Tokens:
         return secret, token
 
     def revoke(self, id_: str) -> None:
-        """Make a token worthless.
+        """Revoke a token.
 
         Raises:
             TokenError: there is none of this id.

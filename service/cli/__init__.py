@@ -27,7 +27,7 @@ def application(*names: str) -> typer.Typer:
     """The command with some of its verbs."""
     app = typer.Typer(
         name="polychrony", add_completion=False, pretty_exceptions_enable=False,
-        help="Understands event cameras while they look.", rich_markup_mode=None,
+        help="Real-time motion detection and classification for event cameras.", rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )  # fmt: skip
     app.callback(invoke_without_command=True)(_root)

@@ -69,7 +69,7 @@ def progress(title: str, quiet: bool = False) -> Generator[Advance]:
 
 
 def _silent(_fraction: float, _said: str) -> None:
-    """Nobody wants to know."""
+    """No progress is reported."""
 
 
 def _by_quarters(title: str) -> Advance:

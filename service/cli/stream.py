@@ -56,7 +56,7 @@ def stream(
     ] = None,
     policy: Annotated[
         str | None,
-        typer.Option(help="Of the stream: lossless or realtime; default: as the service likes it."),
+        typer.Option(help="Of the stream: lossless or realtime; default: the service's setting."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the stream.", show_default=False)] = None,
     reorder_us: Annotated[int, typer.Option(min=0, help="How late an event may come, us.")] = 0,

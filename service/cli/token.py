@@ -74,9 +74,9 @@ def revoke(
     id_: Annotated[str, typer.Argument(metavar="ID", help="As `polychrony token list` shows it.")],
     data_dir: Data = None,
 ) -> None:
-    """Make a token worthless."""
+    """Revoke a token."""
     _tokens(data_dir).revoke(id_)
-    note(f"token {id_} is worthless now")
+    note(f"token {id_} is revoked")
 
 
 def _tokens(data_dir: Path | None) -> Tokens:

@@ -147,7 +147,7 @@ _BYTES: dict[int | str, dict[str, Any]] = {
 )  # fmt: skip
 @needs(Scope.STREAM)
 async def get_snapshot(stream_id: StreamId, service: Service) -> Response:
-    """The state of a stream after the frames that it has worked off: upload it and name it to go on from there."""
+    """The state of a stream after the frames that it has processed: upload it and name it to go on from there."""
     stream = find(service, stream_id)
     try:
         number, data = await stream.snapshot()

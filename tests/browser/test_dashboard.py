@@ -152,7 +152,7 @@ def test_a_pipeline_is_edited_with_errors_beside_their_fields(page, shoot):
     page.goto("/#/start")
     live = page.locator("section", has=page.get_by_role("heading", name="Live"))
     live.get_by_role("button", name="Edit").click()
-    expect(live.get_by_text("It can be used.")).to_be_visible()
+    expect(live.get_by_text("Valid.")).to_be_visible()
     field = live.get_by_label("window us").first
     field.fill("-3")
     expect(field.locator("xpath=..").locator(".problem")).to_contain_text("greater than or equal to 0")
@@ -160,7 +160,7 @@ def test_a_pipeline_is_edited_with_errors_beside_their_fields(page, shoot):
     shoot(page, "pipeline-editor")
     accessible(page)
     field.fill("4000")
-    expect(live.get_by_text("It can be used.")).to_be_visible()
+    expect(live.get_by_text("Valid.")).to_be_visible()
     live.get_by_label("Keep it as").fill("mine")
     live.get_by_role("button", name="Keep", exact=True).click()
     expect(live.get_by_text("Kept as mine.")).to_be_visible()
@@ -293,7 +293,7 @@ def test_what_the_service_does_by_itself_is_shown(chromium, tmp_path, shoot):
     page = context.new_page()
     try:
         page.goto("/#/service")
-        expect(page.locator(".notice.good")).to_contain_text("It takes work")
+        expect(page.locator(".notice.good")).to_contain_text("Ready")
         streams = page.get_by_role("region", name="Streams that it keeps open")
         expect(streams.get_by_role("row", name="lost")).to_contain_text("nothing.mp4", timeout=120_000)
         receivers = page.get_by_role("region", name="Receivers of answers")

@@ -117,7 +117,7 @@ def test_an_address_that_cannot_be_listened_on_says_so():
         open_live("udp://203.0.113.7:1", LiveOptions(reading=InputOptions(sensor=GRID)))
     with pytest.raises(SourceError, match="needs a host and a port"):
         open_live("dv://nowhere")
-    with pytest.raises(SourceError, match="ftp:// is no way in"):
+    with pytest.raises(SourceError, match="ftp:// is not a supported source"):
         open_live("ftp://host/file")
 
 

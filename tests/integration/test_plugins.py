@@ -82,7 +82,7 @@ def test_what_is_not_named_is_not_loaded(environment, recording, tmp_path):
     unnamed = polychrony("analyze", recording, "-p", spec, POLYCHRONY_PLUGINS="[]")
     assert unnamed.returncode == 1
     assert "stages[0].kind: 'polarity' is no stage" in unnamed.stderr
-    assert "no known format" in polychrony("info", recording, POLYCHRONY_PLUGINS="[]").stderr
+    assert "unknown format" in polychrony("info", recording, POLYCHRONY_PLUGINS="[]").stderr
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def resigned(data):
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (lambda data: b"not a zip", "no known format"),
+        (lambda data: b"not a zip", "unknown format"),
         (lambda data: data.replace(b'"number": ', b'"number":9', 1), "not a snapshot"),
         (resigned, "its signature is wrong"),
     ],

@@ -199,7 +199,7 @@ def cut(data_dir, tmp_path, name, remove):
         (lambda d, p: text(p / "head.aedat4", "#!AER-DAT4.0\r\n"), "head.aedat4: "),
         (lambda d, p: text(p / "junk.aedat4", b"#!AER-DAT4.0\r\n" + bytes(range(256)) * 40), "junk.aedat4: "),
         (lambda d, p: text(p / "header.raw", "% evt 3.0\n% end\n"), "header.raw: holds no events"),
-        (lambda d, p: text(p / "words.txt", "hello world\n"), "of no known format; allowed are EVT2"),
+        (lambda d, p: text(p / "words.txt", "hello world\n"), "of an unknown format; allowed are EVT2"),
         (
             lambda d, p: text(p / "a.csv", "t,x,y,p\n1,2,three,1\n"),
             "a.csv: not a table of t, x, y, p: 1 lines",

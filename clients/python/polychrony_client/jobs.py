@@ -18,7 +18,7 @@ OVER = frozenset({"done", "failed", "cancelled"})
 
 
 def silent(_description: dict[str, Any]) -> None:
-    """Nobody wants to know."""
+    """No progress is reported."""
 
 
 class Job:
@@ -147,4 +147,4 @@ def done_or_raise(id_: str, description: dict[str, Any]) -> dict[str, Any]:
 def check_sum(artifact: dict[str, Any], found: str) -> None:
     """Whether an artifact came through whole."""
     if artifact.get("sha256") not in {None, found}:
-        raise PolychronyError(f"{artifact['name']}: came through damaged: its SHA-256 is another")
+        raise PolychronyError(f"{artifact['name']}: checksum mismatch: download it again")

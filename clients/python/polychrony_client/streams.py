@@ -185,7 +185,7 @@ class Stream:
         return self._transport.request("GET", f"/v1/streams/{self.id}/stats").json()
 
     def snapshot(self) -> bytes:
-        """The stream's state after what it has worked off; :meth:`Client.restore` goes on from it."""
+        """The stream's state after the frames that it has processed; :meth:`Client.restore` goes on from it."""
         return self._transport.request("GET", f"/v1/streams/{self.id}/snapshot").content
 
     def recording(self) -> bytes:

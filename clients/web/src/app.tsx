@@ -86,7 +86,7 @@ function SignIn({ done }: { done: () => void }) {
   return (
     <section class="card narrow">
       <h1>Sign in</h1>
-      <p>This service wants to know who asks. Its first start wrote an admin token to <code>token</code> in its data
+      <p>Sign in with an access token. The first start of the service wrote an admin token to <code>token</code> in its data
         folder; <code>polychrony token create</code> makes more.</p>
       <form onSubmit={send}>
         <label for="token">Token</label>

@@ -112,7 +112,7 @@ def open_live(address: str, options: LiveOptions | None = None) -> Live:
     if scheme in SCHEMES:
         return SCHEMES[scheme].open(address, options)
     if scheme:
-        raise SourceError(f"{scheme}:// is no way in; allowed are {', '.join(WAYS)}")
+        raise SourceError(f"{scheme}:// is not a supported source; allowed are {', '.join(WAYS)}")
     path = Path(address)
     if options.follow or (path.is_dir() and not (path / "metadata.yaml").is_file()):
         return Tail(path, options.reading, options.give_up_s)

@@ -52,7 +52,7 @@ export function JobPage({ id }: { id: string }) {
       {["queued", "running"].includes(job.state) && (
         <section class="card">
           <Progress label={`Progress of ${job.name}`} done={job.done} />
-          <p>{job.state === "queued" ? "It waits for its turn." : `${job.eta_s === null ? "" : `${duration(job.eta_s)} left. `}${count(job.events ?? 0)} events so far.`}</p>
+          <p>{job.state === "queued" ? "Queued." : `${job.eta_s === null ? "" : `${duration(job.eta_s)} left. `}${count(job.events ?? 0)} events so far.`}</p>
         </section>
       )}
       {job.error && <Notice kind="bad">{job.error}</Notice>}

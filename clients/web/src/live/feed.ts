@@ -104,7 +104,7 @@ export class Feed {
       this.decisions = [...this.decisions.slice(1 - DECISIONS), result];
       this.nowUs = Math.max(this.nowUs, result.t_us);
       this.#told();
-    } else if (result.type === "gap") this.#note(`A gap in the stream before ${seconds(result.tUs)}.`, false);
+    } else if (result.type === "gap") this.#note(`Data missing before ${seconds(result.tUs)} (lost, or dropped under load).`, false);
     else this.#note(`This page was too slow for rows ${result.from} to ${result.to} of ${result.output}.`, true);
   }
 

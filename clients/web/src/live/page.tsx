@@ -116,7 +116,7 @@ function Stream({ stream }: { stream: StreamCard }) {
   return (
     <div class="stream">
       <h1 class="quiet-title">Stream {stream.name ?? stream.id.slice(0, 8)} <State of={stats?.state ?? stream.state} />
-        <button class="quiet" onClick={end}>End and forget</button></h1>
+        <button class="quiet" onClick={end}>Stop and delete</button></h1>
       {problem && <Notice kind="bad">{problem}</Notice>}
       {stats?.trouble && <Notice kind="bad">Held up: {stats.trouble}</Notice>}
       {stats?.failure && <Notice kind="bad">Failed: {stats.failure.detail}</Notice>}

@@ -31,7 +31,7 @@ export function ServicePage() {
 function Readiness({ problem, known }: { problem: unknown; known: boolean }) {
   if (problem instanceof Refused && problem.status === 503) return <Notice kind="bad">{inWords(problem)}</Notice>;
   if (problem !== null) return <Notice kind="bad">{inWords(problem)}</Notice>;
-  return known ? <Notice kind="good">It takes work.</Notice> : <p class="dim">Asking …</p>;
+  return known ? <Notice kind="good">Ready.</Notice> : <p class="dim">Asking …</p>;
 }
 
 function Part({ title, problem, rows, none, children }: {

@@ -15,7 +15,7 @@ export function StartPage() {
   const [live, setLive] = useState<Chosen>({ pipeline: "view", good: true });
   return (
     <div class="start">
-      <h1>Start something</h1>
+      <h1>New analysis or stream</h1>
       <div class="cards">
         <FileCard />
         <section class="card" aria-labelledby="live-title">

@@ -31,7 +31,7 @@ export function ChoosePipeline({ chosen, choose, first }: { chosen: Chosen; choo
           </select>
         </label>
         <button type="button" aria-expanded={edited !== null} disabled={!current?.pipeline}
-          onClick={() => (edited === null ? setEdited(structuredClone(current!.pipeline!)) : pick(name))}>{edited === null ? "Edit" : "Leave as it was"}</button>
+          onClick={() => (edited === null ? setEdited(structuredClone(current!.pipeline!)) : pick(name))}>{edited === null ? "Edit" : "Discard changes"}</button>
       </div>
       <p class="dim">{current?.pipeline?.stages.map((stage) => stage.kind.replaceAll("_", " ")).join(" → ")}</p>
       {edited !== null && value !== null && <Editor pipeline={edited} kinds={value.kinds} change={(next, good) => { setEdited(next); choose({ pipeline: next, good }); }} />}
@@ -93,7 +93,7 @@ function Editor({ pipeline, kinds, change }: { pipeline: Pipeline; kinds: Record
       <Field name="outputs" schema={{ type: "array", description: "stages, or stage.port, whose rows are answers" }} value={pipeline.outputs} fault={of("outputs")}
         change={(next) => change({ ...pipeline, outputs: next as string[] }, false)} />
       {elsewhere.map((fault) => <Notice key={fault.path} kind="bad">{fault.path ? `${fault.path}: ` : ""}{fault.problem}</Notice>)}
-      {faults.length === 0 && outputs && <Notice kind="good">It can be used. It answers: {outputs}.</Notice>}
+      {faults.length === 0 && outputs && <Notice kind="good">Valid. Outputs: {outputs}.</Notice>}
       <div class="row">
         <label class="grow">Keep it as <input name="own-name" pattern="[a-z0-9][a-z0-9_-]*" placeholder="a-name" /></label>
         <button type="button" disabled={faults.length > 0} onClick={keep}>Keep</button>
