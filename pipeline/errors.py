@@ -13,3 +13,9 @@ UserError
 
 class UserError(ValueError):
     """Something outside is wrong; the message says what, where and what is allowed."""
+
+
+def first_line(problem: BaseException) -> str:
+    """The first line of what an exception says; its type where it says nothing."""
+    lines = str(problem).strip().splitlines()
+    return lines[0] if lines else type(problem).__name__

@@ -104,6 +104,10 @@ class Graph:
         for stage in self._stages.values():
             stage.set_stride(stride)
 
+    def close(self) -> None:
+        """Let go of the stages, and so of nearly all memory; nothing can be processed any more."""
+        self._stages.clear()
+
     @property
     def stage_names(self) -> list[str]:
         """Names of the stages that run."""

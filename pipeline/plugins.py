@@ -23,7 +23,7 @@ from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, d
 from typing import Any
 
 from pipeline import stages
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_line
 from pipeline.sources import formats, live
 
 VARIABLE = "POLYCHRONY_PLUGINS"
@@ -60,14 +60,15 @@ def load(names: Iterable[str]) -> list[Plugin]:
     """Load the entry points of these distributions; of one that is loaded nothing happens.
 
     Raises:
-        PluginError: one is not installed, adds nothing, cannot be imported, or adds a name that is taken.
+        PluginError: one is not installed, adds nothing, cannot be imported, or adds a name that is taken. Then it has
+            added nothing.
     """
     wanted = list(dict.fromkeys(names))
     for name in wanted:
         if name not in _loaded:
             _loaded[name] = _load(name)
-    if wanted:
-        os.environ[VARIABLE] = json.dumps(wanted)  # for children, whatever file or option it came from
+    if _loaded:
+        os.environ[VARIABLE] = json.dumps(list(_loaded))  # for children, whatever file or option it came from
     return [_loaded[name] for name in wanted]
 
 
@@ -81,10 +82,16 @@ def _load(name: str) -> Plugin:
     entries = [entry for group in GROUPS for entry in found.entry_points if entry.group == group]
     if not entries:
         raise PluginError(f"plugins: {name} has no entry points of the groups {', '.join(GROUPS)}")
-    adds = tuple(
-        f"{entry.group.partition('.')[2].removesuffix('s')} {_add(name, entry)}" for entry in entries
-    )
-    return Plugin(found.name, found.version, adds)
+    added: list[str] = []
+    try:
+        for entry in entries:
+            what = entry.group.partition(".")[2].removesuffix("s")
+            added.append(f"{what} {_add(name, entry)}")
+    except PluginError:
+        for forget in (stages.forget, formats.forget, live.forget):
+            forget(frozenset(one.partition(" ")[2] for one in added))
+        raise
+    return Plugin(found.name, found.version, tuple(added))
 
 
 def _distribution(name: str) -> Distribution:
@@ -97,8 +104,12 @@ def _distribution(name: str) -> Distribution:
 def _add(name: str, entry: EntryPoint) -> str:
     where = f"plugins: {name}: {entry.group}: {entry.name}"
     try:
-        return GROUPS[entry.group](entry.load())
-    except (TypeError, ValueError) as problem:
-        raise PluginError(f"{where}: {str(problem).splitlines()[0]}") from problem
+        names = entry.load()
     except Exception as problem:
-        raise PluginError(f"{where} cannot be imported: {type(problem).__name__}: {problem}") from problem
+        raise PluginError(
+            f"{where}: cannot be imported: {type(problem).__name__}: {first_line(problem)}"
+        ) from problem
+    try:
+        return GROUPS[entry.group](names)
+    except (TypeError, ValueError) as problem:
+        raise PluginError(f"{where}: {first_line(problem)}") from problem

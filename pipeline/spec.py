@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,12 +142,28 @@ def validate(document: Any) -> PipelineSpec:
     if (path := _half_character(document)) is not None:
         raise SpecError(_dotted(path), "holds half of a character (a lone surrogate), which no file can keep")
     stages = document.get("stages")
-    if isinstance(stages, list | tuple) and len(stages) <= _MOST_STAGES:
-        document = {**document, "stages": [_stage(i, one) for i, one in enumerate(stages)]}
+    if isinstance(stages, Iterable) and not isinstance(stages, str | bytes | dict):
+        stages = list(islice(stages, _MOST_STAGES + 1))
+        if len(stages) > _MOST_STAGES:
+            raise SpecError("stages", f"at most {_MOST_STAGES} are allowed")
+        try:
+            document = {**document, "stages": [_stage(i, one) for i, one in enumerate(stages)]}
+        except SpecError as wrong:
+            raise _before_stages(document) or wrong from None
     try:
         return PipelineSpec.model_validate(document)
     except ValidationError as problems:
         raise _explain(problems) from None
+
+
+def _before_stages(document: dict[str, Any]) -> SpecError | None:
+    """What is wrong with the keys before ``stages``: people mend a file from its top."""
+    try:
+        PipelineSpec.model_validate({**document, "stages": ()})
+    except ValidationError as problems:
+        found = _explain(problems)
+        return found if found.path.partition(".")[0] in {"version", "sensor"} else None
+    return None
 
 
 def _stage(number: int, document: Any) -> StageConfig:

@@ -137,7 +137,7 @@ def stage_contract(
             assert len(rows) > 0
 
         @every
-        @settings(max_examples=25)
+        @settings(deadline=None, max_examples=25)
         @given(data=st.data())
         def test_answers_do_not_depend_on_the_cuts(self, stages: Stages, data: st.DataObject) -> None:
             columns = data.draw(answered(stages))
@@ -147,7 +147,7 @@ def stage_contract(
             assert run.digests() == digests
 
         @every
-        @settings(max_examples=15)
+        @settings(deadline=None, max_examples=15)
         @given(columns=few)
         def test_input_is_not_changed(self, stages: Stages, columns: Events) -> None:
             before = [column.copy() for column in columns]
@@ -162,7 +162,7 @@ def stage_contract(
             assert len(rows_of(results + run.end())) == 0
 
         @every
-        @settings(max_examples=25)
+        @settings(deadline=None, max_examples=25)
         @given(data=st.data())
         def test_a_snapshot_in_mid_stream_changes_nothing(self, stages: Stages, data: st.DataObject) -> None:
             columns = data.draw(answered(stages))
@@ -180,7 +180,7 @@ def stage_contract(
             assert (second.events, second.rows) == (len(columns[0]), first.rows)
 
         @every
-        @settings(max_examples=10)
+        @settings(deadline=None, max_examples=10)
         @given(data=st.data())
         def test_a_fresh_object_knows_nothing_of_the_last_recording(
             self, stages: Stages, data: st.DataObject
@@ -191,7 +191,7 @@ def stage_contract(
             np.testing.assert_array_equal(whole(stages, other, sensor)[0], expected)
 
         @every
-        @settings(max_examples=25)
+        @settings(deadline=None, max_examples=25)
         @given(data=st.data())
         def test_a_gap_closes_what_is_open_and_forgets_what_was(
             self, stages: Stages, data: st.DataObject
@@ -214,7 +214,7 @@ def stage_contract(
             assert [gap for result in results for gap in result.gaps] != []
 
         @every
-        @settings(max_examples=15)
+        @settings(deadline=None, max_examples=15)
         @given(data=st.data())
         def test_rows_are_complete_before_the_watermark(self, stages: Stages, data: st.DataObject) -> None:
             columns, watermark = data.draw(answered(stages)), None

@@ -71,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
         servers=[{"url": settings.root_path}] if settings.root_path else None,
     )  # fmt: skip
     app.state.service = service
+    jobs.describe_body()
     for module in (
         streams,
         jobs,

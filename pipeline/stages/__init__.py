@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Annotated, Any, Union, get_args
 
 from pydantic import Field, TypeAdapter
 
+from pipeline.errors import first_line
 from pipeline.stage import StageConfig
 from pipeline.stages.background_activity import BackgroundActivity
 from pipeline.stages.complexity import Complexity
@@ -50,9 +52,20 @@ def add(config: Any) -> str:
         raise TypeError(f"{config.__name__} needs a field such as kind: Literal['polarity'] = 'polarity'")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", kind):
         raise ValueError(f"kind {kind!r}: allowed are small letters, digits and _")
+    try:  # one config that pydantic cannot use would spoil every pipeline, and the list of kinds
+        TypeAdapter(config).json_schema()
+    except Exception as problem:
+        raise ValueError(f"{config.__name__}: {type(problem).__name__}: {first_line(problem)}") from problem
     if KINDS.setdefault(kind, config) is not config:
         raise ValueError(f"there is a stage of the kind {kind!r} already")
     return kind
+
+
+def forget(kinds: Collection[str]) -> None:
+    """Take back kinds that were added."""
+    for kind in kinds:
+        if KINDS.get(kind) not in {None, *BUILT_IN}:
+            del KINDS[kind]
 
 
 def config_of(document: Any) -> StageConfig:

@@ -78,11 +78,28 @@ class Scopes:
 
     def of(self, scope: starlette.types.Scope) -> Access:
         """What a request or an upgrade needs."""
-        for route in self._routes:
-            if route.matches(scope)[0] is Match.FULL and (access := _declared(route)) is not None:
-                return access
+        found = [self._nearest(scope), self._nearest(_without_slash(scope))]
+        for match in (Match.FULL, Match.PARTIAL):  # of a method that the path has not, 405 may be told
+            for best, access in found:
+                if best is match and access is not None:
+                    return access
         harmless = scope["type"] == "websocket" or scope["method"] in SAFE
         return Access(Scope.READ if harmless else Scope.ADMIN)
+
+    def _nearest(self, scope: starlette.types.Scope) -> tuple[Match, Access | None]:
+        partial = list[Access]()
+        for route in self._routes:
+            match, access = route.matches(scope)[0], _declared(route)
+            if match is Match.FULL and access is not None:
+                return match, access
+            if match is Match.PARTIAL and access is not None:
+                partial.append(access)
+        return Match.PARTIAL, min(partial, key=lambda one: one.scope or 0, default=None)
+
+
+def _without_slash(scope: starlette.types.Scope) -> starlette.types.Scope:
+    """What a path with a slash too many is redirected to."""
+    return {**scope, "path": scope["path"].rstrip("/") or "/"}
 
 
 def flat(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:

@@ -175,6 +175,7 @@ class Tokens:
             tokens = [] if document is None else self._parsed(document)
             return _FILE.dump_json(edit(tokens), indent=1)
 
+        self.all()  # says what is wrong with them, if something is
         try:
             self._store.change_tokens(edited)
         finally:

@@ -12,6 +12,8 @@ from service.host.child_main import PARENT
 
 _MOST_SAID = 2000
 """Characters of the last line that are kept."""
+_GOES_S = 10
+"""How long a child that was killed is waited for: somebody else may hold its pipes."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,17 @@ class Child:
         """The last line of what it wrote to stderr, once it has closed that."""
         return await self._said
 
+    async def end(self) -> None:
+        """End it at once, where it still runs, and let go of it."""
+        self.kill()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOES_S):
+                # A pipe that is full of what nobody read is not looked at, so that its end is never seen, and `wait`
+                # waits for that end.
+                while await self.stdout.read(2**20):
+                    pass
+                await self._process.wait()
+
     def kill(self) -> None:
         """End it at once, where it still runs."""
         if self._process.returncode is None:
@@ -88,8 +101,10 @@ async def start(
 
 
 async def _last_line(stream: asyncio.StreamReader) -> str:
-    last = ""
+    rest, last = b"", b""
     while data := await stream.read(65_536):
-        last = (last + data.decode(errors="replace"))[-_MOST_SAID:]
-    lines = last.strip().splitlines()
-    return lines[-1].removeprefix("polychrony: ") if lines else ""
+        *whole, rest = (rest + data).split(b"\n")
+        last = next((line for line in reversed(whole) if line.strip()), last)[: 4 * _MOST_SAID]
+        rest = rest[: 4 * _MOST_SAID]  # of a line without end the beginning is kept
+    said = (rest if rest.strip() else last).decode(errors="replace").strip()
+    return said.removeprefix("polychrony: ")[:_MOST_SAID]

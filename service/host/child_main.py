@@ -13,6 +13,9 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
+
+from service.host.child_output import output
 
 WORKS = {
     "job": "service.jobs.work",
@@ -44,6 +47,7 @@ def main() -> None:
     """Limit this process, then do what is asked."""
     memory, seconds, file, protocols, work, *arguments = sys.argv[1:]
     limit(int(memory), int(seconds), int(file), protocols)
+    output()  # before anything is imported that could print
     try:
         importlib.import_module("pipeline.plugins").load_inherited()
         importlib.import_module(WORKS[work]).run(*arguments)
@@ -51,6 +55,8 @@ def main() -> None:
         sys.exit(str(problem).replace("\n", " "))
     except OSError as problem:
         sys.exit(f"{problem.filename or ''}: {problem.strerror or problem}")
+    with suppress(BrokenPipeError):  # whoever asked has gone
+        output().flush()
 
 
 if __name__ == "__main__":

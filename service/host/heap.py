@@ -20,13 +20,11 @@ def settle() -> None:
 
 
 def give_back() -> bool:
-    """Free what only refers to itself, and give back what the allocator keeps of freed memory; whether it kept any.
+    """Give back what the allocator keeps of freed memory; whether it kept any.
 
-    A stream and its parts know each other, so that nothing of it is freed before garbage is searched for. And glibc
-    has an arena for each of several threads and gives back only what lies at an arena's end: when 60 streams
+    glibc has an arena for each of several threads and gives back only what lies at an arena's end: when 60 streams
     (346x260, ``motion``) were deleted, 83 MiB were in use and 650 MiB were kept. Others have no such call.
     """
-    gc.collect()
     trim = _trim()
     return trim is not None and bool(trim(0))
 

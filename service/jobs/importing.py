@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.models import registry
 from pipeline.models.describe import describe
 from pipeline.models.import_options import ImportOptions
+from service.host.child_output import output
 
 REQUEST = "import.json"
 
@@ -32,4 +33,4 @@ def run(request: str) -> None:
     asked = json.loads(Path(request).read_text())
     options = ImportOptions.model_validate(asked["options"])
     model = registry.install(Path(asked["file"]), asked["name"], options.reading, options.encoding)
-    print(json.dumps(describe(model)))
+    output().write(json.dumps(describe(model)).encode())

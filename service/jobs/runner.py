@@ -305,7 +305,7 @@ class Jobs:
             said, status = await worker.last_words(), await worker.wait()
         finally:
             holding.cancel()
-            worker.kill()
+            await worker.end()
         if not await self.store.holds(job):
             return  # cancelled meanwhile
         if status == 0:

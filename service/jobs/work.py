@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pipeline.analysis import analyze
 from pipeline.sources import open_source
 from pipeline.spec import validate
 from pipeline.writing import replace_file, sync_file, sync_folder
+from service.host.child_output import output
 from service.jobs.request import JobOptions
 
 REQUEST = "request.json"
@@ -63,8 +63,8 @@ def run(request: str) -> None:
         now = time.monotonic()
         if now - last_s >= _TOLD_S or fraction >= 1:
             last_s = now
-            sys.stdout.write(json.dumps({"done": fraction, "events": events, "rows": rows}) + "\n")
-            sys.stdout.flush()
+            output().write(json.dumps({"done": fraction, "events": events, "rows": rows}).encode() + b"\n")
+            output().flush()
 
     source = open_source(Path(asked["upload"]), options)
     analyze(

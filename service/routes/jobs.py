@@ -53,12 +53,17 @@ _BODY: dict[str, Any] = {
         }}, "application/json": {"schema": {
             "type": "object", "required": ["upload"], "additionalProperties": False, "properties": {
                 "upload": {"type": "string", "pattern": "^[0-9a-f]{32}$", "description": "a complete upload"},
-                **JobOptions.model_json_schema()["properties"],
                 "priority": {"type": "integer", "minimum": -10, "maximum": 10},
             },
         }}},
     }
 }  # fmt: skip
+
+
+def describe_body() -> None:
+    """Write the options that are known now into the description of the body: plug-ins add formats."""
+    body = _BODY["requestBody"]["content"]["application/json"]["schema"]
+    body["properties"] = {**JobOptions.model_json_schema()["properties"], **body["properties"]}
 
 
 @router.post(

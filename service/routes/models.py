@@ -248,7 +248,7 @@ async def _imported(taken: upload.Upload, folder: Path) -> dict[str, Any]:
     except TimeoutError as problem:
         raise Problem(422, f"took longer than {_LIMITS.cpu_seconds} s to read") from problem
     finally:
-        importer.kill()
+        await importer.end()
     if status != 0:
         shown = said.replace(taken.path.name if taken.path else "", taken.name)
         raise Problem(422, shown[:500] or f"cannot be read: ended with status {status}")

@@ -21,6 +21,7 @@ from pipeline.sensor import Sensor
 from pipeline.sources import InputOptions, SourceError, VideoOptions, open_source
 from pipeline.sources.live import LiveOptions, Pushed, open_live
 from service.access.allowed_sources import PUSHED
+from service.host.child_output import output
 from service.streams.rtsp_relay import Relay
 
 _FRAME_EVENTS = 32_768
@@ -66,8 +67,7 @@ class _Sender:
     """Frames of a source, numbered."""
 
     def __init__(self, source: Any, asked: dict[str, Any]) -> None:
-        # Not sys.stdout.buffer: with PYTHONUNBUFFERED that is raw, and a signal cuts what it writes short.
-        self._source, self._out = source, open(1, "wb", closefd=False)  # noqa: SIM115 - as long as the process
+        self._source, self._out = source, output()
         self._number = 0 if asked["is_file"] else asked["after"]
         self._skip_to = asked["after"] if asked["is_file"] else 0
         self._not_before_us: int = asked["not_before_us"]

@@ -288,8 +288,7 @@ class Fetcher:
         reader, self._child = self._child, None
         self._started.clear()
         if reader is not None:
-            reader.kill()
-            await reader.wait()
+            await reader.end()
 
     def _hear(self, raw: bytes) -> None:
         document = json.loads(wire.parse(raw).payload.tobytes())

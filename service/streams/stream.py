@@ -290,6 +290,8 @@ class Stream:
         try:
             self._files.close()
         finally:
+            # Not left to the search for garbage: a stream and its parts know each other.
+            self.graph.close()
             self._hold.release()
 
     def _is_restored(self) -> None:

@@ -88,7 +88,10 @@ class Upkeep:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(min(_EVERY_S, self._settings.keep_ended_s))
-            await self._give_back_memory()
+            try:
+                await self._give_back_memory()
+            except RuntimeError:  # no thread can be started now: there will be another time
+                _log.exception("memory cannot be given back")
             for id_ in list(self._later):
                 await self._streams.restore(id_)
             there = self._streams.all()

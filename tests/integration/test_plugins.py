@@ -131,3 +131,101 @@ def test_the_contract_suite_runs_on_it(environment, tmp_path):
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout
     assert "8 passed" in ran.stdout
+
+
+class Faulty:
+    """Distributions that are not what they should be, each a folder with a `.dist-info`."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def make(self, name, entries, **modules):
+        info = self.folder / f"{name}-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (info / "entry_points.txt").write_text(
+            "\n".join(f"[polychrony.{group}]\n{line}" for group, line in entries)
+        )
+        for module, text in modules.items():
+            (self.folder / f"{module}.py").write_text(text)
+
+
+STAGE = """
+from collections.abc import Callable
+from typing import Any, Literal
+from pipeline.stage import Context, Stage, StageConfig
+
+class One(StageConfig):
+    kind: Literal["{kind}"] = "{kind}"
+    {field}
+    def build(self, context: Context) -> Stage:
+        raise NotImplementedError
+"""
+
+
+@pytest.fixture
+def faulty(tmp_path, monkeypatch):
+    folder = tmp_path / "faulty"
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{ROOT}:{ROOT / 'clients' / 'python'}")
+    return Faulty(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            STAGE.format(kind="mine", field="how: Callable[[int], int] | None = None"),
+            "One: PydanticInvalidForJsonSchema",
+        ),
+        (STAGE.format(kind="mine", field="how: 'Undefined' = None"), "One: PydanticU"),
+        (STAGE.format(kind="crop", field=""), "there is a stage of the kind 'crop' already"),
+        (STAGE.format(kind="Mine!", field=""), "allowed are small letters"),
+        ("raise ValueError()", "cannot be imported: ValueError: ValueError"),
+        ("One = 3", "is no subclass of pipeline.stage.StageConfig"),
+        ("import not_there", "cannot be imported: ModuleNotFoundError"),
+    ],
+)
+def test_a_plug_in_that_would_spoil_others_is_refused_in_a_line(faulty, text, said):
+    faulty.make("bad", [("stages", "one = bad_one:One")], bad_one=text)
+    ran = polychrony("info", "x.raw", POLYCHRONY_PLUGINS='["bad"]')
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1), ran.stderr
+    assert "plugins: bad: polychrony.stages: one" in ran.stderr
+    assert said in ran.stderr
+
+
+def test_what_is_refused_has_added_nothing(faulty):
+    good = STAGE.format(kind="good_one", field="")
+    faulty.make(
+        "half", [("stages", "a = half_good:One\nb = half_bad:One")],
+        half_good=good, half_bad=STAGE.format(kind="crop", field=""),
+    )  # fmt: skip
+    code = (
+        "from pipeline import plugins, stages\ntry:\n    plugins.load(['half'])\nexcept plugins.PluginError:\n"
+        "    print('good_one' in stages.KINDS, 'crop' in stages.KINDS)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False True\n"
+
+
+def test_a_plug_in_that_prints_or_fails_at_other_files_is_in_nobodys_way(faulty, tmp_path):
+    faulty.make(
+        "loud", [("formats", "mine = loud_one:FORMAT")],
+        loud_one="from pipeline.sources.formats import Format\nprint('hello', flush=True)\n"
+        "FORMAT = Format('loud', None, lambda head, path: head[10**6] > 0)\n",
+    )  # fmt: skip
+    table = tmp_path / "t.csv"
+    table.write_text("t,x,y,p\n" + "".join(f"{i * 100},{i},1,1\n" for i in range(20)))
+    (tmp_path / "empty.xyz").write_bytes(b"\x01" * 8)
+    ran = polychrony("info", tmp_path / "empty.xyz", POLYCHRONY_PLUGINS='["loud"]')
+    assert "format loud: identify failed" in ran.stderr
+    service = ServiceProcess(tmp_path / "data", plugins='["loud"]')
+    try:
+        with httpx.Client(base_url=service.url, timeout=60) as http:
+            formats = http.get("/v1/openapi.json").text
+            assert '"loud"' in formats
+            stream = http.post("/v1/streams", json={"pipeline": "denoise", "source": {"address": "sample:"}})
+            path = f"/v1/streams/{stream.raise_for_status().json()['id']}"
+            assert until(lambda: http.get(f"{path}/stats").json()["events"] > 1000)
+            http.delete(path).raise_for_status()
+    finally:
+        assert service.stop() == 0

@@ -66,3 +66,18 @@ def test_a_route_that_does_not_say_who_may_ask_is_noticed():
     Scopes(routes[:1]).check()
     with pytest.raises(RuntimeError, match=r"who may ask: /b$"):
         Scopes(routes).check()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "access"),
+    [
+        ("POST", "/v1/streams/", Access(Scope.STREAM)),  # redirected
+        ("DELETE", f"/v1/jobs/{ID}/", Access(Scope.STREAM)),
+        ("OPTIONS", "/healthz", Access(None, always=True)),  # 405 with Allow, as for anybody
+        ("POST", "/readyz", Access(None, always=True)),
+        ("PUT", "/v1/streams", Access(Scope.READ)),  # 405
+    ],
+)
+def test_redirects_and_wrong_methods_are_told_to_whoever_may_ask(app, method, path, access):
+    request = {"type": "http", "path": path, "method": method, "headers": [], "root_path": ""}
+    assert Scopes(app.routes).of(request) == access

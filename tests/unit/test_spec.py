@@ -80,3 +80,26 @@ def test_a_name_that_is_neither_preset_nor_file_is_refused(tmp_path):
         SpecError, match=r"neither a file nor a preset \(denoise, digits, egomotion, motion, motion36, view\)"
     ):
         load(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (
+            {"stages": [{"id": f"s{i}", "kind": "refractory"} for i in range(65)]},
+            "stages: at most 64 are allowed",
+        ),
+        ({"stages": {"a"}}, r"stages\[0\]"),
+        ({"stages": "crop"}, "stages: "),
+        ({"stages": 3}, "stages: "),
+        ({"version": 2, "stages": [{"id": "a", "kind": "nothing"}]}, "version: "),
+        ({"sensor": {"width": 0, "height": 1}, "stages": [{"id": "a", "kind": "nothing"}]}, "sensor.width: "),
+        (
+            {"stages": [{"id": "a", "kind": "nothing"}], "outputs": 3},
+            r"stages\[0\].kind: 'nothing' is no stage",
+        ),
+    ],
+)
+def test_the_first_thing_that_is_wrong_is_said(document, said):
+    with pytest.raises(SpecError, match=f"^pipeline: {said}"):
+        validate(document)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import warnings
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import first_line
 from pipeline.sources.formats import (
     aedat2,
     aedat4,
@@ -75,13 +78,24 @@ def add(format_: Any) -> str:
     """
     if not isinstance(format_, Format):
         raise TypeError(f"{format_!r} is no pipeline.sources.formats.Format")
+    name: Any = format_.name
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,31}", name):
+        raise ValueError(f"format {name!r}: allowed are letters, digits, blanks and . _ + -, 32 at most")
     if format_ not in _of_plugins:
-        if format_.name in FORMAT_NAMES:
+        if format_.name.casefold() in {name.casefold() for name in FORMAT_NAMES}:
             raise ValueError(f"there is a format of the name {format_.name!r} already")
         _of_plugins.append(format_)
         FORMATS[format_.name] = format_.open
         FORMAT_NAMES.append(format_.name)
     return format_.name
+
+
+def forget(names: Collection[str]) -> None:
+    """Take back formats that were added."""
+    for one in [one for one in _of_plugins if one.name in names]:
+        _of_plugins.remove(one)
+        FORMAT_NAMES.remove(one.name)
+        del FORMATS[one.name]
 
 
 def identify(head: bytes, path: Path) -> str | None:
@@ -97,11 +111,19 @@ def identify(head: bytes, path: Path) -> str | None:
         return "npz" if is_npz else "csv"  # a zip with one table in it
     if head.startswith(b"%") and (kind := prophesee.identify(head)):
         return kind
-    if (own := next((one.name for one in _of_plugins if one.identify(head, path)), None)) is not None:
+    if (own := next((one.name for one in _of_plugins if _claims(one, head, path)), None)) is not None:
         return own
     if path.suffix.lower() == ".bin":
         return "ATIS bin"
     return "csv" if text.is_table(head) else None
+
+
+def _claims(format_: Format, head: bytes, path: Path) -> bool:
+    try:
+        return bool(format_.identify(head, path))
+    except Exception as problem:  # a fault of one plug-in must not keep other files from being read
+        warnings.warn(f"format {format_.name}: identify failed: {first_line(problem)}", stacklevel=2)
+        return False
 
 
 def _first_member(head: bytes) -> str:

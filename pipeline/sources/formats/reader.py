@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.errors import first_line
 from pipeline.sensor import Sensor
 from pipeline.sources.base import Policy, Reading, SourceError
 from pipeline.sources.options import InputOptions
@@ -88,7 +89,7 @@ class Guarded:
                     raise
                 if not seen:
                     raise self._refused(problem) from problem
-                self._faults.found("broken_off", 1, f"broken off: {_first_line(problem)}")
+                self._faults.found("broken_off", 1, f"broken off: {first_line(problem)}")
                 return
             seen |= len(part.events[0]) > 0
             yield part
@@ -105,12 +106,7 @@ class Guarded:
             raise self._refused(problem) from problem
 
     def _refused(self, problem: BaseException) -> SourceError:
-        return self._faults.error(f"not a readable {self._kind} file: {_first_line(problem)}")
-
-
-def _first_line(problem: BaseException) -> str:
-    lines = str(problem).strip().splitlines()
-    return lines[0] if lines else type(problem).__name__
+        return self._faults.error(f"not a readable {self._kind} file: {first_line(problem)}")
 
 
 class Reader(Protocol):

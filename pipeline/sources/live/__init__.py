@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,13 @@ def add(scheme: Any) -> str:
     return scheme.name
 
 
+def forget(names: Collection[str]) -> None:
+    """Take back schemes that were added."""
+    for name in names:
+        if SCHEMES.pop(name, None) is not None:
+            del WAYS[f"{name}://..."]
+
+
 def open_live(address: str, options: LiveOptions | None = None) -> Live:
     """The source at an address, see :data:`WAYS`.
 
@@ -101,7 +108,7 @@ def open_live(address: str, options: LiveOptions | None = None) -> Live:
         return Capture(int(match[1]), options.video, options.give_up_s)
     if match := re.fullmatch(r"usb:(.*)", address):
         return Usb(match[1] or None, options.give_up_s)
-    scheme = address.partition("://")[0] if "://" in address else ""
+    scheme = address.partition("://")[0].lower() if "://" in address else ""
     if scheme in {"rtsp", "rtsps", "http", "https"}:
         return Capture(address, options.video, options.give_up_s)
     if scheme in {"udp", "dv"}:

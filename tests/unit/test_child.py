@@ -1,0 +1,55 @@
+"""A child is gone once it was ended, whatever it had written and nobody had read."""
+
+import asyncio
+import sys
+import time
+
+import pytest
+
+from service.host.child import Child
+
+FLOOD = "import os\nwhile True: os.write(1, b'x' * 65536)"
+COMPLAIN = "import os, sys\nos.write(2, {!r})\nsys.exit(3)"
+
+
+async def started(code, limit=65_536):
+    pipe = asyncio.subprocess.PIPE
+    return Child(
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code, stdout=pipe, stderr=pipe, limit=limit
+        )
+    )
+
+
+def test_one_whose_pipe_is_full_is_ended():
+    async def work():
+        child = await started(FLOOD)
+        await asyncio.sleep(0.5)  # the pipe is full by now, and is not looked at any more
+        before = time.monotonic()
+        async with asyncio.timeout(8):
+            await child.end()
+            assert await child.wait() == -9
+        return time.monotonic() - before
+
+    assert asyncio.run(work()) < 8
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (b"one\ntwo\n", "two"),
+        (b"one\ntwo\n\n \n", "two"),
+        (b"polychrony: why", "why"),
+        ("a\u2028b\n".encode(), "a\u2028b"),
+        (b"", ""),
+        (b"first " + b"x" * 100_000, "first " + "x" * 1994),
+        (b"first " + b"x" * 100_000 + b"\nlast\n", "last"),
+    ],
+)
+def test_its_last_line_is_why(written, said):
+    async def work():
+        child = await started(COMPLAIN.format(written))
+        await child.stdout.read()
+        return await child.last_words(), await child.wait()
+
+    assert asyncio.run(work()) == (said, 3)
