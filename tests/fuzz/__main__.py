@@ -319,7 +319,9 @@ def _child(name, seed, first, count, folder, progress, answers):
 
 def fuzz(name, inputs, seed=0, tell=print):
     """(how inputs ended, faults); a fault is (number of the input, what happened)."""
-    context = multiprocessing.get_context("fork")
+    # Not "fork": libraries have threads by now, and a child that is made while one of them holds a lock waits for ever.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.fuzz.__main__"])
     ended, faults, first = Counter(), [], 0
     started = time.monotonic()
     size = 50_000 if name in ON_BYTES else 5_000 if name in OWN_FILES else BATCH

@@ -25,6 +25,7 @@ from service.jobs.runner import Jobs
 from service.settings import Settings
 from service.storage.backends import Backends
 from service.storage.files.recording import Recorder
+from service.storage.files.secret_files import SecretFiles
 from service.storage.files.snapshots import Snapshots
 from service.storage.files.stream_files import StreamFiles, StreamFolders
 from service.storage.records import Job
@@ -418,7 +419,6 @@ async def test_a_worker_outlives_a_queue_that_cannot_be_written_to(tmp_path, mon
     monkeypatch.setattr(jobs.store, "finish", cannot)
     id_, _ = jobs.new_folder()  # without an upload: it cannot run
     await jobs.store.add(Job(id_, "x", {"pipeline": preset("motion").model_dump(mode="json")}))
-    jobs._more.release()
     async with asyncio.timeout(120):
         await tried.wait()
         assert jobs.alive
@@ -497,7 +497,7 @@ async def test_files_that_cannot_be_read_are_not_left_open(box, monkeypatch):
     stream = await create(await box.start(), asked(record=True))
     await send(stream, range(1, 31))
     await box.stop()
-    store = StreamFolders(box.data / "streams", box.data, False, 2**30)
+    store = StreamFolders(box.data / "streams", SecretFiles(box.data), False, 2**30)
     store.open()
 
     def broken(*_):
@@ -528,7 +528,7 @@ async def test_workers_end_though_a_job_comes_at_that_moment(tmp_path):
     await jobs.open()
     await asyncio.sleep(0.2)  # they wait for work
     for _ in range(settings.parallel_jobs):
-        jobs._more.release()
+        jobs.store._more.release()
     async with asyncio.timeout(30):
         await jobs.close()
 
