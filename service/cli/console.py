@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,8 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Advance = Callable[[float, str], None]
 """Called with (fraction done, what to say beside the bar)."""
+_TELL_S = 10.0
+"""Between two lines that say how far compiling has come."""
 
 
 def print_json(document: Any) -> None:
@@ -39,14 +42,19 @@ def warn(name: str, sentences: list[str]) -> None:
 
 
 def say_when_compiling() -> None:
-    """Tell people why the first run takes longer."""
-    said = False
+    """Tell people why the first run takes longer, and that it goes on."""
+    compiled, told_s, began_s = 0, 0.0, 0.0
 
     def compiling(_: str) -> None:
-        nonlocal said
-        if not said:
-            said = True
+        nonlocal compiled, told_s, began_s
+        now = time.monotonic()
+        if compiled == 0:
             note("compiling kernels, once per installation ...")
+            told_s = began_s = now
+        compiled += 1
+        if now - told_s >= _TELL_S:
+            told_s = now
+            note(f"  {compiled} kernels compiled, {now - began_s:.0f} s")
 
     on_compilation(compiling)
 

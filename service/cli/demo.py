@@ -25,6 +25,7 @@ from service.settings import Settings
 from service.storage.files.data_lock import locked
 
 _PATIENCE_S = 180
+"""For one answer of the service, once it is ready."""
 _STEP_US, _SLOWED = 4000, 5
 
 
@@ -69,17 +70,26 @@ def _run(settings: Settings, once: bool) -> int:
 
 
 def _wait_until_ready(client: Client, thread: threading.Thread) -> None:
-    """Until kernels are compiled or loaded."""
-    deadline = time.monotonic() + _PATIENCE_S
+    """Until kernels are compiled or loaded, however long that takes on this machine.
+
+    Raises:
+        DemoFailed: the service has ended, or says that it never will be ready.
+    """
     note("starting the service ...")
-    while thread.is_alive() and time.monotonic() < deadline:
+    why = "the service has ended: its log says why"
+    while thread.is_alive():
         try:
             client.request("GET", "/readyz")
-        except (Refused, Unreachable):
+        except Refused as refusal:
+            if "cannot be prepared" in str(refusal):
+                why = str(refusal)
+                break
+            time.sleep(0.1)
+        except Unreachable:
             time.sleep(0.1)
         else:
             return
-    raise DemoFailed("the service does not become ready")
+    raise DemoFailed(f"the service does not become ready: {why}")
 
 
 def _send_sample(client: Client) -> bool:
