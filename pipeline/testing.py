@@ -90,6 +90,12 @@ def whole(
     return rows_of(results), run.digests()
 
 
+def _demand(holds: bool, otherwise: str) -> None:
+    """Not ``assert``, which Python leaves out under -O: a contract that cannot fail would be none."""
+    if not holds:
+        raise AssertionError(otherwise)
+
+
 def stage_contract(
     examples: Mapping[str, Sequence[Stages]],
     sensor: tuple[int, int] = _SENSOR,
@@ -134,7 +140,7 @@ def stage_contract(
         @every
         def test_examples_answer_something(self, stages: Stages) -> None:
             rows, _ = whole(stages, busy(4000, 20, 1, sensor), sensor)
-            assert len(rows) > 0
+            _demand(len(rows) > 0, "the example gives no rows")
 
         @every
         @settings(deadline=None, max_examples=25)
@@ -144,7 +150,7 @@ def stage_contract(
             expected, digests = whole(stages, columns, sensor)
             run = engine(stages, sensor)
             np.testing.assert_array_equal(rows_of(in_pieces(run, columns, data, heartbeats=True)), expected)
-            assert run.digests() == digests
+            _demand(run.digests() == digests, "the digests depend on the cuts")
 
         @every
         @settings(deadline=None, max_examples=15)
@@ -159,7 +165,7 @@ def stage_contract(
         def test_packets_without_rows_are_fine(self, stages: Stages) -> None:
             run, nothing = engine(stages, sensor), packets.no_events()
             results = run.feed(nothing) + run.heartbeat(5000) + run.feed(nothing) + run.heartbeat(90_000)
-            assert len(rows_of(results + run.end())) == 0
+            _demand(len(rows_of(results + run.end())) == 0, "there are rows without events")
 
         @every
         @settings(deadline=None, max_examples=25)
@@ -176,8 +182,10 @@ def stage_contract(
             second.restore(state)
             results += second.feed(packets.cut(columns, at, len(columns[0]))) + second.end()
             np.testing.assert_array_equal(rows_of(results), expected)
-            assert second.digests() == digests
-            assert (second.events, second.rows) == (len(columns[0]), first.rows)
+            _demand(second.digests() == digests, "the digests depend on the snapshot")
+            _demand(
+                (second.events, second.rows) == (len(columns[0]), first.rows), "counts depend on the snapshot"
+            )
 
         @every
         @settings(deadline=None, max_examples=10)
@@ -203,7 +211,7 @@ def stage_contract(
             after, _ = whole(stages, shifted, sensor)
             results = in_pieces(engine(stages, sensor), packets.join([columns, shifted]), data)
             found = rows_of(results)
-            assert len(found) == len(before) + len(after)
+            _demand(len(found) == len(before) + len(after), "rows are missing, or too many, around the gap")
             np.testing.assert_array_equal(found[: len(before)], before)
             behind = found[len(before) :].copy()
             if "flags" in (behind.dtype.names or ()):
@@ -211,7 +219,7 @@ def stage_contract(
                 np.testing.assert_array_equal((behind["flags"] & AFTER_GAP) > 0, early)
                 behind["flags"] &= ~behind["flags"].dtype.type(AFTER_GAP)
             np.testing.assert_array_equal(behind, after)
-            assert [gap for result in results for gap in result.gaps] != []
+            _demand(any(result.gaps for result in results), "the gap is not told")
 
         @every
         @settings(deadline=None, max_examples=15)
@@ -222,7 +230,7 @@ def stage_contract(
             for a, b in itertools.pairwise(data.draw(cuts(len(columns[0])))):
                 for result in run.feed(packets.cut(columns, a, b)):
                     if watermark is not None and len(result.rows):
-                        assert int(result.rows["t"].min()) >= watermark
+                        _demand(int(result.rows["t"].min()) >= watermark, "a row came behind the watermark")
                     watermark = result.watermark_us
 
     return Contract

@@ -78,11 +78,12 @@ class Scopes:
 
     def of(self, scope: starlette.types.Scope) -> Access:
         """What a request or an upgrade needs."""
-        found = [self._nearest(scope), self._nearest(_without_slash(scope))]
-        for match in (Match.FULL, Match.PARTIAL):  # of a method that the path has not, 405 may be told
-            for best, access in found:
-                if best is match and access is not None:
-                    return access
+        match, access = self._nearest(scope)
+        if match is not Match.FULL and scope["path"].endswith("/"):
+            redirected, target = self._nearest(_without_slash(scope))
+            match, access = (redirected, target) if redirected is Match.FULL else (match, access or target)
+        if access is not None:  # also of a method that the path has not: 405 may be told
+            return access
         harmless = scope["type"] == "websocket" or scope["method"] in SAFE
         return Access(Scope.READ if harmless else Scope.ADMIN)
 
