@@ -123,7 +123,14 @@ def admitted(stream, raw):
 async def send(stream, numbers):
     for n in numbers:
         stream.push(admitted(stream, frame(n)))
-    await until(lambda: stream.runner.intake.frames >= numbers[-1] or stream.failure)
+    await at_rest(stream, numbers[-1])
+
+
+async def at_rest(stream, number):
+    """Until rows and snapshot of frame ``number`` are written, too, which is after its events are counted."""
+    await until(lambda: stream.runner.intake.frames >= number or stream.failure)
+    turn = stream.runner.mailbox.ask(lambda: None)
+    await until(lambda: turn.done() or stream.failure or stream.trouble)
 
 
 async def finished(stream, last):
@@ -268,7 +275,7 @@ async def test_what_a_realtime_stream_shed_is_written_down_while_it_runs(box):
     for n in range(11, 16):  # an hour old, as they come
         one = admitted(stream, frame(n))
         stream.push(replace(one, at_s=one.at_s - 3600))
-    await until(lambda: stream.runner.intake.frames >= 15 or stream.failure)
+    await at_rest(stream, 15)
     await stream.flush_shed_log()
     assert read_admission(stream.durability.shed_log.path).shed == [(11, 15)]
     await send(stream, range(16, 21))

@@ -23,7 +23,16 @@ from service.storage.files.outbox import Outbox
 from service.storage.records import DONE, FAILED, OVER, QUEUED, Job, Message
 from service.streams.registry import Streams
 from service.uploads.store import Uploads
-from tests.integration.test_durability import admitted, asked, columns, create, frame, in_a_loop, until
+from tests.integration.test_durability import (
+    admitted,
+    asked,
+    at_rest,
+    columns,
+    create,
+    frame,
+    in_a_loop,
+    until,
+)
 from tests.power_cut import Disk
 
 FRAMES = 40
@@ -62,7 +71,7 @@ async def test_what_was_promised_outlives_a_power_cut(rows, tmp_path, monkeypatc
     for n in range(1, FRAMES + 1):
         stream.push(admitted(stream, frame(n, **MANY)))
         await until(lambda n=n: stream.session.ack()["durable"] >= n or stream.failure)
-    await until(lambda: stream.runner.intake.frames >= FRAMES)
+    await at_rest(stream, FRAMES)
     assert stream.view.stats()["snapshots"] >= 3
     head = next(iter(stream.outputs.values())).head.next_row
     assert head * rows.dtype.itemsize > 2**20, "old rows are overwritten"
