@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     tokens = Tokens(storage.secrets, settings.token, open_to_all=settings.loopback)
     known = Streams(settings, storage.streams)
     service = ServiceState(
-        settings, known, Jobs(settings, storage.jobs), Uploads(settings), tokens,
+        settings, known, Jobs(settings, storage.jobs), Uploads(settings, storage.uploads), tokens,
         Sessions(tokens, settings.session_s), PerMinute(settings.failures_per_minute), telemetry,
         AutostartStreams(settings, known), Publishers(settings, known, storage.outbox),
     )  # fmt: skip
@@ -111,7 +111,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     shutil.rmtree(service.settings.scratch_dir, ignore_errors=True)
     service.settings.scratch_dir.mkdir()
     heap.settle()
-    service.uploads.open()
+    await service.uploads.open()
     await service.jobs.open()
     await service.streams.open()
     await service.publishers.open()

@@ -27,7 +27,7 @@ async def watch(service: ServiceState) -> None:
         try:
             _tell(service, await _look(service))
             await asyncio.to_thread(_make_folders, service)
-            service.uploads.forget_old()
+            await service.uploads.forget_old()
             await service.jobs.count()
             repeats.flush()
         except Exception:  # what cannot be looked at now may be looked at later

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.http.problems import Problem
-from service.uploads.store import display_name, safe_suffix
+from service.uploads.uploads import display_name, safe_suffix
 
 _FIELD_BYTES, _FIELDS, _HEADER_BYTES = 64 * 1024, 32, 4096
 
@@ -38,8 +38,8 @@ class Upload:
 
 
 async def receive(
-    chunks: AsyncIterator[bytes], content_type: str, folder: Path, max_bytes: int, came: Callable[[int], None],
-    summed: bool = False,
+    chunks: AsyncIterator[bytes], content_type: str, folder: Path, max_bytes: int,
+    came: Callable[[int], Awaitable[None]], summed: bool = False,
 ) -> Upload:  # fmt: skip
     """Take in a multipart body whose file becomes ``folder/upload<suffix>``.
 
@@ -65,7 +65,7 @@ async def receive(
             total += len(chunk)
             if total > max_bytes:
                 raise Problem(413, f"larger than {max_bytes} bytes")
-            came(total)
+            await came(total)
             await asyncio.to_thread(parser.write, chunk)
         parser.finalize()
     except FormParserError as problem:

@@ -29,8 +29,8 @@ from service.http.problems import Problem, made, responses
 from service.jobs import Job, upload
 from service.jobs.request import JobOptions
 from service.routes.state import Service
-from service.storage.records import DONE, OVER
-from service.uploads.store import Upload, safe_suffix
+from service.storage.records import DONE, OVER, StoredUpload
+from service.uploads.uploads import name_of, safe_suffix
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="name of the job")]
@@ -111,7 +111,7 @@ async def create_job(
     if idempotency_key is not None and known.asked is not None and not is_its_own:
         raise Problem(422, "Idempotency-Key: a job with this key was made from another body")
     if body.waited is not None and is_its_own:  # only now: a kill before leaves the upload where it was
-        service.uploads.remove(body.waited.id)
+        await service.uploads.remove(body.waited.id)
     response.headers["Location"] = f"/v1/jobs/{known.id}"
     return await _describe(service, known)
 
@@ -130,7 +130,7 @@ class _Body:
     name: str
     fields: dict[str, Any]
     asked: str
-    waited: Upload | None = None
+    waited: StoredUpload | None = None
 
 
 async def _body(request: Request, service: Service, folder: FilePath, is_new: bool, summed: bool) -> _Body:
@@ -140,12 +140,13 @@ async def _body(request: Request, service: Service, folder: FilePath, is_new: bo
         asked = _sum(document)
         if (
             not is_new
-            and service.uploads.get(str(document.get("upload") if isinstance(document, dict) else "")) is None
+            and await service.uploads.find(str(document.get("upload") if isinstance(document, dict) else ""))
+            is None
         ):
             return _Body("", {}, asked)
-        waited, name, fields = _from_upload(service, document, folder)
+        waited, name, fields = await _from_upload(service, document, folder)
         return _Body(name, fields, asked, waited)
-    with service.uploads.passing(request.headers.get("content-length", "")) as came:
+    async with service.uploads.passing(request.headers.get("content-length", "")) as came:
         taken = await upload.receive(
             request.stream(), request.headers.get("content-type", ""), folder,
             service.settings.max_upload_bytes, came, summed,
@@ -167,7 +168,8 @@ async def _alike(known: Job, body: _Body, service: Service) -> bool:
     _priority(fields)
     if _options(fields) != known.options:
         return False
-    return await asyncio.to_thread(filecmp.cmp, body.waited.path, before, shallow=False)
+    now = await service.uploads.file(body.waited.id)
+    return await asyncio.to_thread(filecmp.cmp, now, before, shallow=False)
 
 
 def _sum(document: Any) -> str:
@@ -197,19 +199,22 @@ async def _json(request: Request) -> Any:
         raise Problem(400, "the body is no JSON") from None
 
 
-def _from_upload(service: Service, document: Any, folder: FilePath) -> tuple[Upload, str, dict[str, Any]]:
+async def _from_upload(
+    service: Service, document: Any, folder: FilePath
+) -> tuple[StoredUpload, str, dict[str, Any]]:
     """A complete upload, its bytes also in the job's folder, and the other fields."""
     if not isinstance(document, dict) or not isinstance(id_ := document.pop("upload", None), str):
         raise Problem(422, "upload: the id of a complete upload is needed", [("upload", "missing")])
-    found = service.uploads.get(id_)
+    found = await service.uploads.find(id_)
     if found is None:
         raise Problem(422, "upload: no such upload", [("upload", "no such upload")])
     if not found.complete:
         raise Problem(
             409, f"upload: has {found.offset} of {found.length} bytes", [("upload", "not complete")]
         )
-    os.link(found.path, folder / f"upload{safe_suffix(found.name)}")
-    return found, found.name, document
+    name = name_of(found)
+    os.link(await service.uploads.file(id_), folder / f"upload{safe_suffix(name)}")
+    return found, name, document
 
 
 def _priority(fields: dict[str, Any]) -> int:

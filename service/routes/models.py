@@ -117,7 +117,7 @@ async def import_model(request: Request, response: Response, service: Service) -
     service.demand_ready()
     folder = Path(mkdtemp(prefix="import-", dir=service.settings.scratch_dir))
     try:
-        with service.uploads.passing(request.headers.get("content-length", "")) as came:
+        async with service.uploads.passing(request.headers.get("content-length", "")) as came:
             taken = await upload.receive(
                 request.stream(), request.headers.get("content-type", ""), folder,
                 min(_MOST_BYTES, service.settings.max_upload_bytes), came,

@@ -45,7 +45,7 @@ async def create_stream(
         response.headers["Location"] = f"/v1/streams/{known.id}"
         return known.view.describe()
     used = request.snapshot
-    snapshot = await asyncio.to_thread(_snapshot, service, request)
+    snapshot = await _snapshot(service, request)
     if snapshot is not None:
         request = _from_snapshot(request, snapshot)
     try:
@@ -57,7 +57,7 @@ async def create_stream(
     if idempotency_key is not None:
         _demand_same(service, idempotency_key, asked)  # another may have come at the same time
     if used is not None:
-        service.uploads.remove(used)
+        await service.uploads.remove(used)
     response.headers["Location"] = f"/v1/streams/{stream.id}"
     return stream.view.describe()
 
@@ -84,17 +84,17 @@ def _as_problem(error: BaseException) -> BaseException:
     return error
 
 
-def _snapshot(service: Service, request: StreamRequest) -> Snapshot | None:
+async def _snapshot(service: Service, request: StreamRequest) -> Snapshot | None:
     """The snapshot that a request names."""
     if request.snapshot is None:
         return None
-    upload = service.uploads.get(request.snapshot)
+    upload = await service.uploads.find(request.snapshot)
     if upload is None or not upload.complete:
         raise Problem(
             422, "snapshot: no complete upload of this id", [("snapshot", "no complete upload of this id")]
         )
     try:
-        return service.streams.read_snapshot(upload.path)
+        return await asyncio.to_thread(service.streams.read_snapshot, await service.uploads.file(upload.id))
     except CheckpointError as error:
         raise _as_problem(error) from error
 

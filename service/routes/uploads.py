@@ -14,7 +14,7 @@ from service.access.scopes import needs
 from service.access.tokens import Scope
 from service.http.problems import Problem, made, responses
 from service.routes.state import Service
-from service.uploads import Upload
+from service.storage.records import StoredUpload
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 UploadId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="name of the upload")]
@@ -55,10 +55,13 @@ async def create_upload(
     _check_version(tus_resumable)
     service.demand_ready()
     first = request.headers.get("content-type", "").partition(";")[0] == _CHUNK
-    upload = service.uploads.create(_number("Upload-Length", upload_length), _metadata(upload_metadata or ""))
+    upload = await service.uploads.create(
+        _number("Upload-Length", upload_length), _metadata(upload_metadata or "")
+    )
     response.headers["Location"] = f"/v1/uploads/{upload.id}"
     if first:
-        await service.uploads.append(upload, 0, _chunks(request))
+        await service.uploads.append(upload.id, 0, _chunks(request))
+        upload = await find(service, upload.id)
     _tell(service, upload, response)
     return {"id": upload.id, "offset": upload.offset, "length": upload.length}
 
@@ -70,7 +73,7 @@ async def get_upload(
 ) -> None:
     """How far an upload has come."""
     _check_version(tus_resumable)
-    upload = find(service, upload_id)
+    upload = await find(service, upload_id)
     response.headers.update({"Upload-Length": str(upload.length), "Cache-Control": "no-store"})
     _tell(service, upload, response)
 
@@ -88,11 +91,11 @@ async def continue_upload(
 ) -> None:  # fmt: skip
     """Add bytes behind `Upload-Offset`; those that came before a connection broke are kept."""
     _check_version(tus_resumable)
-    upload = find(service, upload_id)
+    await find(service, upload_id)
     if request.headers.get("content-type", "").partition(";")[0] != _CHUNK:
         raise Problem(415, f"Content-Type: allowed is {_CHUNK}")
-    await service.uploads.append(upload, _number("Upload-Offset", upload_offset), _chunks(request))
-    _tell(service, upload, response)
+    await service.uploads.append(upload_id, _number("Upload-Offset", upload_offset), _chunks(request))
+    _tell(service, await find(service, upload_id), response)
 
 
 @router.delete("/{upload_id}", status_code=204, responses=responses(404, 412, 422, 423))
@@ -102,22 +105,21 @@ async def delete_upload(
 ) -> None:
     """Forget an upload."""
     _check_version(tus_resumable)
-    upload = find(service, upload_id)
-    if upload.lock.locked():
-        raise Problem(423, "another request adds to this upload")
-    service.uploads.remove(upload_id)
+    await find(service, upload_id)
+    service.uploads.demand_idle(upload_id)
+    await service.uploads.remove(upload_id)
     response.headers["Tus-Resumable"] = VERSION
 
 
-def find(service: Service, upload_id: str) -> Upload:
+async def find(service: Service, upload_id: str) -> StoredUpload:
     """The upload of this name, or a 404."""
-    upload = service.uploads.get(upload_id)
+    upload = await service.uploads.find(upload_id)
     if upload is None:
         raise Problem(404, "no such upload")
     return upload
 
 
-def _tell(service: Service, upload: Upload, response: Response) -> None:
+def _tell(service: Service, upload: StoredUpload, response: Response) -> None:
     response.headers.update({
         "Tus-Resumable": VERSION, "Upload-Offset": str(upload.offset),
         "Upload-Expires": formatdate(service.uploads.expires_s(upload), usegmt=True),

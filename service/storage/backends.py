@@ -9,7 +9,8 @@ from service.storage.files.job_queue import DATABASE, JobStore
 from service.storage.files.outbox import Outbox
 from service.storage.files.secret_files import SecretFiles
 from service.storage.files.stream_files import StreamFolders
-from service.storage.ports import Directory, JobQueue, OutboxStore, Secrets
+from service.storage.files.upload_files import UploadFiles
+from service.storage.ports import Directory, JobQueue, OutboxStore, Secrets, UploadStore
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,14 @@ class Backends:
     Attributes:
         streams: which streams exist, and what is stored of each.
         jobs: the queue.
+        uploads: what waits for a job or a stream.
         outbox: messages that wait for their receivers.
         secrets: tokens, and the key that snapshots are signed with.
     """
 
     streams: Directory
     jobs: JobQueue
+    uploads: UploadStore
     outbox: OutboxStore
     secrets: Secrets
 
@@ -35,5 +38,6 @@ class Backends:
         secrets = SecretFiles(data)
         return cls(
             StreamFolders(settings.streams_dir, secrets, fsync, settings.max_recording_bytes),
-            JobStore(data / DATABASE, fsync), Outbox(data / "outbox.sqlite", fsync), secrets,
+            JobStore(data / DATABASE, fsync), UploadFiles(settings.uploads_dir, fsync),
+            Outbox(data / "outbox.sqlite", fsync), secrets,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What storage keeps: snapshots of streams, jobs, messages for receivers."""
+"""What storage keeps: snapshots of streams, jobs, uploads, messages for receivers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ OVER = frozenset({DONE, FAILED, CANCELLED})
 
 class BadSecret(UserError):
     """A secret that is missing where there should be one, too short, or cannot be read."""
+
+
+class StaleOffset(Exception):
+    """Bytes were to be added to an upload where it does not end; it ends at ``offset``."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"the upload is at {offset}")
+        self.offset = offset
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,30 @@ class Job:
     artifacts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     bytes: int = 0
     asked: str | None = None
+
+
+@dataclass(frozen=True)
+class StoredUpload:
+    """An upload, as it was when it was looked at.
+
+    Attributes:
+        id: its name.
+        length: bytes when it is complete.
+        metadata: what the client said of it.
+        offset: bytes that are here.
+        changed_s: when the last of them came, s since 1970.
+    """
+
+    id: str
+    length: int
+    metadata: dict[str, str]
+    offset: int
+    changed_s: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of them are."""
+        return self.offset == self.length
 
 
 @dataclass(frozen=True)

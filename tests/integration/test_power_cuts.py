@@ -22,7 +22,7 @@ from service.storage.files.job_queue import JobStore
 from service.storage.files.outbox import Outbox
 from service.storage.records import DONE, FAILED, OVER, QUEUED, Job, Message
 from service.streams.registry import Streams
-from service.uploads.store import Uploads
+from service.uploads import Uploads
 from tests.integration.test_durability import (
     admitted,
     asked,
@@ -120,30 +120,31 @@ async def test_what_an_upload_was_told_to_have_come_is_there_after_a_power_cut(t
     data.mkdir()
     told = {}
     disk = Disk(data, lambda: dict(told), monkeypatch)
-    uploads = Uploads(settings(data))
-    uploads.open()
-    upload = uploads.create(len(content), {"filename": "a.csv"})
+    uploads = Uploads(settings(data), Backends.embedded(settings(data)).uploads)
+    await uploads.open()
+    upload = await uploads.create(len(content), {"filename": "a.csv"})
     told[upload.id] = 0
 
     async def part(start, size):
         for at in range(start, min(start + size, len(content)), 5000):
             yield content[at : min(at + 5000, start + size, len(content))]
 
-    while upload.offset < len(content):
-        told[upload.id] = await uploads.append(upload, upload.offset, part(upload.offset, 30_000))
+    while told[upload.id] < len(content):
+        await uploads.append(upload.id, told[upload.id], part(told[upload.id], 30_000))
+        told[upload.id] = (await uploads.find(upload.id)).offset
     sync_folder(data)  # a last look at what was told
     monkeypatch.undo()
     assert disk.cuts[-1].facts == {upload.id: len(content)}
     for number, cut in enumerate(disk.cuts):
         there = tmp_path / f"cut-{number}"
         disk.left(cut, there, zeros)
-        found = Uploads(settings(there))
-        found.open()
+        found = Uploads(settings(there), Backends.embedded(settings(there)).uploads)
+        await found.open()
         for id_, offset in cut.facts.items():
-            one = found.get(id_)
+            one = await found.find(id_)
             assert one is not None
             assert one.offset >= offset
-            assert one.path.read_bytes()[:offset] == content[:offset]
+            assert (await found.file(id_)).read_bytes()[:offset] == content[:offset]
         shutil.rmtree(there)
     disk.close()
 
