@@ -2,7 +2,7 @@
 
 UserError
 ├── SourceError     an input that cannot be read          (pipeline.sources)
-├── SpecError       a pipeline that cannot be used        (pipeline.spec)
+├── SpecError       a pipeline that cannot be used        (here)
 ├── ModelError      a model that is missing or broken     (pipeline.models)
 ├── CannotWrite     a format or place that cannot hold it    (pipeline.sinks.recordings)
 ├── NoTable         a file that is no table of results    (pipeline.sinks.tables)
@@ -13,6 +13,20 @@ UserError
 
 class UserError(ValueError):
     """Something outside is wrong; the message says what, where and what is allowed."""
+
+
+class SpecError(UserError):
+    """A pipeline that cannot be used.
+
+    Attributes:
+        path: where it is wrong, such as ``stages[1].kind``; "" for the whole.
+        problem: what is wrong and what is allowed.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"pipeline: {path}: {problem}" if path else f"pipeline: {problem}")
+        self.path = path
+        self.problem = problem
 
 
 def first_line(problem: BaseException) -> str:

@@ -1,6 +1,6 @@
-"""Pipelines that users keep by name, beside the presets: each change is a version, and one of them is active.
+"""Pipelines by name, as text: the presets, and those that users keep, of which each change is a version.
 
-They lie where :func:`pipeline.data_paths.own_folder` says: a folder a name, in it
+A user's lie where :func:`pipeline.data_paths.own_folder` says: a folder a name, in it
 ``1.yaml``, ``2.yaml`` ... and ``active``, which holds a number.
 """
 
@@ -13,22 +13,29 @@ from typing import Any
 
 import yaml
 
-from pipeline.spec import PipelineSpec, SpecError, own_pipelines, parse, presets
+from pipeline.data_paths import own_folder
+from pipeline.errors import SpecError
 from pipeline.writing import replace_file
 
+PRESETS = Path(__file__).parent / "presets"
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 _MOST_VERSIONS = 1000
 
 
+def presets() -> list[str]:
+    """Names of the pipelines that come with Polychrony."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
 def names() -> list[str]:
     """Names of the user's pipelines."""
-    folder = own_pipelines()
+    folder = own_folder("pipelines")
     found = [path.parent.name for path in folder.glob("*/active")] if folder.is_dir() else []
     return sorted(name for name in found if re.match(NAME, name))
 
 
 def versions(name: str) -> tuple[list[int], int]:
-    """(all versions of a pipeline, the active one).
+    """(all versions of one of the user's pipelines, the active one).
 
     Raises:
         SpecError: there is none of this name.
@@ -42,27 +49,27 @@ def versions(name: str) -> tuple[list[int], int]:
     return found, active
 
 
-def get(name: str, version: int | None = None) -> PipelineSpec:
-    """A version of a pipeline; the active one where None.
+def text(name: str, version: int | None = None) -> str:
+    """A pipeline as YAML: a preset, or a version of one of the user's, the active one where None.
 
     Raises:
         SpecError: there is no such pipeline or version.
     """
+    if name in presets() and version is None:
+        return (PRESETS / f"{name}.yaml").read_text()
     known, active = versions(name)
-    if (version or active) not in known:
+    wanted = version or active
+    if wanted not in known:
         raise SpecError(
-            "version", f"{name} has no version {version}: allowed are {', '.join(map(str, known))}"
+            "version", f"{name} has no version {wanted}: allowed are {', '.join(map(str, known)) or 'none'}"
         )
-    path = _folder(name) / f"{version or active}.yaml"
     try:
-        return parse(path.read_text())
+        return (_folder(name) / f"{wanted}.yaml").read_text()
     except (OSError, UnicodeDecodeError) as problem:
-        raise SpecError(
-            "version", f"version {version or active} of {name} cannot be read: {problem}"
-        ) from problem
+        raise SpecError("version", f"version {wanted} of {name} cannot be read: {problem}") from problem
 
 
-def put(name: str, spec: PipelineSpec) -> int:
+def put(name: str, document: dict[str, Any]) -> int:
     """Keep a pipeline, as a new version that becomes the active one; its number.
 
     Raises:
@@ -72,18 +79,17 @@ def put(name: str, spec: PipelineSpec) -> int:
         raise SpecError("name", "lower-case letters, digits, - and _, at most 64")
     if name in presets():
         raise SpecError("name", f"{name} is a preset: give yours another name")
-    folder = own_pipelines() / name
+    folder = own_folder("pipelines") / name
     known = versions(name)[0] if name in names() else []
-    document = _plain(spec.model_dump(mode="json", exclude_none=True))
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    if known and (folder / f"{known[-1]}.yaml").read_bytes() == text.encode():
+    written = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    if known and (folder / f"{known[-1]}.yaml").read_bytes() == written.encode():
         activate(name, known[-1])  # the same once more
         return known[-1]
     if len(known) >= _MOST_VERSIONS:
         raise SpecError("name", f"{name} has {_MOST_VERSIONS} versions: delete it, or use another name")
     number = (known[-1] if known else 0) + 1
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / f"{number}.yaml", text)
+    _write(folder / f"{number}.yaml", written)
     _write(folder / "active", str(number))
     return number
 
@@ -94,7 +100,7 @@ def activate(name: str, version: int) -> None:
     Raises:
         SpecError: there is no such pipeline or version.
     """
-    get(name, version)
+    text(name, version)
     _write(_folder(name) / "active", str(version))
 
 
@@ -108,20 +114,12 @@ def remove(name: str) -> None:
 
 
 def _folder(name: str) -> Path:
-    if name not in names():
-        raise SpecError(
-            "", f"no pipeline of your own is named {name!r}: there are {', '.join(names()) or 'none'}"
-        )
-    return own_pipelines() / name
+    own = names()
+    if name not in own:
+        raise SpecError("", f"no pipeline is named {name!r}: allowed are {', '.join([*presets(), *own])}")
+    return own_folder("pipelines") / name
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, written: str) -> None:
     # With fsync: a name that a power cut leaves without its content would be in the way.
-    replace_file(path, text.encode(), fsync=True, shared=True)
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, for YAML."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+    replace_file(path, written.encode(), fsync=True, shared=True)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pipeline import frame_file, wire
 from pipeline.clock import Clock
@@ -15,7 +14,7 @@ from pipeline.errors import UserError
 from pipeline.graph import Graph
 from pipeline.intake import Intake
 from pipeline.sensor import Sensor
-from pipeline.spec import PipelineSpec, preset, validate
+from pipeline.spec import PipelineSpec, resolve
 
 
 class ReplayError(UserError):
@@ -81,7 +80,7 @@ def replay(recording: Path, admission: Admission, pipeline: PipelineSpec | None 
             "it cannot be run from the start"
         )
     try:
-        spec = pipeline or _spec(about["pipeline"])
+        spec = pipeline or resolve(about["pipeline"])
         sensor = Sensor.model_validate(about["sensor"])
         clock = Clock(int(about.get("reorder_us", 0)), late_is_error=about.get("late") == "error")
     except (KeyError, ValueError, TypeError) as problem:
@@ -103,10 +102,6 @@ def replay(recording: Path, admission: Admission, pipeline: PipelineSpec | None 
     if not intake.ended:
         intake.engine.end()
     return intake
-
-
-def _spec(stated: Any) -> PipelineSpec:
-    return preset(stated) if isinstance(stated, str) else validate(stated)
 
 
 def _numbers(runs: list[tuple[int, int]]) -> Iterator[int]:

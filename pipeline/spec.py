@@ -21,30 +21,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, SerializeAsAny, ValidationError
 from yaml.composer import ComposerError
 
-from pipeline.data_paths import own_folder
-from pipeline.errors import UserError
+from pipeline import library
+from pipeline.errors import SpecError
+from pipeline.library import presets
 from pipeline.sensor import Sensor
 from pipeline.stage import StageConfig
 from pipeline.stages import KINDS, config_of
 from pipeline.workers import MOST_THREADS
 
-PRESETS = Path(__file__).parent / "presets"
 MAX_BYTES = 64 * 1024
 _MOST_STAGES = 64
-
-
-class SpecError(UserError):
-    """A pipeline that cannot be used.
-
-    Attributes:
-        path: where it is wrong, such as ``stages[1].kind``; "" for the whole.
-        problem: what is wrong and what is allowed.
-    """
-
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"pipeline: {path}: {problem}" if path else f"pipeline: {problem}")
-        self.path = path
-        self.problem = problem
 
 
 class PipelineSpec(BaseModel):
@@ -74,44 +60,39 @@ class PipelineSpec(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def presets() -> list[str]:
-    """Names of the pipelines that come with Polychrony."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
-
-def own_pipelines() -> Path:
-    """The folder of the user's pipelines; see :mod:`pipeline.library`."""
-    return own_folder("pipelines")
-
-
-def preset(name: str) -> PipelineSpec:
-    """The pipeline of this name: a preset, or the active version of one of the user's.
+def preset(name: str, version: int | None = None) -> PipelineSpec:
+    """The pipeline of this name: a preset, or one of the user's, the active version of it where ``version`` is None.
 
     Raises:
         SpecError: there is none.
     """
-    if name in presets():
-        return parse((PRESETS / f"{name}.yaml").read_text())
-    own = {path.parent.name: path for path in own_pipelines().glob("*/active")}
-    if name in own:
-        return parse((own[name].parent / f"{int(own[name].read_text())}.yaml").read_text())
-    raise SpecError("", f"no pipeline is named {name!r}: allowed are {', '.join([*presets(), *sorted(own)])}")
+    return parse(library.text(name, version))
 
 
 def load(name_or_file: str) -> PipelineSpec:
-    """The preset of this name, else the YAML file at this path.
+    """The pipeline of this name, else the YAML file at this path.
 
     Raises:
         SpecError: neither exists, or it is wrong.
     """
-    if name_or_file in presets() or (own_pipelines() / name_or_file / "active").is_file():
+    if name_or_file in presets() or name_or_file in library.names():
         return preset(name_or_file)
     path = Path(name_or_file)
     if not path.is_file():
-        raise SpecError("", f"{name_or_file!r} is neither a file nor a preset ({', '.join(presets())})")
+        known = ", ".join([*presets(), *library.names()])
+        raise SpecError("", f"{name_or_file!r} is neither a file nor the name of a pipeline ({known})")
     if path.stat().st_size > MAX_BYTES:
         raise SpecError("", f"{name_or_file} is larger than {MAX_BYTES} bytes")
     return parse(path.read_text(errors="replace"))
+
+
+def resolve(pipeline: Any) -> PipelineSpec:
+    """The pipeline that a request states: by its name, or as a document.
+
+    Raises:
+        SpecError: there is none of this name, or it cannot be used.
+    """
+    return preset(pipeline) if isinstance(pipeline, str) else validate(pipeline)
 
 
 def parse(text: str) -> PipelineSpec:

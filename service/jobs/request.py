@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from pipeline.sources import InputOptions
-from pipeline.spec import preset, validate
+from pipeline.spec import resolve
 
 
 class JobOptions(InputOptions):
@@ -24,5 +24,4 @@ class JobOptions(InputOptions):
         Raises:
             SpecError: it cannot be used.
         """
-        spec = preset(self.pipeline) if isinstance(self.pipeline, str) else validate(self.pipeline)
-        return spec.model_dump(mode="json")
+        return resolve(self.pipeline).model_dump(mode="json")

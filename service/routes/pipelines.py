@@ -80,7 +80,7 @@ async def put_pipeline(name: Name, pipeline: Document, service: Service) -> dict
     if name in presets():
         raise Problem(409, f"{name} is a preset: give yours another name")
     service.demand_ready()
-    library.put(name, validate(pipeline))
+    library.put(name, validate(pipeline).model_dump(mode="json", exclude_none=True))
     return _described(name)
 
 
@@ -90,7 +90,8 @@ async def activate_pipeline(
     name: Name, version: Annotated[int, Body(embed=True, ge=1, le=2**31)]
 ) -> dict[str, Any]:
     """Make a version the one that the name stands for; streams that are open keep theirs."""
-    library.activate(_known(name), version)
+    preset(_known(name), version)  # one that cannot be used is not activated
+    library.activate(name, version)
     return _described(name)
 
 
@@ -120,7 +121,7 @@ def _listed(name: str) -> dict[str, Any]:
 def _described(name: str, version: int | None = None) -> dict[str, Any]:
     known, active = library.versions(name)
     try:
-        spec = library.get(name, version)
+        spec = preset(name, version)
     except SpecError as problem:
         raise Problem(404 if version else 422, str(problem)) from problem
     return {

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.models import registry
 from pipeline.sensor import Sensor
-from pipeline.spec import PipelineSpec, SpecError, preset, validate
+from pipeline.spec import PipelineSpec, SpecError, resolve
 from service.settings import Settings
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -90,7 +90,7 @@ class StreamRequest(BaseModel):
         """
         if self.pipeline is None:
             raise SpecError("", "needed: the name of a preset, or a pipeline")
-        return preset(self.pipeline) if isinstance(self.pipeline, str) else validate(self.pipeline)
+        return resolve(self.pipeline)
 
     def resolved(self, settings: Settings) -> StreamRequest:
         """The same with what it left to the service, and with the pipeline in place of its name, its models pinned:

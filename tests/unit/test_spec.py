@@ -1,8 +1,9 @@
 import pytest
 
+from pipeline import library
 from pipeline.graph import Graph
 from pipeline.sensor import Sensor
-from pipeline.spec import SpecError, load, parse, presets, validate
+from pipeline.spec import SpecError, load, parse, preset, presets, resolve, validate
 
 CLEAN = {"id": "clean", "kind": "background_activity"}
 MOTION = {"id": "motion", "kind": "motif", "model": "motif8"}
@@ -77,7 +78,7 @@ def test_outputs_default_to_the_leaves_and_only_what_is_read_is_built():
 
 def test_a_name_that_is_neither_preset_nor_file_is_refused(tmp_path):
     with pytest.raises(
-        SpecError, match=r"neither a file nor a preset \(denoise, digits, egomotion, motion, motion36, view\)"
+        SpecError, match=r"neither a file nor the name of a pipeline \(denoise, digits, egomotion, motion, motion36, view\)"
     ):
         load(str(tmp_path / "none.yaml"))
 
@@ -103,3 +104,43 @@ def test_a_name_that_is_neither_preset_nor_file_is_refused(tmp_path):
 def test_the_first_thing_that_is_wrong_is_said(document, said):
     with pytest.raises(SpecError, match=f"^pipeline: {said}"):
         validate(document)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A pipeline of the user's with two versions, of which the second is active; its folder."""
+    monkeypatch.setenv("POLYCHRONY_PIPELINES", str(tmp_path / "pipelines"))
+    for name in ("denoise", "motion"):
+        library.put("mine", preset(name).model_dump(mode="json", exclude_none=True))
+    return tmp_path / "pipelines" / "mine"
+
+
+def test_every_way_to_name_a_pipeline_finds_the_same_one(own):
+    for version, name in ((2, "motion"), (1, "denoise")):
+        library.activate("mine", version)
+        assert preset("mine") == load("mine") == resolve("mine") == preset(name)
+        assert resolve(preset(name).model_dump(mode="json")) == preset("mine", version) == preset(name)
+
+
+@pytest.mark.parametrize("left", [b"", b"\0\0", b"\xff\xfe", b"two", None])
+def test_a_name_whose_active_version_was_not_written_down_stands_for_the_newest(own, left):
+    (own / "active").unlink()
+    if left is None:
+        (own / "active").mkdir()
+    else:
+        (own / "active").write_bytes(left)
+    assert library.versions("mine") == ([1, 2], 2)
+    assert preset("mine") == load("mine") == resolve("mine") == preset("motion")
+
+
+@pytest.mark.parametrize("left", [None, b"\xff\xfe", b"stages: ["])
+def test_a_version_that_is_lost_or_damaged_is_one_line(own, left):
+    if left is None:
+        (own / "2.yaml").unlink()
+    else:
+        (own / "2.yaml").write_bytes(left)
+    for ask in (preset, load, resolve):
+        with pytest.raises(SpecError) as told:
+            ask("mine")
+        assert "\n" not in str(told.value)
+    assert preset("mine", 1) == preset("denoise")
