@@ -131,7 +131,7 @@ FAILURES = [
     (
         ["analyze", "-p", "nothing"],
         1,
-        "'nothing' is neither a file nor a preset (denoise, digits, egomotion, motion, motion36, view)",
+        "'nothing' is neither a file nor the name of a pipeline (denoise, digits, egomotion, motion, motion36, view)",
     ),
     (["convert", "a.csv", "out.xyz"], 1, "out.xyz: cannot write .xyz; allowed are .raw"),
     (["digest", "fake.parquet"], 1, "fake.parquet: not a readable Parquet file"),
