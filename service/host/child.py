@@ -7,11 +7,14 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from service.host.child_main import PARENT
 
 _MOST_SAID = 2000
 """Characters of the last line that are kept."""
+_LOOK_S = 0.5
+"""So often it is looked whether a child has ended whose pipes somebody else holds."""
 _GOES_S = 10
 """How long a child that was killed is waited for: somebody else may hold its pipes."""
 
@@ -46,16 +49,31 @@ class Child:
             raise RuntimeError("a child was started without pipes")
         self._process = process
         self.stdin, self.stdout = process.stdin, process.stdout
+        self._last_line = _LastLine()
         # Read from the start: a child must not wait for room to complain in.
-        self._said = asyncio.create_task(_last_line(process.stderr))
+        self._reading = asyncio.create_task(self._last_line.read(process.stderr))
 
     async def wait(self) -> int:
         """Its status, once it has ended."""
-        return await self._process.wait()
+        waiting = asyncio.ensure_future(self._process.wait())
+        try:
+            await self._unless_it_ends(waiting)
+        finally:
+            waiting.cancel()
+        return waiting.result() if self._process.returncode is None else self._process.returncode
 
     async def last_words(self) -> str:
-        """The last line of what it wrote to stderr, once it has closed that."""
-        return await self._said
+        """The last line of what it wrote to stderr, once it has closed that, or has ended and others hold it open."""
+        await self._unless_it_ends(self._reading)
+        return self._last_line.said
+
+    async def _unless_it_ends(self, task: asyncio.Future[Any]) -> None:
+        """Wait for what comes with the end of its pipes; a process that it started may hold those for ever."""
+        ended = False
+        while not ended:
+            ended = self._process.returncode is not None
+            done, _ = await asyncio.wait({task}, timeout=_LOOK_S)
+            ended = ended or bool(done)
 
     async def end(self) -> None:
         """End it at once, where it still runs, and let go of it."""
@@ -66,7 +84,7 @@ class Child:
                 # waits for that end.
                 while await self.stdout.read(2**20):
                     pass
-                await self._process.wait()
+                await self.wait()
 
     def kill(self) -> None:
         """End it at once, where it still runs."""
@@ -100,11 +118,21 @@ async def start(
     return Child(process)
 
 
-async def _last_line(stream: asyncio.StreamReader) -> str:
-    rest, last = b"", b""
-    while data := await stream.read(65_536):
-        *whole, rest = (rest + data).split(b"\n")
-        last = next((line for line in reversed(whole) if line.strip()), last)[: 4 * _MOST_SAID]
-        rest = rest[: 4 * _MOST_SAID]  # of a line without end the beginning is kept
-    said = (rest if rest.strip() else last).decode(errors="replace").strip()
-    return said.removeprefix("polychrony: ")[:_MOST_SAID]
+class _LastLine:
+    """The last line of what a stream has brought so far."""
+
+    def __init__(self) -> None:
+        self._rest, self._last = b"", b""
+
+    async def read(self, stream: asyncio.StreamReader) -> None:
+        while data := await stream.read(65_536):
+            *whole, rest = (self._rest + data).split(b"\n")
+            self._last = next((line for line in reversed(whole) if line.strip()), self._last)[
+                : 4 * _MOST_SAID
+            ]
+            self._rest = rest[: 4 * _MOST_SAID]  # of a line without end the beginning is kept
+
+    @property
+    def said(self) -> str:
+        said = (self._rest if self._rest.strip() else self._last).decode(errors="replace").strip()
+        return said.removeprefix("polychrony: ")[:_MOST_SAID]

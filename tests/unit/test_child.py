@@ -1,6 +1,8 @@
 """A child is gone once it was ended, whatever it had written and nobody had read."""
 
 import asyncio
+import os
+import signal
 import sys
 import time
 
@@ -8,6 +10,13 @@ import pytest
 
 from service.host.child import Child
 
+LEAVES = """
+import os, subprocess, sys
+os.setpgid(0, 0)
+subprocess.Popen(["sleep", "600"], stdout=None if {inherit} else subprocess.DEVNULL)
+os.write(2, b"last words\\n")
+sys.exit(3)
+"""
 FLOOD = "import os\nwhile True: os.write(1, b'x' * 65536)"
 COMPLAIN = "import os, sys\nos.write(2, {!r})\nsys.exit(3)"
 
@@ -53,3 +62,16 @@ def test_its_last_line_is_why(written, said):
         return await child.last_words(), await child.wait()
 
     assert asyncio.run(work()) == (said, 3)
+
+
+@pytest.mark.parametrize("inherit", [False, True], ids=["stderr", "both"])
+def test_one_that_leaves_a_process_behind_is_over_all_the_same(inherit):
+    async def work():
+        child = await started(LEAVES.format(inherit=inherit))
+        async with asyncio.timeout(30):
+            said, status = await child.last_words(), await child.wait()
+        os.killpg(child._process.pid, signal.SIGKILL)
+        await child.end()
+        return said, status
+
+    assert asyncio.run(work()) == ("last words", 3)

@@ -78,7 +78,8 @@ def test_outputs_default_to_the_leaves_and_only_what_is_read_is_built():
 
 def test_a_name_that_is_neither_preset_nor_file_is_refused(tmp_path):
     with pytest.raises(
-        SpecError, match=r"neither a file nor the name of a pipeline \(denoise, digits, egomotion, motion, motion36, view\)"
+        SpecError,
+        match=r"neither a file nor the name of a pipeline \(denoise, digits, egomotion, motion, motion36, view\)",
     ):
         load(str(tmp_path / "none.yaml"))
 
