@@ -1,6 +1,8 @@
 """The client for threads and the one for asyncio offer the same."""
 
 import inspect
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ from pipeline.row_kinds import ROW_KINDS
 
 ONLY_ASYNC = {AsyncStream: {"connect"}}
 """`AsyncStream` is connected by whoever opens it; a constructor cannot await."""
+
+
+TYPESCRIPT = Path(__file__).parents[2] / "clients" / "typescript" / "src"
 
 
 def offered(of):
@@ -48,3 +53,15 @@ def test_the_client_knows_every_kind_of_rows(name):
     found = list(Rows("out", 0, columns, 3, name, ("a", "b")).objects())
     assert len(found) == 3
     assert all(one.t == 1 for one in found)
+
+
+@pytest.mark.parametrize("name", ROW_KINDS)
+def test_the_typescript_client_can_read_every_kind_of_rows(name):
+    kind = ROW_KINDS[name]
+    types = re.search(r"TYPE = \{(.*?)\}", (TYPESCRIPT / "wire.ts").read_text(), re.DOTALL)[1]
+    readers = re.search(r"READERS.*?= \{\n(.*?)\n\};", (TYPESCRIPT / "results.ts").read_text(), re.DOTALL)[1]
+    assert kind.frame is None or kind.frame in {int(code) for code in re.findall(r": (\d+)", types)}
+    read = dict(re.findall(r'"(<\w+)": \{ bytes: (\d)', readers))
+    for column in (kind.layout[field] for field in kind.layout.names):
+        assert int(read[column.str]) == column.itemsize
+    assert not kind.per_class or "<f4" in read
