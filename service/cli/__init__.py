@@ -7,26 +7,29 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from traceback import format_exception
 from typing import Annotated, Any
 
 import typer
 
 from pipeline.errors import UserError
-from service.cli.console import note
+from service.cli.console import LOUDNESS, complain
+from service.cli.help_pages import Verb, Verbs
+from service.cli.options import heard
 
 VERBS = (
     "analyze", "convert", "info", "stream", "digest", "replay", "serve", "config", "doctor", "demo", "bench",
 )  # fmt: skip
 _OF_A_SERVICE = frozenset({"serve", "demo", "config", "doctor", "token"})
 """Verbs that read all settings themselves."""
-GROUPS = ("train", "models", "token")
+GROUPS = ("train", "models", "token", "presets")
 """Verbs with verbs of their own."""
 
 
 def application(*names: str) -> typer.Typer:
     """The command with some of its verbs."""
     app = typer.Typer(
-        name="polychrony", add_completion=False, pretty_exceptions_enable=False,
+        name="polychrony", cls=Verbs, pretty_exceptions_enable=False,
         help="Real-time motion detection and classification for event cameras.", rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )  # fmt: skip
@@ -34,10 +37,19 @@ def application(*names: str) -> typer.Typer:
     for name in names:
         module = import_module(f"service.cli.{name}")
         if name in GROUPS:
-            app.add_typer(module.app, name=name)
+            app.add_typer(_with_help(module.app), name=name)
         else:
-            app.command()(getattr(module, name))
+            app.command(cls=Verb)(heard(getattr(module, name)))
     return app
+
+
+def _with_help(group: typer.Typer) -> typer.Typer:
+    """A group whose verbs explain themselves as all others do, and can be told to say less or more."""
+    group.info.cls = Verbs
+    for one in group.registered_commands:
+        if one.cls is not Verb and one.callback is not None:
+            one.cls, one.callback = Verb, heard(one.callback)
+    return group
 
 
 def _root(
@@ -76,21 +88,27 @@ def _status(arguments: list[str] | None) -> int:
     except typer.TyperException as problem:
         usage: Any = problem  # the parser that Typer brings along is not public
         said = str(usage.format_message())
-        note(said if said.startswith("Usage:") else f"polychrony: {said}".replace("\n", " "))
+        complain(said if said.startswith("Usage:") else f"polychrony: {said}".replace("\n", " "))
         return int(usage.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        note("polychrony: interrupted")
+        complain("polychrony: interrupted")
         return 130
     except _told_in_a_line() as problem:
-        note(f"polychrony: {problem}")
+        _complain_of(problem, str(problem))
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's last flush fails once more
         return 1
     except OSError as problem:
-        note(f"polychrony: {problem.filename or ''}: {problem.strerror or problem}")
+        _complain_of(problem, f"{problem.filename or ''}: {problem.strerror or problem}")
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _complain_of(problem: BaseException, said: str) -> None:
+    if LOUDNESS["verbose"]:
+        complain("".join(format_exception(problem)).rstrip())
+    complain(f"polychrony: {said}")
 
 
 def _told_in_a_line() -> tuple[type[Exception], ...]:

@@ -15,6 +15,8 @@ from rich.table import Table
 
 from pipeline.warm import on_compilation
 
+LOUDNESS = {"quiet": False, "verbose": False}
+"""What ``-q`` and ``-v`` said; :func:`hear` writes it."""
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -30,24 +32,37 @@ def print_json(document: Any) -> None:
     sys.stdout.flush()
 
 
+def hear(quiet: bool, verbose: bool) -> None:
+    """Say less, or more, from here on."""
+    LOUDNESS.update(quiet=quiet, verbose=verbose)
+
+
 def note(text: str) -> None:
-    """A line for people."""
+    """A line for people, which ``-q`` leaves out."""
+    if not LOUDNESS["quiet"]:
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """A line that is told however quiet it is to be."""
     err.print(text, markup=False)
 
 
 def warn(name: str, sentences: list[str]) -> None:
     """What was guessed of an input and looks wrong, on stderr."""
     for sentence in sentences:
-        note(f"warning: {name}: {sentence}")
+        complain(f"warning: {name}: {sentence}")
 
 
 def say_when_compiling() -> None:
     """Tell people why the first run takes longer, and that it goes on."""
     compiled, told_s, began_s = 0, 0.0, 0.0
 
-    def compiling(_: str) -> None:
+    def compiling(name: str) -> None:
         nonlocal compiled, told_s, began_s
         now = time.monotonic()
+        if LOUDNESS["verbose"]:
+            note(f"  compiling {name}")
         if compiled == 0:
             note("compiling kernels, once per installation ...")
             told_s = began_s = now
@@ -62,7 +77,7 @@ def say_when_compiling() -> None:
 @contextmanager
 def progress(title: str, quiet: bool = False) -> Generator[Advance]:
     """A bar on stderr; where that is no terminal, a line at every quarter."""
-    if quiet:
+    if quiet or LOUDNESS["quiet"]:
         yield _silent
     elif err.is_terminal:
         columns = (

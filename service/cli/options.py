@@ -16,15 +16,51 @@ from pydantic.fields import FieldInfo
 from pipeline.sensor import Sensor
 from pipeline.sources import InputOptions
 from pipeline.sources.options import first_problem, option_name
+from service.cli.console import hear
+from service.cli.help_pages import MESSAGES
 
 InputFile = Annotated[
-    Path, typer.Argument(help="A video or an event recording; - for standard input.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A video or an event recording; - for standard input.", show_default=False
+    ),
 ]
-PipelineName = Annotated[str, typer.Option("--pipeline", "-p", help="A preset or a YAML file.")]
+
+
+def _pipelines(begun: str) -> list[str]:
+    """Names that a shell offers behind ``-p``."""
+    from pipeline import library  # noqa: PLC0415 - of no use but here
+
+    return [name for name in [*library.presets(), *library.names()] if name.startswith(begun)]
+
+
+PipelineName = Annotated[
+    str,
+    typer.Option(
+        "--pipeline", "-p", metavar="NAME|FILE", autocompletion=_pipelines,
+        help="A pipeline's name (see `polychrony presets list`), or a YAML file.",
+    ),
+]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Model = TypeVar("_Model", bound=BaseModel)
 RANGE = ("from_s", "to_s", "absolute", "roi")
 """Options of verbs that can take a part of an input."""
+_GROUPS = {
+    "Reading the input": (
+        "format", "sensor", "chip", "columns", "time_unit", "zero_time", "topic", "group", "on_fault",
+    ),
+    "Video as events": (
+        "frame_rate", "frame_interpolation", "dvs", "dvs_model", "seed", "camera", "fit", "timing", "threshold",
+    ),
+    "Part of the input": RANGE,
+}  # fmt: skip
+"""What options are about, in help."""
+_GROUP_OF = {name: group for group, names in _GROUPS.items() for name in names}
+_VALUES = {
+    "format": "FORMAT", "sensor": "WxH", "columns": "ORDER", "topic": "TOPIC", "group": "GROUP", "frame_rate": "FPS",
+    "frame_interpolation": "auto|off|N", "seed": "N", "from_s": "SECONDS", "to_s": "SECONDS", "roi": "X,Y,W,H",
+}  # fmt: skip
+"""What stands for an option's value in help, where its type says too little."""
 
 
 def takes_input(verb: Callable[..., Any], part: bool = False) -> Callable[..., Any]:
@@ -48,6 +84,7 @@ def takes(
         without: fields that are no options.
     """
     fields = {name: one for name, one in model.model_fields.items() if name not in without}
+    groups = _GROUP_OF if model is InputOptions else {}
 
     def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
         own = inspect.signature(verb, eval_str=True)
@@ -61,7 +98,7 @@ def takes(
             return verb(**values, **{parameter: _checked(model, given)})
 
         kept = [one for name, one in own.parameters.items() if name != parameter]
-        made = [_parameter(name, field) for name, field in fields.items()]
+        made = [_parameter(name, field, groups.get(name)) for name, field in fields.items()]
         keyword = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in [*kept, *made]]
         signature = own.replace(parameters=keyword)
         command.__signature__ = signature  # pyright: ignore[reportAttributeAccessIssue]
@@ -86,7 +123,7 @@ def _checked(model: type[_Model], values: dict[str, Any]) -> _Model:
         ) from problem
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+def _parameter(name: str, field: FieldInfo, group: str | None) -> inspect.Parameter:
     kind = _plain_type(field.annotation)
     default = field.default
     flag = f"--{option_name(name)}"
@@ -94,11 +131,16 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         flag += f"/--no-{option_name(name)}"
     choices = _choices(field.annotation)
     option = typer.Option(
-        flag, help=field.description, metavar="|".join(choices) if 0 < len(choices) <= 6 else None,
-        show_default=default is not None and kind is not bool,
+        flag, help=_sentence(field.description or name),
+        metavar="|".join(choices) if 0 < len(choices) <= 6 else _VALUES.get(name),
+        show_default=default is not None and kind is not bool, rich_help_panel=group,
     )  # fmt: skip
     annotation = Annotated[kind if default is not None else kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def _plain_type(annotation: Any) -> type:
@@ -113,6 +155,32 @@ def _plain_type(annotation: Any) -> type:
 def _choices(annotation: Any) -> list[str]:
     parts = get_args(annotation) if get_origin(annotation) in {Union, UnionType} else (annotation,)
     return [value for part in parts if get_origin(part) is Literal for value in get_args(part)]
+
+
+def heard(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb ``-q`` and ``-v``."""
+    own = inspect.signature(verb, eval_str=True)
+    said = (
+        ("quiet", "-q", "Say nothing but results, warnings and errors."),
+        ("verbose", "-v", "Say more: kernels as they are compiled, and where in the code an error arose."),
+    )
+
+    @wraps(verb)
+    def command(**values: Any) -> Any:
+        hear(values.pop("quiet"), values.pop("verbose"))
+        return verb(**values)
+
+    made = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=False,
+            annotation=Annotated[bool, typer.Option(f"--{name}", flag, help=about, rich_help_panel=MESSAGES)],
+        )
+        for name, flag, about in said
+    ]  # fmt: skip
+    keyword = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in [*own.parameters.values(), *made]]
+    command.__signature__ = own.replace(parameters=keyword)  # pyright: ignore[reportAttributeAccessIssue]
+    command.__annotations__ = {one.name: one.annotation for one in keyword}
+    return command
 
 
 def parse_sensor(text: str | None) -> Sensor | None:

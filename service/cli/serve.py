@@ -20,7 +20,7 @@ from service.cli.configuration import (
     take_over_what_users_keep,
     with_token,
 )
-from service.cli.console import note
+from service.cli.console import LOUDNESS, note
 from service.host import descriptors
 from service.serving.exit import leave_within
 from service.serving.resolver import Loop
@@ -49,7 +49,8 @@ def serve(
     ] = None,
 ) -> int:
     """Run the service. Other settings come from polychrony.toml or the environment: see `polychrony config`."""
-    given: dict[str, Any] = {"host": host, "port": port, "data_dir": data_dir}
+    level = "debug" if LOUDNESS["verbose"] else "warning" if LOUDNESS["quiet"] else None
+    given: dict[str, Any] = {"host": host, "port": port, "data_dir": data_dir, "log_level": level}
     settings = with_token(
         read_settings(**{name: value for name, value in given.items() if value is not None})
     )

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import samples
+from pipeline.sources import InputOptions
+from pipeline.spec import load, preset, presets
+from service.cli import GROUPS, VERBS, options
 
 ROOT = Path(__file__).parents[2]
 
@@ -216,3 +219,95 @@ def test_the_demonstration_ends_with_0_without_a_terminal(tmp_path):
     assert "digests are equal" in result.stdout
     assert "WRONG" not in result.stdout
     assert re.search(r"dashboard: http://127\.0\.0\.1:\d+/", result.stderr)
+
+
+def verbs_of(page):
+    """Names of the verbs on a page of help."""
+    return re.findall(r"^  ([a-z]+)  +[A-Z]", page.split("Messages:")[1], re.MULTILINE)
+
+
+def pages():
+    """Every page of help, by what it is asked with."""
+    found = {}
+    waiting = [[]]
+    while waiting:
+        verb = waiting.pop()
+        page = found[" ".join(verb)] = answer(*verb, "--help", COLUMNS="80")
+        waiting += [[*verb, name] for name in verbs_of(page) if "COMMAND" in page.split("\n")[0]]
+    return found
+
+
+def test_help_fits_80_columns_and_says_what_is_wanted_in_words():
+    found = pages()
+    assert set(found) >= {
+        "",
+        "analyze",
+        "models import",
+        "presets show",
+        "train field",
+        "token create",
+        "demo",
+    }
+    for verb, page in found.items():
+        assert max(map(len, page.splitlines())) <= 80, verb
+        assert not re.search(r"<\w+|list\[|\[path\]|x>=|<=x", page), verb
+        assert verb.count(" ") == 0 or "--quiet" in page, verb
+    titles = re.findall(r"^([A-Z].*):$", found["analyze"], re.MULTILINE)
+    assert titles == [
+        "Arguments",
+        "Options",
+        "Reading the input",
+        "Video as events",
+        "Part of the input",
+        "Messages",
+    ]
+    assert set(verbs_of(found[""])) == {*VERBS, *GROUPS}, "each in a group"
+    assert "\nCommands:" not in found[""]
+
+
+def test_every_option_of_an_input_is_in_one_group():
+    grouped = [name for names in options._GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(InputOptions.model_fields)
+
+
+def test_presets_are_listed_and_shown_as_yaml_that_can_be_used(tmp_path):
+    listed = json.loads(answer("presets", "list", "--json"))["pipelines"]
+    assert [one["name"] for one in listed if one["preset"]] == presets()
+    assert all(one["about"].endswith(".") for one in listed if one["preset"])
+    assert all(name in answer("presets", "list") for name in presets())
+    for name in presets():
+        (tmp_path / "own.yaml").write_text(answer("presets", "show", name, COLUMNS="40"))
+        assert load(str(tmp_path / "own.yaml")) == preset(name)
+    assert json.loads(answer("presets", "show", "view", "--json")) == preset("view").model_dump(mode="json")
+    assert "no pipeline is named 'none': allowed are denoise" in polychrony("presets", "show", "none").stderr
+
+
+def test_quiet_leaves_results_and_errors_and_verbose_says_where(tmp_path):
+    quiet = polychrony("analyze", samples.CLIP, "-p", "denoise", "-q", cwd=tmp_path)
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    assert "report: windows-answers/report.html" in quiet.stdout
+    for how, lines in (("-q", 1), ("", 1), ("-v", 5)):
+        told = polychrony("info", "none.raw", *filter(None, [how]), cwd=tmp_path)
+        assert told.returncode == 1
+        assert told.stderr.splitlines()[-1] == "polychrony: none.raw: No such file or directory"
+        assert len(told.stderr.splitlines()) >= lines
+        assert ("Traceback" in told.stderr) == (how == "-v")
+
+
+def test_a_shell_completes_verbs_and_pipelines():
+    def offered(line):
+        words = line.split(" ")
+        completing = {
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words) - 1),
+            "_POLYCHRONY_COMPLETE": "complete_bash",
+        }
+        command = Path(sys.executable).with_name("polychrony")
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **completing}
+        return subprocess.run(
+            [command], capture_output=True, text=True, env=environment, check=True
+        ).stdout.split()
+
+    assert offered("polychrony con") == ["convert", "config"]
+    assert offered("polychrony analyze -p mo") == ["motion", "motion36"]
+    assert "--frame-rate" in offered("polychrony analyze --fra")
