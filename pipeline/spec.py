@@ -212,6 +212,7 @@ def _dotted(location: list[Any]) -> str:
 
 
 def _lower(message: str) -> str:
+    message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]
 
 

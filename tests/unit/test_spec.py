@@ -145,3 +145,30 @@ def test_a_version_that_is_lost_or_damaged_is_one_line(own, left):
             ask("mine")
         assert "\n" not in str(told.value)
     assert preset("mine", 1) == preset("denoise")
+
+
+@pytest.mark.parametrize("written", ["640x480", [640, 480], (640, 480), {"width": 640, "height": 480}])
+def test_a_sensor_can_be_written_in_three_ways(written):
+    assert validate({"sensor": written, "stages": [CLEAN]}).sensor == Sensor(width=640, height=480)
+
+
+@pytest.mark.parametrize(
+    ("written", "path", "said"),
+    [
+        ("640 x 480", "sensor", "is no size such as 640x480"),
+        ("٣x٤", "sensor", "is no size such as 640x480"),
+        ("0x480", "sensor", "is no size such as 640x480"),
+        ("640x40000", "sensor", "is no size such as 640x480"),
+        ([640], "sensor", "two numbers are needed, [width, height], not 1"),
+        ([640, 480, 2], "sensor", "two numbers are needed"),
+        ([640, 0], "sensor.height", "greater than or equal to 1"),
+        ([640, 48.5], "sensor.height", "valid integer"),
+        (640, "sensor", "valid dictionary"),
+    ],
+)
+def test_a_sensor_that_is_none_is_said_to_be(written, path, said):
+    with pytest.raises(SpecError) as told:
+        validate({"sensor": written, "stages": [CLEAN]})
+    assert told.value.path == path
+    assert said in told.value.problem
+    assert "alue error" not in told.value.problem
