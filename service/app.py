@@ -21,7 +21,7 @@ from service.access.tokens import Scope, Tokens
 from service.health import collectors
 from service.health.readiness import watch
 from service.host import heap
-from service.http import problems
+from service.http import openapi, problems
 from service.http.semantics import HttpSemantics
 from service.jobs import Jobs
 from service.monitoring import tracing
@@ -94,6 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
     scopes = Scopes(app.routes)
     scopes.check()
     problems.install(app)
+    openapi.install(app)
     app.add_middleware(
         Guard, settings=settings, tokens=tokens, sessions=service.sessions, failures=service.failures,
         under_way=service.under_way, scopes=scopes,

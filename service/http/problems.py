@@ -11,6 +11,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -161,16 +162,22 @@ def _path(location: tuple[Any, ...] | list[Any]) -> str:
     return ".".join(str(part) for part in location if part not in {"body", "query", "path"}) or "body"
 
 
+SCHEMA: dict[str, Any] = {
+    "title": "Problem", "description": "Why a request was refused (RFC 9457).", "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what is wrong, where, and what is allowed"},
+        "errors": {"type": "array", "items": {
+            "title": "ProblemAt", "type": "object",
+            "properties": {"path": {"type": "string"}, "problem": {"type": "string"}}}},
+    },
+}  # fmt: skip
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": {
-        "type": "object", "required": ["type", "title", "status", "detail"],
-        "properties": {
-            "type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "errors": {"type": "array", "items": {"type": "object", "properties": {
-                "path": {"type": "string"}, "problem": {"type": "string"}}}},
-        },
-    }}}}
+    status: {
+        "description": HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
     for status in (400, 401, 403, 404, 408, 409, 412, 413, 415, 421, 422, 423, 429, 503, 507)
 }  # fmt: skip
 
@@ -180,22 +187,26 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: RESPONSES[status] for status in (400, 401, 403, 408, 413, 421, 429, *statuses)}
 
 
+def answers(model: type[BaseModel], *statuses: int, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """What a route documents that it answers with, and that it may refuse with ``statuses``."""
+    return {status: {"model": model}, **responses(*statuses)}
+
+
 def made(
-    status: int, name: str, operations: tuple[str, ...], schema: dict[str, Any]
+    status: int, model: type[BaseModel], name: str, operations: tuple[str, ...], key: str = "id"
 ) -> dict[int | str, dict[str, Any]]:
     """What a route that makes something documents of its answer: which operations go on with it.
 
     Args:
         status: of the answer.
+        model: of the answer.
         name: the parameter of these operations that names what was made.
         operations: their ids.
-        schema: of what names it in the answer: {property: schema}, one of them.
+        key: of what names it in the answer.
     """
-    [(key, value)] = schema.items()
     return {status: {
+        "model": model,
         "headers": {"Location": {"description": "where it is", "schema": {"type": "string"}}},
-        "content": {"application/json": {"schema": {
-            "type": "object", "required": [key], "properties": {key: value}}}},
         "links": {
             operation: {"operationId": operation, "parameters": {name: f"$response.body#/{key}"}}
             for operation in operations

@@ -58,6 +58,15 @@ def _over(folder: Path) -> tuple[str, str | None] | None:
         return None
 
 
+def counts(folder: Path) -> tuple[int | None, dict[str, int] | None]:
+    """(events, rows of each output) that a job's summary states; None where it cannot be read."""
+    try:
+        summary = json.loads((folder / "summary.json").read_bytes())
+        return int(summary["events"]), {str(name): int(n) for name, n in summary["rows"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, None
+
+
 def artifacts(folder: Path, fsync: bool = False) -> list[dict[str, Any]]:
     """What a job made, with sums by which one can tell that it came through whole; with ``fsync``, on the disk."""
     found: list[dict[str, Any]] = []

@@ -29,6 +29,7 @@ _LINE_BYTES = 2**20
 _TOO_SOON_S = 0.5
 _LEASE_S = 60.0
 """A job whose runner says nothing for so long is run by another."""
+_MOST_FOUND = 1000
 _LOOK_S = 5.0
 """A worker looks at the queue that often by itself."""
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -72,6 +73,8 @@ class Jobs:
     def __init__(self, settings: Settings, store: JobQueue) -> None:
         self._settings, self.store = settings, store
         self._live: dict[str, Live] = {}
+        self._found: dict[str, tuple[int | None, dict[str, int] | None]] = {}
+        """Counts of jobs that are done, as far as somebody asked: they change no more."""
         self._workers: list[asyncio.Task[None]] = []
         self.last_counts: dict[str, int] = {}
         self._ages = Ages()
@@ -188,6 +191,19 @@ class Jobs:
             self.folder(job.id), upload, job.name, self.answers(job.id), job.options,
             job.idempotency_key, job.asked, self._settings.fsync,
         )  # fmt: skip
+
+    def counts(self, job: Job) -> tuple[int | None, dict[str, int] | None]:
+        """(events, rows of each output) so far; of a job that is over, what it found, where it is done."""
+        if job.state not in OVER:
+            live = self.live(job.id)
+            return live.events, live.rows
+        if job.state != DONE:
+            return None, None
+        if job.id not in self._found:
+            self._found[job.id] = lost.counts(self.answers(job.id))
+            while len(self._found) > _MOST_FOUND:
+                self._found.pop(next(iter(self._found)))
+        return self._found[job.id]
 
     def live(self, id_: str) -> Live:
         """What is known of a job that waits or runs."""

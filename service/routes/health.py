@@ -8,20 +8,21 @@ from fastapi import APIRouter, Response
 
 from service.access.scopes import needs, open_to_all
 from service.access.tokens import Scope
-from service.http.problems import Problem, responses
+from service.http.problems import Problem, answers
+from service.routes.answers import StatusAnswer
 from service.routes.state import Service
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz")
+@router.get("/healthz", responses={200: {"model": StatusAnswer}})
 @open_to_all(always=True)
 async def healthz() -> dict[str, str]:
     """Whether the process lives."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses=responses(503))
+@router.get("/readyz", responses=answers(StatusAnswer, 503))
 @open_to_all(always=True)
 async def readyz(service: Service) -> dict[str, Any]:
     """Whether it can take work; if not, which part is not ready."""
@@ -32,7 +33,11 @@ async def readyz(service: Service) -> dict[str, Any]:
     return {"status": "ready"}
 
 
-@router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 @needs(Scope.READ)
 async def metrics(service: Service) -> Response:
     """Figures for Prometheus."""

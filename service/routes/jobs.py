@@ -25,9 +25,10 @@ from pipeline.sources import HEAD_BYTES, SourceError, check_head
 from pipeline.sources.options import problems
 from service.access.scopes import needs
 from service.access.tokens import Scope
-from service.http.problems import Problem, made, responses
+from service.http.problems import Problem, answers, made, responses
 from service.jobs import Job, upload
 from service.jobs.request import JobOptions
+from service.routes.answers import JobAnswer, JobsAnswer
 from service.routes.state import Service
 from service.storage.records import DONE, OVER, StoredUpload
 from service.uploads.uploads import name_of, safe_suffix
@@ -36,8 +37,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="name of the job")]
 _HEARTBEAT_S = 15
 _MADE = made(
-    202, "job_id", ("get_job", "job_events", "retry_job", "delete_job"),
-    {"id": {"type": "string", "pattern": "^[0-9a-f]{16}$"}},
+    202, JobAnswer, "job_id", ("get_job", "job_events", "retry_job", "delete_job"),
 )  # fmt: skip
 
 _BODY: dict[str, Any] = {
@@ -247,7 +247,7 @@ def _options(fields: dict[str, Any]) -> dict[str, Any]:
         raise Problem(422, "pipeline: nested too deep", [("pipeline", "nested too deep")]) from problem
 
 
-@router.get("", responses=responses(422))
+@router.get("", responses=answers(JobsAnswer, 422))
 @needs(Scope.READ)
 async def list_jobs(
     service: Service,
@@ -270,14 +270,14 @@ async def list_jobs(
     }
 
 
-@router.get("/{job_id}", responses=responses(404, 422))
+@router.get("/{job_id}", responses=answers(JobAnswer, 404, 422))
 @needs(Scope.READ)
 async def get_job(job_id: JobId, service: Service) -> dict[str, Any]:
     """One job: its state, how far it is, and its artifacts."""
     return await _describe(service, await _find(service, job_id))
 
 
-@router.post("/{job_id}/retry", status_code=202, responses=responses(404, 409, 422, 503))
+@router.post("/{job_id}/retry", status_code=202, responses=answers(JobAnswer, 404, 409, 422, 503, status=202))
 @needs(Scope.STREAM)
 async def retry_job(job_id: JobId, response: Response, service: Service) -> dict[str, Any]:
     """Run a job that failed or was cancelled once more; what became of it before is in its `history`."""
@@ -381,13 +381,14 @@ async def _find(service: Service, job_id: str) -> Job:
 
 async def _describe(service: Service, job: Job) -> dict[str, Any]:
     live = service.jobs.live(job.id) if job.state not in OVER else None
+    events, rows = service.jobs.counts(job)
     below = f"{service.settings.root_path}/v1/jobs/{job.id}/artifacts"
     return {
         "id": job.id, "state": job.state, "name": job.name, "error": job.error,
         "created_s": job.created_s, "finished_s": job.finished_s, "attempts": job.attempts,
         "done": live.fraction if live else float(job.state == DONE),
         "eta_s": live.eta_s if live else None, "priority": job.priority, "history": job.history,
-        "events": live.events if live else None, "rows": live.rows if live else None,
+        "events": events, "rows": rows,
         "artifacts": [{**one, "url": f"{below}/{one['name']}"} for one in _artifacts(job)],
     }  # fmt: skip
 

@@ -26,8 +26,9 @@ from pipeline.sources.options import problems
 from service.access.scopes import needs
 from service.access.tokens import Scope
 from service.host import child
-from service.http.problems import Problem, responses
+from service.http.problems import Problem, answers, responses
 from service.jobs import importing, upload
+from service.routes.answers import ModelAnswer, ModelsAnswer
 from service.routes.state import Service
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
@@ -53,14 +54,14 @@ _BODY: dict[str, Any] = {
 }  # fmt: skip
 
 
-@router.get("", responses=responses(422))
+@router.get("", responses=answers(ModelsAnswer, 422))
 @needs(Scope.READ)
 async def list_models() -> dict[str, Any]:
     """All models: those that come with Polychrony, and those that were imported."""
     return {"models": await asyncio.to_thread(_all), "zoo": registry.zoo()}
 
 
-@router.get("/{name}", responses=responses(404, 422))
+@router.get("/{name}", responses=answers(ModelAnswer, 404, 422))
 @needs(Scope.READ)
 async def get_model(name: ModelName) -> dict[str, Any]:
     """A model's card, and what it costs."""
@@ -110,7 +111,12 @@ async def draw_model(
     return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400"})
 
 
-@router.post("", status_code=201, openapi_extra=_BODY, responses=responses(400, 408, 413, 415, 422, 503, 507))
+@router.post(
+    "",
+    status_code=201,
+    openapi_extra=_BODY,
+    responses=answers(ModelAnswer, 400, 408, 413, 415, 422, 503, 507, status=201),
+)
 @needs(Scope.ADMIN)
 async def import_model(request: Request, response: Response, service: Service) -> dict[str, Any]:
     """Import a model; its file is only read in a child process with limits."""
@@ -137,7 +143,7 @@ async def import_model(request: Request, response: Response, service: Service) -
     return model
 
 
-@router.post("/{name}/activate", responses=responses(400, 404, 409, 422))
+@router.post("/{name}/activate", responses=answers(ModelAnswer, 400, 404, 409, 422))
 @needs(Scope.ADMIN)
 async def activate_model(
     name: ModelName, version: Annotated[str, Body(embed=True, pattern="^[0-9a-f]{12}$")]

@@ -14,7 +14,8 @@ from pipeline.spec import SpecError, preset, presets, validate
 from pipeline.stages import KINDS
 from service.access.scopes import needs
 from service.access.tokens import Scope
-from service.http.problems import Problem, made, responses
+from service.http.problems import Problem, answers, made, responses
+from service.routes.answers import PipelineAnswer, PipelinesAnswer, ValidAnswer
 from service.routes.state import Service
 
 router = APIRouter(prefix="/v1/pipelines", tags=["pipelines"])
@@ -22,12 +23,11 @@ Name = Annotated[str, Path(pattern=library.NAME, description="name of the pipeli
 _EXAMPLE = {"stages": [{"id": "quiet", "kind": "refractory", "period_us": 500}]}
 Document = Annotated[dict[str, Any], Body(embed=True, examples=[_EXAMPLE])]
 _MADE = made(
-    200, "name", ("get_pipeline", "activate_pipeline", "delete_pipeline"),
-    {"name": {"type": "string", "pattern": library.NAME}},
+    200, PipelineAnswer, "name", ("get_pipeline", "activate_pipeline", "delete_pipeline"), key="name",
 )  # fmt: skip
 
 
-@router.get("", responses=responses())
+@router.get("", responses=answers(PipelinesAnswer))
 @needs(Scope.READ)
 async def list_pipelines() -> dict[str, Any]:
     """The presets, the pipelines that are kept, and the JSON schema of every kind of stage."""
@@ -38,7 +38,7 @@ async def list_pipelines() -> dict[str, Any]:
     }
 
 
-@router.post("/validate", responses=responses(400, 422))
+@router.post("/validate", responses=answers(ValidAnswer, 400, 422))
 @needs(Scope.READ)
 async def validate_pipeline(
     pipeline: Document,
@@ -61,7 +61,7 @@ async def validate_pipeline(
     }  # fmt: skip
 
 
-@router.get("/{name}", responses=responses(404, 422))
+@router.get("/{name}", responses=answers(PipelineAnswer, 404, 422))
 @needs(Scope.READ)
 async def get_pipeline(
     name: Name,
@@ -84,7 +84,7 @@ async def put_pipeline(name: Name, pipeline: Document, service: Service) -> dict
     return _described(name)
 
 
-@router.post("/{name}/activate", responses=responses(400, 404, 422))
+@router.post("/{name}/activate", responses=answers(PipelineAnswer, 400, 404, 422))
 @needs(Scope.ADMIN)
 async def activate_pipeline(
     name: Name, version: Annotated[int, Body(embed=True, ge=1, le=2**31)]

@@ -8,19 +8,21 @@ from fastapi import APIRouter
 
 from service.access.scopes import needs
 from service.access.tokens import Scope
+from service.http.problems import answers
+from service.routes.answers import AutostartAnswer, PublishersAnswer
 from service.routes.state import Service
 
 router = APIRouter(prefix="/v1", tags=["operations"])
 
 
-@router.get("/publishers")
+@router.get("/publishers", responses=answers(PublishersAnswer))
 @needs(Scope.READ)
 async def list_publishers(service: Service) -> dict[str, Any]:
     """Who is told answers, how many, and what waits for whom."""
     return {"publishers": service.publishers.describe()}
 
 
-@router.get("/autostart")
+@router.get("/autostart", responses=answers(AutostartAnswer))
 @needs(Scope.READ)
 async def list_autostart(service: Service) -> dict[str, Any]:
     """The streams that the service keeps open, and why one is not."""

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Body, Request, Response
 
 from service.access.scopes import open_to_all
 from service.access.sessions import COOKIE
-from service.http.problems import Problem, responses
+from service.http.problems import Problem, answers, responses
+from service.routes.answers import SessionAnswer
 from service.routes.state import Service
 
 router = APIRouter(prefix="/v1/session", tags=["session"])
 
 
-@router.get("", responses=responses())
+@router.get("", responses=answers(SessionAnswer))
 @open_to_all()
 async def get_session(request: Request, service: Service) -> dict[str, Any]:
     """Whether a token is needed, and for whom this browser is signed in."""
@@ -25,7 +26,7 @@ async def get_session(request: Request, service: Service) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.post("", responses=responses(401, 422, 429))
+@router.post("", responses=answers(SessionAnswer, 401, 422, 429))
 @open_to_all()
 async def begin_session(
     token: Annotated[str, Body(embed=True, min_length=1, max_length=200)], request: Request, response: Response,

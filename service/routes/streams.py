@@ -14,7 +14,8 @@ from pipeline.spec import SpecError
 from service.access.allowed_sources import NotAllowed
 from service.access.scopes import needs
 from service.access.tokens import Scope
-from service.http.problems import Problem, made, of_spec, responses
+from service.http.problems import Problem, answers, made, of_spec, responses
+from service.routes.answers import StatsAnswer, StreamAnswer, StreamsAnswer
 from service.routes.state import Service
 from service.storage.records import Snapshot
 from service.streams import Stream, StreamRequest
@@ -25,8 +26,8 @@ from service.streams.registry import TooManyStreams
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 _MADE = made(
-    201, "stream_id", ("get_stream", "get_stats", "get_snapshot", "get_recording", "get_admission", "delete_stream"),
-    {"id": {"type": "string", "pattern": "^[0-9a-f]{16}$"}},
+    201, StreamAnswer, "stream_id",
+    ("get_stream", "get_stats", "get_snapshot", "get_recording", "get_admission", "delete_stream"),
 )  # fmt: skip
 StreamId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="name of the stream")]
 
@@ -108,7 +109,7 @@ def _from_snapshot(request: StreamRequest, snapshot: Snapshot) -> StreamRequest:
     return StreamRequest.model_validate({**snapshot.card["request"], "source": request.source})
 
 
-@router.get("", responses=responses(422))
+@router.get("", responses=answers(StreamsAnswer, 422))
 @needs(Scope.READ)
 async def list_streams(
     service: Service,
@@ -120,14 +121,14 @@ async def list_streams(
     return {"streams": [stream.view.describe() for stream in streams], "next": following}
 
 
-@router.get("/{stream_id}", responses=responses(404, 422))
+@router.get("/{stream_id}", responses=answers(StreamAnswer, 404, 422))
 @needs(Scope.READ)
 async def get_stream(stream_id: StreamId, service: Service) -> dict[str, Any]:
     """One stream."""
     return find(service, stream_id).view.describe()
 
 
-@router.get("/{stream_id}/stats", responses=responses(404, 422))
+@router.get("/{stream_id}/stats", responses=answers(StatsAnswer, 404, 422))
 @needs(Scope.READ)
 async def get_stats(stream_id: StreamId, service: Service) -> dict[str, Any]:
     """What went in, what came out, what was dropped, and how far behind it is."""

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from service.access.scopes import needs
 from service.access.tokens import Scope
 from service.http.problems import Problem, made, responses
+from service.routes.answers import UploadAnswer
 from service.routes.state import Service
 from service.storage.records import StoredUpload
 
@@ -25,8 +26,7 @@ _BODY: dict[str, Any] = {
     "requestBody": {"content": {_CHUNK: {"schema": {"type": "string", "format": "binary"}}}}
 }
 _MADE = made(
-    201, "upload_id", ("get_upload", "continue_upload", "delete_upload"),
-    {"id": {"type": "string", "pattern": "^[0-9a-f]{32}$"}},
+    201, UploadAnswer, "upload_id", ("get_upload", "continue_upload", "delete_upload"),
 )  # fmt: skip
 Resumable = Annotated[str | None, Header(alias="Tus-Resumable", description="1.0.0")]
 Digits = Annotated[str | None, Header(max_length=20, description="bytes")]
