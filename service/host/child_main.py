@@ -23,18 +23,21 @@ WORKS = {
     "fetch": "service.streams.fetch_child",
 }
 """Modules whose ``run`` does the work."""
+BACKGROUND = frozenset({"job"})
+"""Work that nobody waits for at this moment: it leaves the processor to all that somebody does."""
 PARENT = "POLYCHRONY_PARENT_PID"
 """The environment variable that says whose child this is."""
 _PR_SET_PDEATHSIG = 1
 
 
-def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, protocols: str) -> None:
+def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, protocols: str, background: bool) -> None:
     """Limit this process; see :class:`service.host.child.Limits`."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(os.environ.get(PARENT, os.getppid())):  # it went before that was said
             sys.exit("the service has gone")
-    os.nice(10)
+    if background:
+        os.nice(10)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     if cpu_seconds:
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
@@ -46,7 +49,7 @@ def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, protocols: str) 
 def main() -> None:
     """Limit this process, then do what is asked."""
     memory, seconds, file, protocols, work, *arguments = sys.argv[1:]
-    limit(int(memory), int(seconds), int(file), protocols)
+    limit(int(memory), int(seconds), int(file), protocols, work in BACKGROUND)
     output()  # before anything is imported that could print
     try:
         importlib.import_module("pipeline.plugins").load_inherited()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -75,3 +76,16 @@ def test_one_that_leaves_a_process_behind_is_over_all_the_same(inherit):
         return said, status
 
     assert asyncio.run(work()) == ("last words", 3)
+
+
+@pytest.mark.parametrize(("work", "nice"), [("job", 10), ("import", 0), ("fetch", 0)])
+def test_only_jobs_give_way_to_others(work, nice):
+    """On a busy machine what gives way gets a tenth: a camera would lose events, an import take minutes."""
+    look = (
+        "import os, sys, types\nfrom service.host import child_main\n"
+        "sys.modules['looks'] = types.SimpleNamespace(run=lambda: os.write(2, b'%d' % os.nice(0)))\n"
+        f"child_main.WORKS[{work!r}] = 'looks'\n"
+        f"sys.argv[1:] = [str(2**34), '60', str(2**30), 'file', {work!r}]\nchild_main.main()"
+    )
+    found = subprocess.run([sys.executable, "-c", look], capture_output=True, check=True)
+    assert int(found.stderr) == os.nice(0) + nice
