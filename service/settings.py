@@ -1,8 +1,8 @@
 """Every setting of the service, with its unit and default.
 
-From the weakest to the strongest: the default, what the profile says, the file (``polychrony.toml``, or the one that
-POLYCHRONY_CONFIG names), environment variables POLYCHRONY_<NAME>, options of the command line. ``polychrony config``
-prints them all, each with where it comes from.
+From the weakest to the strongest: the default, what the profile says, variables POLYCHRONY_DEFAULT_<NAME> (what an
+image or a unit brings along), the file (``polychrony.toml``, or the one that POLYCHRONY_CONFIG names), variables
+POLYCHRONY_<NAME>, options of the command line. ``polychrony config`` prints them all, each with where it comes from.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -26,6 +27,8 @@ from service.publish_to import PublishTo
 
 MIB = 2**20
 CONFIG_FILE = "polychrony.toml"
+DEFAULTS = "POLYCHRONY_DEFAULT_"
+"""Variables that begin so are weaker than the file: whoever runs an image has not set them on purpose."""
 
 
 def config_file() -> Path:
@@ -68,10 +71,11 @@ class Settings(BaseSettings):
         env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
-        """Options, then the environment, then the file, then the profile; nothing else."""
+        """Options, the environment, the file, what the image brings along, the profile; nothing else."""
         del dotenv_settings, file_secret_settings
         from_file = TomlConfigSettingsSource(settings_cls, config_file())
-        return init_settings, env_settings, from_file, _ProfileSource(settings_cls)
+        brought = EnvSettingsSource(settings_cls, env_prefix=DEFAULTS)
+        return init_settings, env_settings, from_file, brought, _ProfileSource(settings_cls)
 
     # What it runs on
     profile: Literal["standard", "edge"] = Field(
@@ -94,6 +98,10 @@ class Settings(BaseSettings):
     allowed_hosts: tuple[str, ...] = Field(
         default=(),
         description="names by which the service may be addressed, beside localhost and numbers; a list",
+    )
+    internal_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="likewise, for what runs beside it, such as the other containers of a compose file; a list",
     )
     allowed_origins: tuple[str, ...] = Field(
         default=(),

@@ -55,7 +55,8 @@ class Guard:
     ) -> None:  # fmt: skip
         self._app, self._settings, self._tokens, self._sessions = app, settings, tokens, sessions
         self._under_way, self._scopes = under_way, scopes
-        self._hosts = {"localhost", settings.host} | {host.lower() for host in settings.allowed_hosts}
+        named = {host.lower() for host in (*settings.allowed_hosts, *settings.internal_hosts)}
+        self._hosts = {"localhost", settings.host} | named
         self._origins = {origin.lower().rstrip("/") for origin in settings.allowed_origins}
         self._requests, self._failures = PerMinute(settings.requests_per_minute), failures
 

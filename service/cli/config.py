@@ -15,7 +15,7 @@ from service.cli.configuration import read_settings
 from service.cli.console import print_json
 from service.cli.options import AsJson
 from service.profiles import PROFILES
-from service.settings import Settings, config_file
+from service.settings import DEFAULTS, Settings, config_file
 
 _SECRETS = {"token"}
 
@@ -54,7 +54,13 @@ def _toml(value: Any) -> str:
 def _said(settings: Settings, name: str, in_file: dict[str, Any], path: Path) -> dict[str, Any]:
     value = settings.model_dump(mode="json")[name]
     variable = f"POLYCHRONY_{name.upper()}"
-    source = variable if variable in os.environ else str(path) if name in in_file else "default"
+    brought = f"{DEFAULTS}{name.upper()}"
+    if variable in os.environ:
+        source = variable
+    elif name in in_file:
+        source = str(path)
+    else:
+        source = brought if brought in os.environ else "default"
     if source == "default" and settings.profile in PROFILES and value != _default(name):
         source = f"profile {settings.profile}"
     shown = "(set)" if name in _SECRETS and value else masked_all(value)

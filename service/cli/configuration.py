@@ -15,7 +15,7 @@ from pipeline.data_paths import take_over
 from pipeline.errors import UserError
 from service.access.tokens import admin_token
 from service.cli.console import err, note
-from service.settings import Settings, config_file
+from service.settings import DEFAULTS, Settings, config_file
 from service.storage.backends import Backends
 
 
@@ -33,9 +33,12 @@ def read_settings(**given: Any) -> Settings:
     except ValidationError as problem:
         first = problem.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
-        variable = f"POLYCHRONY_{str(first['loc'][0]).upper()}"
+        name = str(first["loc"][0]).upper()
+        variable = next(
+            (one for one in (f"POLYCHRONY_{name}", f"{DEFAULTS}{name}") if one in os.environ), None
+        )
         inside = f": {path}" if len(first["loc"]) > 1 else ""
-        where = f"{variable}{inside}" if variable in os.environ else f"{config_file()}: {path}"
+        where = f"{variable}{inside}" if variable else f"{config_file()}: {path}"
         raise BadSetting(f"{where}: {first['msg']}") from problem
 
 

@@ -79,3 +79,19 @@ def test_without_an_image_nothing_happens(monkeypatch):
     before = dict(os.environ)
     shipped_kernels.use()
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("name", ["kernels", "pipeline"])
+def test_a_package_of_another_distribution_in_the_way_is_said_in_one_line(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("raise RuntimeError('not ours')\n")
+    code = "from service.bootstrap import main; main()"
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "--version"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    assert f"the package '{name}' is imported from {tmp_path / name}, not from {ROOT / name}" in ran.stderr
+    assert "virtual environment of its own" in ran.stderr

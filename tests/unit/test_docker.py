@@ -24,7 +24,7 @@ LOCKS = ("build", "full", "slim")
 
 def named(text):
     """The settings that environment variables in a text name."""
-    return {name.lower() for name in re.findall(r"POLYCHRONY_([A-Z_]+)(?=[=:])", text)}
+    return {name.lower() for name in re.findall(r"POLYCHRONY_(?:DEFAULT_)?([A-Z_]+)(?=[=:])", text)}
 
 
 def pinned(lock):
@@ -108,7 +108,7 @@ def test_compose_mounts_what_is_there_and_hardens_every_service():
 def test_prometheus_asks_the_service_by_a_name_that_it_knows():
     scrape = yaml.safe_load((DOCKER / "prometheus.yml").read_text())["scrape_configs"][0]
     host = scrape["static_configs"][0]["targets"][0].partition(":")[0]
-    assert host in json.loads(COMPOSE["services"]["polychrony"]["environment"]["POLYCHRONY_ALLOWED_HOSTS"])
+    assert host in json.loads(COMPOSE["services"]["polychrony"]["environment"]["POLYCHRONY_INTERNAL_HOSTS"])
     dashboards = yaml.safe_load(
         (DOCKER / "grafana" / "provisioning" / "dashboards" / "polychrony.yaml").read_text()
     )

@@ -3,14 +3,18 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from service import profiles
 from service.host import limits
 from service.settings import MIB, Settings
 from service.streams.request import StreamRequest
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_profile_changes_defaults_and_nothing_that_was_said(monkeypatch, tmp_path):
@@ -89,3 +93,40 @@ def test_config_says_what_the_profile_set(monkeypatch):
     read = tomllib.loads(shown())
     assert read["publish"][0]["to"] == "mqtt://hub/cam"
     assert Settings(**read).publish[0].name == "hub"
+
+
+def test_what_an_image_brings_along_is_weaker_than_the_file(monkeypatch, tmp_path):
+    path = tmp_path / "polychrony.toml"
+    monkeypatch.setenv("POLYCHRONY_CONFIG", str(path))
+    monkeypatch.setenv("POLYCHRONY_DEFAULT_PROFILE", "edge")
+    monkeypatch.setenv("POLYCHRONY_DEFAULT_PORT", "9000")
+    assert (Settings().profile, Settings().stream_policy, Settings().port) == ("edge", "realtime", 9000)
+    path.write_text('profile = "standard"\nport = 9001\nallowed_hosts = ["cam.local"]\n')
+    assert (Settings().profile, Settings().stream_policy, Settings().port) == ("standard", "lossless", 9001)
+    monkeypatch.setenv("POLYCHRONY_PORT", "9002")
+    assert (Settings().port, Settings().allowed_hosts) == (9002, ("cam.local",))
+    monkeypatch.delenv("POLYCHRONY_PORT")
+    command = [sys.executable, "-m", "service", "config", "--json"]
+    shown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert shown["port"]["from"] == str(path)
+    path.unlink()
+    shown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert (shown["port"]["from"], shown["stream_policy"]["from"]) == (
+        "POLYCHRONY_DEFAULT_PORT",
+        "profile edge",
+    )
+    monkeypatch.setenv("POLYCHRONY_DEFAULT_PORT", "no port")
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "POLYCHRONY_DEFAULT_PORT" in refused.stderr) == (1, True)
+
+
+def test_compose_and_units_set_nothing_that_the_file_cannot_change():
+    """But for what holds the container together."""
+    compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]["polychrony"][
+        "environment"
+    ]
+    assert {name for name, value in compose.items() if value and "_DEFAULT_" not in name} == {
+        "POLYCHRONY_INTERNAL_HOSTS"
+    }
+    for unit in ("polychrony.container", "polychrony.service"):
+        assert "POLYCHRONY_PROFILE" not in (ROOT / "docker" / unit).read_text()
