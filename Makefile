@@ -1,6 +1,7 @@
 # Two commands need nothing but git, make and Python >= 3.11 with venv (Node comes from PyPI where there is none):
 #   make run    start the service and send it the bundled sample
 #   make test   run the test suite
+# make EXTRAS=camera,mqtt installs what some sources, formats and receivers need; `make EXTRAS=camera run` starts the service, too.
 # The rest: make check | test-all | test-bounds | lock | bench | fuzz | mutants | reliability | soak | security | sample | train | clean
 
 PYTHON ?= python3
@@ -19,9 +20,21 @@ PACKAGES := kernels pipeline service clients/python/polychrony_client tests
 # The dashboard, from clients/web.
 web: $(WEB)
 
-.PHONY: run web test test-all test-bounds check bench fuzz mutants reliability reliability-full soak security lock sbom sample train clean
+.PHONY: extras run web test test-all test-bounds check bench fuzz mutants reliability reliability-full soak security lock sbom sample train clean
 
-run: $(RUNTIME) $(WEB)
+# Of docs/inputs.md and docs/edge.md: testing, dv, camera, ros, hdf5, mat, mqtt, otel.
+ifdef EXTRAS
+COMMA := ,
+EXTRA := $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
+.DEFAULT_GOAL := extras
+extras: $(EXTRA)
+
+$(EXTRA): requirements-dev.lock pyproject.toml docker/extras.py | $(RUNTIME)
+	@$(BIN)/python docker/extras.py "$(EXTRAS)"
+	@touch $@
+endif
+
+run: $(RUNTIME) $(WEB) $(EXTRA)
 	@$(BIN)/polychrony demo
 
 # Files side by side, so that what the tests of one share is made once; as many as there are cores, but no more than 4.

@@ -173,3 +173,23 @@ def test_every_locked_library_has_a_wheel_for_arm64(lock, tmp_path):
     assert len(files) == len(pinned(lock)) - elsewhere
     assert all(re.search(r"(aarch64|none-any)\.whl", name) for name in files), files
     assert sum("aarch64" in name for name in files) > 10
+
+
+def test_every_extra_is_in_the_lock_with_hashes():
+    sys.path.insert(0, str(DOCKER))
+    import extras
+
+    sys.path.remove(str(DOCKER))
+    entries = extras.locked(extras.LOCK.read_text())
+    known = tomllib.loads((DOCKER.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for wanted in known.values():
+        for one in wanted:
+            assert "--hash=sha256:" in entries[extras.plain(re.split(r"[<>=]", one)[0])]
+    ran = subprocess.run(
+        [sys.executable, DOCKER / "extras.py", "camera,none"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.strip() == f"EXTRAS: allowed are {', '.join(known)}, separated by commas"
+    assert set(
+        re.search(r"two of ([a-z0-9,\\s]+);", (DOCKER.parent / "README.md").read_text())[1].split(", ")
+    ) == set(known)
