@@ -13,6 +13,7 @@ from typing import ClassVar
 import httpx
 import numpy as np
 import pytest
+import yaml
 from polychrony_client import Client, Refused
 
 from pipeline.models.bundle import CARD, WEIGHTS, save
@@ -201,6 +202,14 @@ def test_the_dashboard_of_grafana_asks_for_figures_that_there_are(client):
         for name in re.findall(r"\b(?:polychrony|streams|jobs|disk|process|kernel)\w*", target["expr"])
     }  # fmt: skip
     assert len(asked) >= 17
+    alerts = yaml.safe_load((ROOT / "docker/grafana/provisioning/alerting/polychrony.yaml").read_text())
+    rules = [rule for group in alerts["groups"] for rule in group["rules"]]
+    assert len({rule["uid"] for rule in rules}) == len(rules) >= 8
+    for rule in rules:
+        query, threshold = rule["data"]
+        assert (query["datasourceUid"], threshold["model"]["expression"]) == ("prometheus", query["refId"])
+        assert rule["condition"] == threshold["refId"]
+        asked |= set(re.findall(r"\b(?:polychrony|streams|disk)\w*(?=[ {\[)]|$)", query["model"]["expr"]))
     text = client.request("GET", "/metrics").text
     given = set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) | set(
         re.findall(r"^(\w+)[ {]", text, re.MULTILINE)
