@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.row_kinds import Published
 
@@ -32,6 +33,10 @@ class PublishTo(BaseModel):
     secret_file: Path | None = Field(
         default=None, description="file with the broker's password, or with the key that signs a webhook"
     )
+    home_assistant: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$", max_length=100,
+        description="of an MQTT broker: the prefix by which Home Assistant discovers sensors, such as homeassistant",
+    )  # fmt: skip
     ca_file: Path | None = Field(default=None, description="certificates (PEM) to trust, beside the system's")
     every_s: float = Field(default=0.1, ge=0.01, le=3600, description="streams are looked at so often, s")
     rows: int = Field(default=500, ge=1, le=5000, description="rows of one message, at most")
@@ -55,6 +60,12 @@ class PublishTo(BaseModel):
         if parts.scheme.startswith("mqtt") and not set("+#").isdisjoint(parts.path):
             raise ValueError("a topic has neither + nor #")
         return text
+
+    @model_validator(mode="after")
+    def _only_brokers_are_discovered(self) -> Self:
+        if self.home_assistant and not self.over_mqtt:
+            raise ValueError("home_assistant is of an MQTT broker, and `to` is a webhook")
+        return self
 
     @property
     def address(self) -> SplitResult:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from service.publish_to import PublishTo, trusting
+from service.publishing.home_assistant import announcement
 from service.storage.records import Message
 
 _PATIENCE_S, _LOOK_UP_S = 20.0, 10
@@ -31,6 +32,8 @@ class Broker:
         self._to, self._topic = to, to.address.path.strip("/") or "polychrony"
         self._open: AsyncExitStack | None = None
         self._client: Any = None
+        self._announced: set[str] = set()
+        """Topics that Home Assistant was told of, over this connection."""
 
     async def deliver(self, messages: list[Message]) -> int:
         """Publish messages; how many the broker has confirmed, all of them where this returns.
@@ -39,10 +42,21 @@ class Broker:
             OSError: it is away, or does not want us.
         """
         async with self._speaking() as client:
+            await self._announce(client, messages)
             await asyncio.gather(
                 *(client.publish(f"{self._topic}/{one.topic}", one.body, qos=_QOS) for one in messages)
             )
         return len(messages)
+
+    async def _announce(self, client: Any, messages: list[Message]) -> None:
+        """Have Home Assistant know the outputs that messages are of, where it is to."""
+        if (prefix := self._to.home_assistant) is None:
+            return
+        for one in messages:
+            if one.topic not in self._announced:
+                where, payload = announcement(prefix, self._topic, one)
+                await client.publish(where, payload, qos=_QOS, retain=True)
+                self._announced.add(one.topic)
 
     async def stay(self) -> None:
         """Be there while nothing is to be told: what the topic ``status`` says must be true.
@@ -82,6 +96,7 @@ class Broker:
     async def close(self) -> None:
         """Leave; the broker is told that we are gone."""
         opened, self._open, self._client = self._open, None, None
+        self._announced.clear()
         if opened is not None:
             try:
                 async with asyncio.timeout(2):

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -13,13 +14,17 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import get_args
 
 import aiomqtt
 import httpx
+import jinja2
 import numpy as np
 import pytest
 from polychrony_client import Client, Rows
 
+from pipeline.row_kinds import ROW_KINDS, Published
+from service.publishing.home_assistant import announcement
 from service.publishing.webhook import headers
 from service.storage.records import Message
 from tests.integration.service_process import ServiceProcess
@@ -220,6 +225,57 @@ def test_decisions_come_to_a_broker(broker, tmp_path):
     finally:
         assert running.stop() == 0
     until(lambda: ("lab/box1/status", b"offline") in broker.heard)
+
+
+def test_outputs_appear_in_home_assistant_by_themselves(broker, tmp_path):
+    broker.start()
+    hub = to_broker(broker, tmp_path, home_assistant="homeassistant", kinds=["decisions", "field"])
+    running = service(tmp_path, hub)
+    try:
+        with Client(running.url) as client, client.stream("digits", SENSOR, name="gate.1") as stream:
+            decide(stream, range(3))
+            stream.end()
+            until(lambda: len(told(broker.documents("lab/box1/gate.1/digit"))) == 3)
+    finally:
+        assert running.stop() == 0
+    heard = list(broker.heard)
+    where = "homeassistant/sensor/lab_box1_gate_1/digit/config"
+    configured = [json.loads(payload) for at, payload in heard if at == where]
+    assert len(configured) == 1, "once for a connection"
+    [one] = configured
+    topics = [at for at, _ in heard]
+    assert topics.index(where) < topics.index(one["state_topic"]), "known before it says anything"
+    assert (one["state_topic"], one["availability_topic"]) == ("lab/box1/gate.1/digit", "lab/box1/status")
+    assert (one["name"], one["device"]["name"]) == ("digit", "gate.1")
+    assert one["payload_available"].encode() in [
+        payload for at, payload in heard if at == one["availability_topic"]
+    ]
+    # What Home Assistant does with a message.
+    last = broker.documents("lab/box1/gate.1/digit")[-1]
+    shown = jinja2.Environment(autoescape=True).from_string(one["value_template"]).render(value_json=last)
+    assert shown == last["rows"][-1]["label"]
+    template = jinja2.Environment(autoescape=True).from_string(one["json_attributes_template"])
+    assert json.loads(template.render(value_json=last)) == last["rows"][-1]
+
+
+@pytest.mark.parametrize("kind", get_args(Published))
+def test_every_kind_that_is_told_has_a_state_in_home_assistant(kind):
+    row = dict.fromkeys(ROW_KINDS[kind].columns, 3) | {"vx": 3.0, "vy": 4.0, "label": "up", "level": 1}
+    said = {"name": None, "stream": "0123", "output": "out", "kind": kind, "rows": [row, row]}
+    where, payload = announcement(
+        "homeassistant", "lab", Message("1", "0123/out", json.dumps(said).encode(), 2)
+    )
+    assert re.fullmatch(r"homeassistant/sensor/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/config", where)
+    template = jinja2.Environment(autoescape=True).from_string(json.loads(payload)["value_template"])
+    expected = {
+        "decisions": "up",
+        "detections": "up",
+        "triggers": "1",
+        "motion": "5.0",
+        "movers": "2",
+        "field": "2",
+    }
+    assert template.render(value_json=said) == expected[kind]
 
 
 def test_nothing_is_lost_while_the_broker_is_away_and_the_service_is_killed(broker, tmp_path):
