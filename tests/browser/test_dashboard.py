@@ -1,6 +1,7 @@
 """The dashboard as people meet it, in Chromium."""
 
 import json
+import math
 import re
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 from polychrony_client import Client
 
+from pipeline.models import registry
 from pipeline.samples import CLIP
 from pipeline.spec import preset
 from tests.integration.service_process import ServiceProcess
@@ -171,9 +173,21 @@ def test_a_pipeline_is_edited_with_errors_beside_their_fields(page, shoot):
 def test_models_show_what_they_look_for(page, shoot):
     page.goto("/#/models")
     expect(page.get_by_role("link", name="motif36")).to_be_visible()
+    for name in registry.zoo():
+        accuracy = registry.load(name).card.accuracy
+        right = accuracy.get("class")
+        said = (
+            f"{accuracy['ideal_and_clean']['degrees']}° in half"
+            if right is None
+            else f"{math.floor(1000 * right + 0.5) / 10:.1f} %"
+        )
+        expect(
+            page.locator(".models li").filter(has=page.get_by_role("link", name=name, exact=True))
+        ).to_contain_text(said)
     shoot(page, "models")
     accessible(page)
     page.get_by_role("link", name="motif8").click()
+    expect(page.get_by_text("of its tests right (guessing: ")).to_be_visible()
     until(page, "document.querySelector('.drawing')?.naturalWidth > 100")
     shoot(page, "model")
     accessible(page)

@@ -3,6 +3,7 @@
 import { useState } from "preact/hooks";
 import { base, client, count, inWords, type Model, useAsked } from "../service.ts";
 import { Notice } from "../ui.tsx";
+import { quality } from "./quality.ts";
 
 export function ModelsPage() {
   const { value, problem, again } = useAsked<{ models: Model[]; zoo: string[] }>("/v1/models");
@@ -28,7 +29,7 @@ export function ModelsPage() {
               ? <p class="problem">{model.error}</p>
               : <>
                 <p>{(model.kind ?? "").replaceAll("_", " ")}, {model.labels?.length ?? 0} classes{model.zoo ? "" : ", imported"}</p>
-                <p class="dim">{best(model)}{model.weights ? ` · ${count(model.weights)} weights` : ""}</p>
+                <p class="dim">{[quality(model), model.weights ? `${count(model.weights)} weights` : ""].filter(Boolean).join(" · ")}</p>
               </>}
           </li>
         ))}
@@ -41,11 +42,6 @@ export function ModelsPage() {
       </section>
     </div>
   );
-}
-
-function best(model: Model): string {
-  const found = Object.entries(model.accuracy ?? {}).find(([, value]) => typeof value === "number" && value > 0 && value <= 1);
-  return found ? `${found[0].replaceAll("_", " ")}: ${((found[1] as number) * 100).toFixed(1)} %` : "";
 }
 
 export const forget = (name: string) => client.request("DELETE", `/v1/models/${encodeURIComponent(name)}`);

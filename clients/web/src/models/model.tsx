@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { base, inWords, type Model, useAsked } from "../service.ts";
 import { Notice } from "../ui.tsx";
 import { forget } from "./list.tsx";
+import { quality } from "./quality.ts";
 
 export function ModelPage({ name }: { name: string }) {
   const { value: model, problem } = useAsked<Model>(`/v1/models/${encodeURIComponent(name)}`);
@@ -18,9 +19,11 @@ export function ModelPage({ name }: { name: string }) {
       <p class="row"><a class="button" href={`${base}/v1/models/${name}/export`} download>Download</a>
         {!model.zoo && <button class="quiet" onClick={remove}>Forget it</button>}</p>
       {said && <Notice kind="bad">{said}</Notice>}
-      <img class="drawing" src={`${base}/v1/models/${name}/drawing?v=${model.digest?.slice(0, 12)}`} alt={`What ${model.name} looks for, and how good it is`} />
-      {model.kind?.endsWith("bank") && <img class="drawing" src={`${base}/v1/models/${name}/drawing?of=curves&v=${model.digest?.slice(0, 12)}`}
-        alt={`How good ${model.name} is with fewer weights or delays`} onError={(event) => { event.currentTarget.hidden = true; }} />}
+      {quality(model) && <p><b>{quality(model)}</b></p>}
+      <Drawing key={`kernels ${name}`} src={`${base}/v1/models/${name}/drawing?v=${model.digest?.slice(0, 12)}`}
+        alt={`What ${model.name} looks for, and how good it is`} />
+      {model.kind?.endsWith("bank") && <Drawing key={`curves ${name}`} src={`${base}/v1/models/${name}/drawing?of=curves&v=${model.digest?.slice(0, 12)}`}
+        alt={`How good ${model.name} is with fewer weights or delays`} />}
       <div class="columns even">
         <Table title="How good it is" of={model.accuracy} />
         <Table title="What it costs" of={model.costs ?? { weights: model.weights, "not zero": model.weights_not_zero, bytes: model.bytes, shape: model.shape?.join(" × "), "bin, us": model.bin_us }} />
@@ -30,8 +33,30 @@ export function ModelPage({ name }: { name: string }) {
   );
 }
 
+/** A picture that the service draws when it is first asked for, which may take some seconds. */
+function Drawing({ src, alt }: { src: string; alt: string }) {
+  const [state, setState] = useState<"waiting" | "there" | "none">("waiting");
+  return (
+    <>
+      {state === "waiting" && <p class="dim" role="status"><span class="spinner" aria-hidden="true" /> Drawing …</p>}
+      <img class="drawing" src={src} alt={alt} hidden={state !== "there"} onLoad={() => setState("there")} onError={() => setState("none")} />
+    </>
+  );
+}
+
+const OPENED = new Set(["ideal_and_clean", "noisy"]);
+
+/** Entries of an object whose values can be shown, with those of some objects in it. */
+function flat(of: Record<string, unknown>): [string, unknown][] {
+  return Object.entries(of).flatMap(([name, value]): [string, unknown][] => {
+    if (value === null || value === undefined || Array.isArray(value)) return [];
+    if (typeof value !== "object") return [[name, value]];
+    return OPENED.has(name) ? Object.entries(value).map(([key, one]) => [`${name}: ${key}`, one]) : [];
+  });
+}
+
 function Table({ title, of }: { title: string; of: Record<string, unknown> | undefined }) {
-  const rows = Object.entries(of ?? {}).filter(([, value]) => value !== null && value !== undefined && (typeof value !== "object"));
+  const rows = flat(of ?? {});
   if (rows.length === 0) return null;
   return (
     <section class="card">
