@@ -199,6 +199,12 @@ class Settings(BaseSettings):
     job_memory_bytes: int = Field(
         default=8192 * MIB, ge=512 * MIB, description="address space of a job, bytes"
     )
+    job_nice: int = Field(
+        default=10,
+        ge=0,
+        le=19,
+        description="how far jobs leave the processor to streams: 0 not at all, 19 wholly",
+    )
     job_seconds: int = Field(default=3600, ge=1, description="processor time of a job, s")
     job_file_bytes: int = Field(
         default=8192 * MIB, ge=MIB, description="largest file that a job may write, bytes"

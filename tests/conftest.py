@@ -1,6 +1,8 @@
 """Where tests find real recordings, and a kernel cache that belongs to these very sources."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -19,8 +21,11 @@ settings.load_profile("polychrony")
 ROOT = Path(__file__).parents[1]
 
 # The models and pipelines of whoever runs the tests are none of ours.
-os.environ["POLYCHRONY_MODELS"] = tempfile.mkdtemp(prefix="polychrony-models-")
-os.environ["POLYCHRONY_PIPELINES"] = tempfile.mkdtemp(prefix="polychrony-pipelines-")
+for _kept in ("models", "pipelines"):
+    _folder = os.environ[f"POLYCHRONY_{_kept.upper()}"] = tempfile.mkdtemp(prefix=f"polychrony-{_kept}-")
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+# Tests keep all cores busy: jobs that give way would wait for as long as they do.
+os.environ.setdefault("POLYCHRONY_JOB_NICE", "0")
 
 
 @pytest.fixture(scope="session")

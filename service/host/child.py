@@ -28,12 +28,14 @@ class Limits:
         file_bytes: the largest file that it writes.
         cpu_seconds: processor time; 0 for as much as it takes.
         protocols: what FFmpeg may open: a playlist in disguise must not reach the network.
+        nice: how far it leaves the processor to others, 0 to 19; where somebody waits for it, not at all.
     """
 
     memory_bytes: int
     file_bytes: int
     cpu_seconds: int = 0
     protocols: str = "file"
+    nice: int = 0
 
 
 class Child:
@@ -85,6 +87,9 @@ class Child:
                 while await self.stdout.read(2**20):
                     pass
                 await self.wait()
+        # What somebody else holds open would keep its descriptors for ever; there is no public way.
+        self._process._transport.close()  # pyright: ignore
+        await asyncio.wait({self._reading}, timeout=_LOOK_S)
 
     def kill(self) -> None:
         """End it at once, where it still runs."""
@@ -110,7 +115,8 @@ async def start(
     pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "service.host.child_main",
-        str(limits.memory_bytes), str(limits.cpu_seconds), str(limits.file_bytes), limits.protocols, work, *arguments,
+        str(limits.memory_bytes), str(limits.cpu_seconds), str(limits.file_bytes), limits.protocols, str(limits.nice),
+        work, *arguments,
         stdin=pipe if takes_input else none, stdout=pipe, stderr=pipe, limit=most_bytes,
         # It ends where this process has ended already, which is no 1 in a container.
         env={**os.environ, PARENT: str(os.getpid()), **(environment or {})},

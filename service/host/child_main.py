@@ -23,21 +23,18 @@ WORKS = {
     "fetch": "service.streams.fetch_child",
 }
 """Modules whose ``run`` does the work."""
-BACKGROUND = frozenset({"job"})
-"""Work that nobody waits for at this moment: it leaves the processor to all that somebody does."""
 PARENT = "POLYCHRONY_PARENT_PID"
 """The environment variable that says whose child this is."""
 _PR_SET_PDEATHSIG = 1
 
 
-def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, protocols: str, background: bool) -> None:
+def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, protocols: str, nice: int) -> None:
     """Limit this process; see :class:`service.host.child.Limits`."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(os.environ.get(PARENT, os.getppid())):  # it went before that was said
             sys.exit("the service has gone")
-    if background:
-        os.nice(10)
+    os.nice(nice)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     if cpu_seconds:
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
@@ -48,8 +45,8 @@ def limit(memory_bytes: int, cpu_seconds: int, file_bytes: int, protocols: str, 
 
 def main() -> None:
     """Limit this process, then do what is asked."""
-    memory, seconds, file, protocols, work, *arguments = sys.argv[1:]
-    limit(int(memory), int(seconds), int(file), protocols, work in BACKGROUND)
+    memory, seconds, file, protocols, nice, work, *arguments = sys.argv[1:]
+    limit(int(memory), int(seconds), int(file), protocols, int(nice))
     output()  # before anything is imported that could print
     try:
         importlib.import_module("pipeline.plugins").load_inherited()

@@ -308,7 +308,9 @@ class Jobs:
             return
         request = await asyncio.to_thread(self._write_request, job, upload)
         settings = self._settings
-        limits = child.Limits(settings.job_memory_bytes, settings.job_file_bytes, settings.job_seconds)
+        limits = child.Limits(
+            settings.job_memory_bytes, settings.job_file_bytes, settings.job_seconds, nice=settings.job_nice
+        )
         live.child = worker = await child.start("job", str(request), limits=limits, most_bytes=_LINE_BYTES)
         live.started_s = time.monotonic()
         if live.cancelled or not await self.store.holds(job):

@@ -1,5 +1,7 @@
 """The command line as people and machines use it."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -10,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from pipeline import samples
+from pipeline.library import PRESETS
 from pipeline.sources import InputOptions
 from pipeline.spec import load, preset, presets
 from service.cli import GROUPS, VERBS, options
+from service.cli import _status as status_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -226,18 +230,27 @@ def verbs_of(page):
     return re.findall(r"^  ([a-z]+)  +[A-Z]", page.split("Messages:")[1], re.MULTILINE)
 
 
+def in_process(*arguments):
+    """What a verb prints, without a process of its own: there are many pages."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert status_of(list(arguments)) == 0, arguments
+    return said.getvalue()
+
+
 def pages():
     """Every page of help, by what it is asked with."""
     found = {}
     waiting = [[]]
     while waiting:
         verb = waiting.pop()
-        page = found[" ".join(verb)] = answer(*verb, "--help", COLUMNS="80")
+        page = found[" ".join(verb)] = in_process(*verb, "--help")
         waiting += [[*verb, name] for name in verbs_of(page) if "COMMAND" in page.split("\n")[0]]
     return found
 
 
-def test_help_fits_80_columns_and_says_what_is_wanted_in_words():
+def test_help_fits_80_columns_and_says_what_is_wanted_in_words(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     found = pages()
     assert set(found) >= {
         "",
@@ -274,11 +287,15 @@ def test_presets_are_listed_and_shown_as_yaml_that_can_be_used(tmp_path):
     listed = json.loads(answer("presets", "list", "--json"))["pipelines"]
     assert [one["name"] for one in listed if one["preset"]] == presets()
     assert all(one["about"].endswith(".") for one in listed if one["preset"])
-    assert all(name in answer("presets", "list") for name in presets())
+    shown = in_process("presets", "list")
+    assert all(name in shown for name in presets())
     for name in presets():
-        (tmp_path / "own.yaml").write_text(answer("presets", "show", name, COLUMNS="40"))
+        (tmp_path / "own.yaml").write_text(in_process("presets", "show", name))
         assert load(str(tmp_path / "own.yaml")) == preset(name)
-    assert json.loads(answer("presets", "show", "view", "--json")) == preset("view").model_dump(mode="json")
+    assert answer("presets", "show", "view", COLUMNS="40") == (PRESETS / "view.yaml").read_text()
+    assert json.loads(in_process("presets", "show", "view", "--json")) == preset("view").model_dump(
+        mode="json"
+    )
     assert "no pipeline is named 'none': allowed are denoise" in polychrony("presets", "show", "none").stderr
 
 

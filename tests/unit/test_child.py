@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from service.host.child import Child
+from service.host.child import Child, Limits
+from service.settings import Settings
 
 LEAVES = """
 import os, subprocess, sys
@@ -78,14 +79,15 @@ def test_one_that_leaves_a_process_behind_is_over_all_the_same(inherit):
     assert asyncio.run(work()) == ("last words", 3)
 
 
-@pytest.mark.parametrize(("work", "nice"), [("job", 10), ("import", 0), ("fetch", 0)])
-def test_only_jobs_give_way_to_others(work, nice):
+@pytest.mark.parametrize("nice", [0, 10])
+def test_what_somebody_waits_for_gives_way_to_nobody(nice):
     """On a busy machine what gives way gets a tenth: a camera would lose events, an import take minutes."""
     look = (
         "import os, sys, types\nfrom service.host import child_main\n"
         "sys.modules['looks'] = types.SimpleNamespace(run=lambda: os.write(2, b'%d' % os.nice(0)))\n"
-        f"child_main.WORKS[{work!r}] = 'looks'\n"
-        f"sys.argv[1:] = [str(2**34), '60', str(2**30), 'file', {work!r}]\nchild_main.main()"
+        "child_main.WORKS['job'] = 'looks'\n"
+        f"sys.argv[1:] = [str(2**34), '60', str(2**30), 'file', '{nice}', 'job']\nchild_main.main()"
     )
     found = subprocess.run([sys.executable, "-c", look], capture_output=True, check=True)
     assert int(found.stderr) == os.nice(0) + nice
+    assert (Limits(1, 1).nice, Settings.model_fields["job_nice"].default) == (0, 10)
