@@ -270,6 +270,48 @@ def test_a_stream_that_breaks_is_gone_on_with(chromium, tmp_path):
         service.stop()
 
 
+def test_a_service_that_is_away_is_said_once_and_found_again(chromium, tmp_path, shoot):
+    service = ServiceProcess(tmp_path / "data")
+    context = chromium.new_context(base_url=service.url)
+    page = context.new_page()
+    try:
+        with Client(service.url) as client:
+            client.stream("view", sensor=(64, 48), name="before").close()
+        page.goto("/#/live")
+        expect(page.get_by_text("before").first).to_be_visible()
+        service.kill()
+        notice = page.get_by_text("The service does not answer.")
+        expect(notice).to_have_count(1, timeout=60_000)
+        expect(page.get_by_role("alert")).to_have_count(1)
+        expect(page.get_by_text("before").first).to_be_visible()
+        shoot(page, "away")
+        service.start()
+        expect(notice).to_have_count(0, timeout=60_000)
+        with Client(service.url) as client:
+            client.stream("view", sensor=(64, 48), name="after").close()
+        expect(page.get_by_text("after").first).to_be_visible(timeout=60_000)
+    finally:
+        context.close()
+        service.stop()
+
+
+def test_keys_are_told_under_a_question_mark(page, shoot):
+    page.goto("/#/jobs")
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(dialog).to_be_visible()
+    expect(dialog.get_by_role("row")).to_have_count(7)
+    shoot(page, "keys")
+    accessible(page)
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    page.get_by_role("button", name="Keyboard shortcuts").click()
+    expect(dialog).to_be_visible()
+    dialog.get_by_role("button", name="Close").click()
+    expect(dialog).to_be_hidden()
+
+
 @pytest.mark.long
 def test_a_wrong_token_is_told_and_a_right_one_lets_in(chromium, tmp_path, shoot):
     service = ServiceProcess(tmp_path / "data", token="correct-horse-battery")

@@ -1,8 +1,10 @@
 /** The frame around every page: where one is, who one is, dark or light. */
 
 import { useEffect, useState } from "preact/hooks";
+import { useAway } from "./away.ts";
 import { JobPage } from "./jobs/job.tsx";
 import { JobsPage } from "./jobs/list.tsx";
+import { Keys } from "./keys.tsx";
 import { LivePage } from "./live/page.tsx";
 import { ModelPage } from "./models/model.tsx";
 import { ModelsPage } from "./models/list.tsx";
@@ -21,6 +23,7 @@ function where(): [string, string] {
 export function App() {
   const [[page, rest], setWhere] = useState(where);
   const session = useAsked<Session>("/v1/session", 30_000);
+  const away = useAway();
   useEffect(() => {
     const moved = () => {
       setWhere(where());
@@ -48,10 +51,12 @@ export function App() {
         </nav>
         <div class="who">
           {session.value?.name && <SignOut name={session.value.name} done={session.again} />}
+          <Keys />
           <Shade />
         </div>
       </header>
-      <main id="main" tabIndex={-1}>
+      <main id="main" tabIndex={-1} class={away ? "away" : ""}>
+        {away && <Notice kind="bad">The service does not answer. It is asked again every two seconds; what is shown is from before.</Notice>}
         {session.problem !== null && <Notice kind="bad">{inWords(session.problem)}</Notice>}
         {locked ? <SignIn done={session.again} /> : <Page page={page} rest={rest} />}
       </main>

@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Client, Refused } from "../../typescript/src/index.ts";
+import { gone, useAway } from "./away.ts";
 
 /** Where the service is: the folder of the page, which a proxy may show below a prefix. */
 export const base = new URL(".", location.href).href.replace(/\/$/, "");
@@ -82,10 +83,11 @@ export function useAsked<T>(path: string | null, everyMs = 0): Asked<T> {
   const [problem, setProblem] = useState<unknown>(null);
   const [turn, setTurn] = useState(0);
   const asked = useRef<string | null>(null);
+  const away = useAway();
   useEffect(() => {
     if (asked.current !== path) setValue(null);
     asked.current = path;
-    if (path === null) return;
+    if (path === null || away) return; // once it is back, everything is asked anew
     let over = false;
     let timer = 0;
     const ask = async () => {
@@ -95,7 +97,9 @@ export function useAsked<T>(path: string | null, everyMs = 0): Asked<T> {
         setValue(found);
         setProblem(null);
       } catch (caught) {
-        if (!over) setProblem(caught);
+        if (over) return;
+        if (caught instanceof TypeError) gone(`${base}/healthz`); // what was there stays: the frame says it once
+        else setProblem(caught);
       }
       if (!over && everyMs > 0) timer = window.setTimeout(ask, everyMs);
     };
@@ -104,7 +108,7 @@ export function useAsked<T>(path: string | null, everyMs = 0): Asked<T> {
       over = true;
       clearTimeout(timer);
     };
-  }, [path, everyMs, turn]);
+  }, [path, everyMs, turn, away]);
   return { value, problem, again: () => setTurn((n) => n + 1) };
 }
 
