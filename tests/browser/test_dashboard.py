@@ -384,6 +384,7 @@ def test_pages_fit_their_window(chromium, served, width, shoot):
                 page.locator(".reactions td").first.wait_for()
             time.sleep(0.3)
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, where
+            assert page.locator("header.top").bounding_box()["height"] < 64, "one line"
             shoot(page, f"{where.replace('/', '-')}-{width}")
     finally:
         context.close()
