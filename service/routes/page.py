@@ -13,7 +13,7 @@ from service.access.scopes import Access, declare, open_to_all
 FOLDER = Path(__file__).parents[1] / "web"
 POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data: blob:; media-src 'self' blob:; frame-src 'self'; form-action 'none'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; form-action 'none'; "
     "frame-ancestors 'none'; base-uri 'none'"
 )
 _NOT_BUILT = "The page is not built: `make run` builds it. The service itself is up; see /v1/openapi.json.\n"

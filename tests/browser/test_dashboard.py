@@ -126,6 +126,7 @@ def test_a_file_is_uploaded_analyzed_and_shown(page, shoot):
     page.locator("input[type=file]").set_input_files(str(CLIP))
     expect(page.get_by_role("heading", name="windows.mp4")).to_be_visible()
     expect(page.get_by_text("Open the report")).to_be_visible(timeout=900_000)
+    assert page.locator("iframe").count() == 0, "a report in a page has a second scroll bar"
     expect(page.locator("video")).to_be_visible()
     assert page.locator("table a", has_text="summary.json").count() == 1
     time.sleep(1)

@@ -83,7 +83,6 @@ function Result({ job, video, report }: { job: Job; video: Artifact | undefined;
       )}
       {video && <video controls muted loop playsInline preload="metadata" src={video.url} aria-label={`${job.name} with what was found`} />}
       {report && <p><a class="button main" href={report.url} target="_blank" rel="noopener">Open the report</a> <span class="dim">rate, motion over time, kernels, what was repaired: one file that can be kept.</span></p>}
-      {report && <iframe class="report" title={`Report of ${job.name}`} src={report.url} sandbox="" />}
       <h2>Files</h2>
       <table>
         <thead><tr><th>name</th><th>size</th><th>SHA-256</th></tr></thead>
