@@ -296,6 +296,23 @@ def test_a_service_that_is_away_is_said_once_and_found_again(chromium, tmp_path,
         service.stop()
 
 
+def test_curves_say_what_they_were_and_keep_an_hour(page, shoot):
+    page.goto("/#/start")
+    page.get_by_role("button", name="Play the sample").click()
+    chart = page.locator("figure.chart").first
+    chart.locator("canvas").wait_for()
+    time.sleep(3)
+    expect(chart.locator("figcaption")).to_contain_text("Events per second: all")
+    chart.locator(".u-over").hover(position={"x": 200, "y": 40})
+    expect(chart.locator("figcaption")).to_contain_text(re.compile(r"Events per second \(\d+ s ago\): all"))
+    shoot(page, "hover")
+    page.mouse.move(5, 5)
+    expect(chart.locator("figcaption")).to_contain_text("Events per second: all")
+    page.get_by_role("button", name="1 h").click()
+    expect(page.get_by_role("button", name="1 h")).to_have_attribute("aria-pressed", "true")
+    expect(chart.locator("canvas")).to_be_visible()
+
+
 def test_keys_are_told_under_a_question_mark(page, shoot):
     page.goto("/#/jobs")
     expect(page.get_by_role("heading", name="Jobs")).to_be_visible()

@@ -21,10 +21,10 @@ def node():
     return Path(wheel.__file__).parent / "bin" / "node"
 
 
-def run(node, name, **environment):
+def run(node, name, folder=FOLDER, **environment):
     ran = subprocess.run(
         [str(node), "--test", "--test-force-exit", "--test-timeout=300000", "--test-reporter=tap", f"test/{name}.test.ts"],
-        cwd=FOLDER, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=900,
+        cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
     assert "\n# fail 0" in ran.stdout
@@ -35,6 +35,10 @@ def test_the_codec_meets_the_golden_frames(node, tmp_path):
     frames = {"events": golden.EVENTS.hex(), "end": golden.END.hex(), "payload": golden.PAYLOAD}
     (tmp_path / "golden.json").write_text(json.dumps(frames))
     run(node, "wire", GOLDEN=str(tmp_path / "golden.json"))
+
+
+def test_the_dashboard_keeps_an_hour_of_figures(node):
+    run(node, "series", FOLDER.parent / "web")
 
 
 def test_streams_through_the_service_survive_cuts(node, service):
