@@ -25,7 +25,9 @@ web: $(WEB)
 # Of docs/inputs.md and docs/edge.md: testing, dv, camera, ros, hdf5, mat, mqtt, otel.
 ifdef EXTRAS
 COMMA := ,
-EXTRA := $(VENV)/.extras-$(subst $(COMMA),-,$(EXTRAS))
+EMPTY :=
+BLANK := $(EMPTY) $(EMPTY)
+EXTRA := $(VENV)/.extras-$(subst $(BLANK),-,$(strip $(subst $(COMMA),$(BLANK),$(EXTRAS))))
 .DEFAULT_GOAL := extras
 extras: $(EXTRA)
 

@@ -13,6 +13,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from packaging.markers import Marker
+
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements-dev.lock"
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
@@ -20,8 +22,14 @@ _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 def locked(text: str) -> dict[str, str]:
     """The entries of a lock file, each with its hashes, by name."""
-    entries = re.split(r"(?m)^(?=[A-Za-z0-9])", text)
-    return {plain(one.partition("==")[0]): one for one in entries if "==" in one}
+    entries = [one for one in re.split(r"(?m)^(?=[A-Za-z0-9])", text) if "==" in one]
+    # The same distribution may be there twice, for older and for newer versions of Python.
+    return {plain(one.partition("==")[0]): one for one in entries if _applies(one)}
+
+
+def _applies(entry: str) -> bool:
+    marker = entry.splitlines()[0].rstrip("\\ ").partition(";")[2]
+    return not marker or Marker(marker.strip()).evaluate()
 
 
 def plain(name: str) -> str:
@@ -45,7 +53,7 @@ def needed(extras: list[str], entries: dict[str, str], folder: Path) -> list[str
 
 def main() -> int:
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    extras = [one for one in sys.argv[1].replace(" ", "").split(",") if one] if len(sys.argv) == 2 else []
+    extras = re.split(r"[,\s]+", sys.argv[1].strip(", ")) if len(sys.argv) == 2 else []
     if not extras or not set(extras) <= set(known):
         sys.exit(f"EXTRAS: allowed are {', '.join(known)}, separated by commas")
     entries = locked(LOCK.read_text())

@@ -15,11 +15,12 @@ import yaml
 
 from pipeline.data_paths import own_folder
 from pipeline.errors import SpecError
+from pipeline.reading import read_file
 from pipeline.writing import replace_file
 
 PRESETS = Path(__file__).parent / "presets"
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-_MOST_VERSIONS = 1000
+_MOST_VERSIONS, _MOST_BYTES = 1000, 2**20
 
 
 def presets() -> list[str]:
@@ -31,7 +32,7 @@ def names() -> list[str]:
     """Names of the user's pipelines."""
     folder = own_folder("pipelines")
     found = [path.parent.name for path in folder.glob("*/active")] if folder.is_dir() else []
-    return sorted(name for name in found if re.match(NAME, name))
+    return sorted(name for name in found if _is_name(name))
 
 
 def versions(name: str) -> tuple[list[int], int]:
@@ -41,9 +42,11 @@ def versions(name: str) -> tuple[list[int], int]:
         SpecError: there is none of this name.
     """
     folder = _folder(name)
-    found = sorted(int(path.stem) for path in folder.glob("*.yaml") if path.stem.isdigit())
+    found = sorted(
+        int(path.stem) for path in folder.glob("*.yaml") if re.fullmatch("[1-9][0-9]{0,8}", path.stem)
+    )
     try:
-        active = int((folder / "active").read_text())
+        active = int(read_file(folder / "active", 64))
     except (OSError, ValueError):  # what a power cut left of it: the newest is what was active, most likely
         active = found[-1] if found else 0
     return found, active
@@ -64,7 +67,7 @@ def text(name: str, version: int | None = None) -> str:
             "version", f"{name} has no version {wanted}: allowed are {', '.join(map(str, known)) or 'none'}"
         )
     try:
-        return (_folder(name) / f"{wanted}.yaml").read_text()
+        return read_file(_folder(name) / f"{wanted}.yaml", _MOST_BYTES).decode()
     except (OSError, UnicodeDecodeError) as problem:
         raise SpecError("version", f"version {wanted} of {name} cannot be read: {problem}") from problem
 
@@ -75,14 +78,14 @@ def put(name: str, document: dict[str, Any]) -> int:
     Raises:
         SpecError: the name is a preset's, or there are too many versions.
     """
-    if not re.match(NAME, name):
+    if not _is_name(name):
         raise SpecError("name", "lower-case letters, digits, - and _, at most 64")
     if name in presets():
         raise SpecError("name", f"{name} is a preset: give yours another name")
     folder = own_folder("pipelines") / name
     known = versions(name)[0] if name in names() else []
     written = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    if known and (folder / f"{known[-1]}.yaml").read_bytes() == written.encode():
+    if known and _is(folder / f"{known[-1]}.yaml", written):
         activate(name, known[-1])  # the same once more
         return known[-1]
     if len(known) >= _MOST_VERSIONS:
@@ -110,16 +113,36 @@ def remove(name: str) -> None:
     Raises:
         SpecError: there is none of this name.
     """
-    shutil.rmtree(_folder(name))
+    folder = _folder(name)
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
+
+
+def _is_name(name: str) -> bool:
+    return re.fullmatch(NAME.strip("^$"), name) is not None
+
+
+def _is(path: Path, written: str) -> bool:
+    """Whether a version is this one; one that cannot be read is another."""
+    try:
+        return read_file(path, _MOST_BYTES) == written.encode()
+    except OSError:
+        return False
 
 
 def _folder(name: str) -> Path:
     own = names()
     if name not in own:
-        raise SpecError("", f"no pipeline is named {name!r}: allowed are {', '.join([*presets(), *own])}")
+        raise SpecError(
+            "", f"no pipeline is named {name[:64]!r}: allowed are {', '.join([*presets(), *own])}"
+        )
     return own_folder("pipelines") / name
 
 
 def _write(path: Path, written: str) -> None:
+    if path.is_dir() and not path.is_symlink():  # nothing of ours, and in the way of what is
+        path.rename(path.with_name(f"{path.name}.damaged"))
     # With fsync: a name that a power cut leaves without its content would be in the way.
     replace_file(path, written.encode(), fsync=True, shared=True)

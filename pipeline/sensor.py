@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 
 WIDEST, HIGHEST = 65536, 32768
+_LONGEST = 40
 _SIZE = r"^\d{1,5}x\d{1,5}$"
 
 
@@ -21,6 +30,13 @@ class Sensor(BaseModel):
     width: int = Field(ge=1, le=WIDEST, description="pixels")
     height: int = Field(ge=1, le=HIGHEST, description="pixels")
 
+    @field_validator("width", "height", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        if isinstance(value, bool | str):  # yes is no width, and neither is "6_4"
+            raise ValueError("a whole number is needed")
+        return value
+
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"
 
@@ -28,9 +44,11 @@ class Sensor(BaseModel):
     @classmethod
     def _from_short_forms(cls, value: Any) -> Any:
         if isinstance(value, str):
-            match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value, re.ASCII)
+            match = len(value) <= _LONGEST and re.fullmatch(r"(\d{1,5})x(\d{1,5})", value, re.ASCII)
             if not match or not (1 <= int(match[1]) <= WIDEST and 1 <= int(match[2]) <= HIGHEST):
-                raise ValueError(f"{value!r} is no size such as 640x480 (1..{WIDEST} x 1..{HIGHEST})")
+                raise ValueError(
+                    f"{value[:_LONGEST]!r} is no size such as 640x480 (1..{WIDEST} x 1..{HIGHEST})"
+                )
             return {"width": int(match[1]), "height": int(match[2])}
         if isinstance(value, list | tuple):
             if len(value) != 2:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, SerializeAsAny, V
 from yaml.composer import ComposerError
 
 from pipeline import library
-from pipeline.errors import SpecError
+from pipeline.errors import SpecError, first_line
 from pipeline.library import presets
 from pipeline.sensor import Sensor
 from pipeline.stage import StageConfig
@@ -105,10 +105,14 @@ def parse(text: str) -> PipelineSpec:
         raise SpecError("", f"longer than {MAX_BYTES} characters")
     try:
         document = yaml.load(text, _NoAliases)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as problem:
+    except RecursionError as problem:
+        raise SpecError("", "not YAML: too deep") from problem
+    # Tags and dates that hold nothing such come out of the reader as Python's own errors.
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as problem:
         mark = getattr(problem, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else ""
-        raise SpecError(where, f"not YAML: {getattr(problem, 'problem', None) or 'too deep'}") from problem
+        why = getattr(problem, "problem", None) or getattr(problem, "reason", None) or first_line(problem)
+        raise SpecError(where, f"not YAML: {str(why)[:200]}") from problem
     return validate(document)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.errors import UserError
-from service.cli.console import LOUDNESS, complain
+from service.cli.console import LOUDNESS, tell
 from service.cli.help_pages import Verb, Verbs
 from service.cli.options import heard
 
@@ -88,27 +88,27 @@ def _status(arguments: list[str] | None) -> int:
     except typer.TyperException as problem:
         usage: Any = problem  # the parser that Typer brings along is not public
         said = str(usage.format_message())
-        complain(said if said.startswith("Usage:") else f"polychrony: {said}".replace("\n", " "))
+        tell(said if said.startswith("Usage:") else f"polychrony: {said}".replace("\n", " "))
         return int(usage.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        complain("polychrony: interrupted")
+        tell("polychrony: interrupted")
         return 130
     except _told_in_a_line() as problem:
-        _complain_of(problem, str(problem))
+        _tell_of(problem, str(problem))
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's last flush fails once more
         return 1
     except OSError as problem:
-        _complain_of(problem, f"{problem.filename or ''}: {problem.strerror or problem}")
+        _tell_of(problem, f"{problem.filename or ''}: {problem.strerror or problem}")
         return 1
     return result if isinstance(result, int) else 0
 
 
-def _complain_of(problem: BaseException, said: str) -> None:
+def _tell_of(problem: BaseException, said: str) -> None:
     if LOUDNESS["verbose"]:
-        complain("".join(format_exception(problem)).rstrip())
-    complain(f"polychrony: {said}")
+        tell("".join(format_exception(problem)).rstrip())
+    tell(f"polychrony: {said}")
 
 
 def _told_in_a_line() -> tuple[type[Exception], ...]:

@@ -16,7 +16,7 @@ from pipeline.sensor import Sensor
 from pipeline.sources import InputOptions, SourceError, open_source
 from pipeline.spec import PipelineSpec, SpecError, load, presets
 from pipeline.warm import warm
-from service.cli.console import note, out, print_json, progress, table
+from service.cli.console import out, print_json, progress, table, tell
 from service.cli.options import AsJson, takes_input
 
 _BATCH = 65_536
@@ -50,7 +50,7 @@ def bench(
             except SpecError as problem:
                 if pipeline:
                     raise
-                note(f"{name} left out: {problem.problem}")
+                tell(f"{name} left out: {problem.problem}")
             advance((i + 1) / len(specs), name)
     if as_json:
         print_json({"events": len(recording[0]), "sensor": str(grid), "rows": found})

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from service.access.redaction import masked_all
-from service.cli.configuration import read_settings
+from service.cli.configuration import read_settings, source_of
 from service.cli.console import print_json
 from service.cli.options import AsJson
 from service.profiles import PROFILES
-from service.settings import DEFAULTS, Settings, config_file
+from service.settings import Settings
 
 _SECRETS = {"token"}
 
@@ -23,9 +21,7 @@ _SECRETS = {"token"}
 def config(as_json: AsJson = False) -> None:
     """Print every setting of the service, as a file of settings: its value, where that comes from, what it means."""
     settings = read_settings()
-    path = config_file()
-    in_file: dict[str, Any] = tomllib.loads(path.read_text()) if path.is_file() else {}
-    found = {name: _said(settings, name, in_file, path) for name in Settings.model_fields}
+    found = {name: _said(settings, name) for name in Settings.model_fields}
     if as_json:
         print_json(found)
         return
@@ -38,6 +34,8 @@ def config(as_json: AsJson = False) -> None:
 
 def _default(name: str) -> Any:
     value = Settings.model_fields[name].default
+    if isinstance(value, Path):
+        return str(value)
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -51,16 +49,9 @@ def _toml(value: Any) -> str:
     return json.dumps(value)
 
 
-def _said(settings: Settings, name: str, in_file: dict[str, Any], path: Path) -> dict[str, Any]:
+def _said(settings: Settings, name: str) -> dict[str, Any]:
     value = settings.model_dump(mode="json")[name]
-    variable = f"POLYCHRONY_{name.upper()}"
-    brought = f"{DEFAULTS}{name.upper()}"
-    if variable in os.environ:
-        source = variable
-    elif name in in_file:
-        source = str(path)
-    else:
-        source = brought if brought in os.environ else "default"
+    source = source_of(name)
     if source == "default" and settings.profile in PROFILES and value != _default(name):
         source = f"profile {settings.profile}"
     shown = "(set)" if name in _SECRETS and value else masked_all(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic_settings import SettingsError
 from pipeline.data_paths import take_over
 from pipeline.errors import UserError
 from service.access.tokens import admin_token
-from service.cli.console import err, note
+from service.cli.console import err, tell
 from service.settings import DEFAULTS, Settings, config_file
 from service.storage.backends import Backends
 
@@ -28,18 +29,33 @@ def read_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except (SettingsError, tomllib.TOMLDecodeError) as problem:
-        where = config_file() if isinstance(problem, tomllib.TOMLDecodeError) else "environment"
+        where = config_file() if isinstance(problem, tomllib.TOMLDecodeError) else _variable_in(str(problem))
         raise BadSetting(f"{where}: {problem}") from problem
     except ValidationError as problem:
         first = problem.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
-        name = str(first["loc"][0]).upper()
-        variable = next(
-            (one for one in (f"POLYCHRONY_{name}", f"{DEFAULTS}{name}") if one in os.environ), None
-        )
-        inside = f": {path}" if len(first["loc"]) > 1 else ""
-        where = f"{variable}{inside}" if variable else f"{config_file()}: {path}"
+        name, _, inside = path.partition(".")
+        source = source_of(name)
+        inside = f": {path}" if inside else ""
+        where = f"{source}{inside}" if source.startswith("POLYCHRONY_") else f"{config_file()}: {path}"
         raise BadSetting(f"{where}: {first['msg']}") from problem
+
+
+def source_of(name: str) -> str:
+    """Where the value of a setting comes from, the strongest first: a variable, the file, or "default"."""
+    if (variable := f"POLYCHRONY_{name.upper()}") in os.environ:
+        return variable
+    path = config_file()
+    if path.is_file() and name in tomllib.loads(path.read_text()):
+        return str(path)
+    return brought if (brought := f"{DEFAULTS}{name.upper()}") in os.environ else "default"
+
+
+def _variable_in(problem: str) -> str:
+    """The variable that pydantic could not read, of which it says the field alone."""
+    field = re.search(r'field "(\w+)"', problem)
+    source = source_of(field[1]) if field else "default"
+    return source if source.startswith("POLYCHRONY_") else "environment"
 
 
 class BadSetting(UserError):
@@ -52,9 +68,9 @@ def with_token(settings: Settings) -> Settings:
         return settings
     token = admin_token(Backends.embedded(settings).secrets)
     if err.is_terminal:
-        note(f"polychrony: token {token}")
+        tell(f"polychrony: token {token}")
     else:
-        note(f"polychrony: the token is in {settings.data_dir / 'token'}")
+        tell(f"polychrony: the token is in {settings.data_dir / 'token'}")
     return settings.model_copy(update={"token": token})
 
 
@@ -86,4 +102,4 @@ def take_over_what_users_keep(data_dir: Path) -> None:
     """Have models and pipelines in the data folder; those of an earlier version are moved, and that is said."""
     for kept in ("models", "pipelines"):
         if (old := take_over(kept, data_dir)) is not None:
-            note(f"polychrony: your {kept} were moved from {old} to {data_dir / kept}")
+            tell(f"polychrony: your {kept} were moved from {old} to {data_dir / kept}")

@@ -40,10 +40,10 @@ def hear(quiet: bool, verbose: bool) -> None:
 def note(text: str) -> None:
     """A line for people, which ``-q`` leaves out."""
     if not LOUDNESS["quiet"]:
-        complain(text)
+        tell(text)
 
 
-def complain(text: str) -> None:
+def tell(text: str) -> None:
     """A line that is told however quiet it is to be."""
     err.print(text, markup=False)
 
@@ -51,7 +51,7 @@ def complain(text: str) -> None:
 def warn(name: str, sentences: list[str]) -> None:
     """What was guessed of an input and looks wrong, on stderr."""
     for sentence in sentences:
-        complain(f"warning: {name}: {sentence}")
+        tell(f"warning: {name}: {sentence}")
 
 
 def say_when_compiling() -> None:

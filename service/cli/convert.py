@@ -12,7 +12,7 @@ import typer
 from kernels.coding.decode import Triggers
 from pipeline.sinks import recordings
 from pipeline.sources import InputOptions, Reading, Selection, Source, merge, open_source, selected
-from service.cli.console import Advance, note, print_json, progress, warn
+from service.cli.console import Advance, print_json, progress, tell, warn
 from service.cli.options import AsJson, takes_part
 from service.cli.standard_input import STDIN, standard_input
 
@@ -111,11 +111,11 @@ def _tell(
         }  # fmt: skip
         print_json({**document, "moved_by_us": moved} if moved else document)
         return
-    note(f"{out}: {written.events:,} events" + (f", {size:,} bytes" if size is not None else ""))
+    tell(f"{out}: {written.events:,} events" + (f", {size:,} bytes" if size is not None else ""))
     for name, by in moved.items():
-        note(f"{name}: its clock begins again: moved by {by:,} us")
+        tell(f"{name}: its clock begins again: moved by {by:,} us")
     for what, n in {**lost, **repaired}.items():
-        note(f"{what.replace('_', ' ')}: {n:,}")
+        tell(f"{what.replace('_', ' ')}: {n:,}")
 
 
 def _shifted(readings: Iterable[Reading], zero_time: bool, advance: Advance) -> Iterator[Reading]:

@@ -12,7 +12,7 @@ from pipeline.models import registry
 from pipeline.models.describe import describe, text
 from pipeline.models.import_options import ImportOptions
 from pipeline.training.classifiers import quantisation as calibration
-from service.cli.console import note, out, print_json, progress, table, warn
+from service.cli.console import note, out, print_json, progress, table, tell, warn
 from service.cli.options import AsJson, takes
 
 app = typer.Typer(help="List, show, import and export models.", no_args_is_help=True, rich_markup_mode=None)
@@ -105,7 +105,7 @@ def run(
             f"{row['frame']:6d}  {row.get('label', row['answers'][:4])}  {row.get('confidence', '')}",
             markup=False,
         )
-    note(
+    tell(
         f"{spent['operation_sparsity']:.1%} of the operations and {spent['activation_sparsity']:.1%} of the "
         "activations were skipped"
     )

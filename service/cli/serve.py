@@ -20,7 +20,7 @@ from service.cli.configuration import (
     take_over_what_users_keep,
     with_token,
 )
-from service.cli.console import LOUDNESS, note
+from service.cli.console import LOUDNESS, tell
 from service.host import descriptors
 from service.serving.exit import leave_within
 from service.serving.resolver import Loop
@@ -68,7 +68,7 @@ def serve(
 
 def _run(settings: Settings) -> int:
     listening = listen(settings)
-    note(f"polychrony: listening on {address(settings, listening)}")
+    tell(f"polychrony: listening on {address(settings, listening)}")
     for ending in (signal.SIGTERM, signal.SIGINT):
         # uvicorn drains on these, then raises them again for whoever listened before: being told to end
         # and ending is a success.

@@ -17,7 +17,7 @@ from polychrony_client.streams import Stream
 from pipeline.sources import InputOptions, SourceError
 from pipeline.sources.live import WAYS, Arrival, Live, LiveOptions, open_live
 from pipeline.spec import load, presets
-from service.cli.console import Advance, note, out, print_json, progress, table, warn
+from service.cli.console import Advance, out, print_json, progress, table, tell, warn
 from service.cli.options import AsJson, PipelineName, takes_input
 
 
@@ -171,5 +171,5 @@ def _tell(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_j
     out.print(rows)
     if unreliable_spans:
         seconds = sum(end - start for start, end in unreliable_spans) * 1e-6
-        note(f"motion cannot be told in {seconds:.3f} s of it: frames that could not be bridged")
-    note(f"may be lost unnoticed: {source.loss_note}")
+        tell(f"motion cannot be told in {seconds:.3f} s of it: frames that could not be bridged")
+    tell(f"may be lost unnoticed: {source.loss_note}")

@@ -23,7 +23,7 @@ from pipeline.training.motifs.addresses import AddressTraining
 from pipeline.training.motifs.config import PRESETS, MotifTraining, MotionKind
 from pipeline.training.rendering import microsaccades as eye_training
 from pipeline.training.rendering.microsaccades import EyePlan
-from service.cli.console import note, out, progress
+from service.cli.console import out, progress, tell
 from service.cli.options import AsJson
 
 _Config = TypeVar("_Config", bound=BaseModel)
@@ -161,7 +161,7 @@ def classifier(
     if as_json:
         out.print(json.dumps(card.model_dump(mode="json", exclude={"layers", "labels"})), markup=False)
     else:
-        note(f"{out_dir}:")
+        tell(f"{out_dir}:")
         out.print(describe.text(registry.read(out_dir)), markup=False)
 
 
@@ -181,7 +181,7 @@ def eyes_(
             eyes, per_class, plan, seed, threads or os.cpu_count() or 1, advance
         )
     labelled.write(target, made, labels)
-    note(f"{target}: {len(made)} recordings of {eyes} eyes")
+    tell(f"{target}: {len(made)} recordings of {eyes} eyes")
 
 
 @app.command()
@@ -220,7 +220,7 @@ def _told(out_dir: Path, card: Card, as_json: bool) -> None:
     if as_json:
         out.print(json.dumps(card.accuracy), markup=False)
     else:
-        note(f"{out_dir}: {json.dumps(card.accuracy, indent=2)}")
+        tell(f"{out_dir}: {json.dumps(card.accuracy, indent=2)}")
 
 
 def _configured(preset: str, changes: dict[str, Any]) -> MotifTraining:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,24 @@ class Child:
         self._last_line = _LastLine()
         # Read from the start: a child must not wait for room to complain in.
         self._reading = asyncio.create_task(self._last_line.read(process.stderr))
+
+    async def line(self) -> bytes:
+        """The next line of what it writes; empty at the end. ValueError: it is longer than may wait."""
+        return await self._read(self.stdout.readline())
+
+    async def rest(self) -> bytes:
+        """All that it writes from here on."""
+        return await self._read(self.stdout.read())
+
+    async def _read(self, what: Coroutine[Any, Any, bytes]) -> bytes:
+        reading = asyncio.ensure_future(what)
+        try:
+            await self._unless_it_ends(reading)
+            return reading.result() if reading.done() else b""
+        finally:
+            # Until it has let go: nobody else may read meanwhile, and `end` does.
+            reading.cancel()
+            await asyncio.wait({reading})
 
     async def wait(self) -> int:
         """Its status, once it has ended."""

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.reading import read_file
 from pipeline.writing import replace_file, sync_folder
 from service.jobs.work import REQUEST
-from service.storage.files.reading import read_file
 from service.storage.records import CANCELLED, DONE, FAILED, QUEUED, Job
 
 OVER = "over.json"
@@ -61,9 +61,9 @@ def _over(folder: Path) -> tuple[str, str | None] | None:
 def counts(folder: Path) -> tuple[int | None, dict[str, int] | None]:
     """(events, rows of each output) that a job's summary states; None where it cannot be read."""
     try:
-        summary = json.loads((folder / "summary.json").read_bytes())
+        summary = json.loads(read_file(folder / "summary.json"))
         return int(summary["events"]), {str(name): int(n) for name, n in summary["rows"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None, None
 
 

@@ -353,7 +353,7 @@ class Jobs:
 
     async def _follow(self, live: Live, worker: child.Child) -> None:
         """Read a child's progress until it ends."""
-        async for line in worker.stdout:
+        while line := await worker.line():
             with suppress(ValueError, KeyError):
                 progress = json.loads(line)
                 live.fraction, live.events = progress["done"], progress["events"]

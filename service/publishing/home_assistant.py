@@ -5,6 +5,7 @@ Format: Home Assistant's documentation, "MQTT", part "Discovery messages", and "
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from importlib.metadata import version
@@ -12,19 +13,22 @@ from importlib.metadata import version
 from service.storage.records import Message
 
 _LAST = "value_json.rows[-1]"
+_NEWEST = f"{{{{ value_json.rows | selectattr('t_us', 'eq', {_LAST}.t_us) | list | length }}}}"
+"""Rows of the newest time alone: a message may hold several windows."""
 _STATES: dict[str, tuple[str, str | None]] = {
     "decisions": (f"{{{{ {_LAST}.label }}}}", None),
     "detections": (f"{{{{ {_LAST}.label }}}}", None),
     "triggers": (f"{{{{ {_LAST}.level }}}}", None),
     "motion": (f"{{{{ ({_LAST}.vx ** 2 + {_LAST}.vy ** 2) ** 0.5 }}}}", "px/ms"),
-    "movers": ("{{ value_json.rows | length }}", "movers"),
-    "field": ("{{ value_json.rows | length }}", "tiles"),
+    "movers": (_NEWEST, "movers"),
+    "field": (_NEWEST, "tiles"),
 }
 """What the sensor shows of a message, by the output's kind, and its unit; the last row is in its attributes."""
 
 
-def announcement(prefix: str, topic: str, message: Message) -> tuple[str, bytes]:
-    """(topic, payload) that make an output known; to be retained.
+def announcement(prefix: str, topic: str, message: Message) -> tuple[str, bytes] | None:
+    """(topic, payload) that make an output known; to be retained. None of a stream without a name, whose sensors
+    nobody would ever remove.
 
     Args:
         prefix: where Home Assistant looks, such as ``homeassistant``.
@@ -32,9 +36,11 @@ def announcement(prefix: str, topic: str, message: Message) -> tuple[str, bytes]
         message: of the output.
     """
     said = json.loads(message.body)
+    if not said["name"]:
+        return None
     state, unit = _STATES[said["kind"]]
     whole = f"{topic}/{message.topic}"
-    stream = str(said["name"] or said["stream"])
+    stream = str(said["name"])
     document = {
         "name": said["output"], "unique_id": _name(f"polychrony/{whole}"),
         "state_topic": whole, "value_template": state,
@@ -51,5 +57,6 @@ def announcement(prefix: str, topic: str, message: Message) -> tuple[str, bytes]
 
 
 def _name(text: str) -> str:
-    """Of the characters that a discovery topic may have."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", text)
+    """Of the characters that a discovery topic may have, and another one for every text."""
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", text)
+    return f"{plain}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -32,8 +32,8 @@ class Broker:
         self._to, self._topic = to, to.address.path.strip("/") or "polychrony"
         self._open: AsyncExitStack | None = None
         self._client: Any = None
-        self._announced: set[str] = set()
-        """Topics that Home Assistant was told of, over this connection."""
+        self._announced: dict[str, tuple[str, bytes] | None] = {}
+        """What Home Assistant was told, by topic; a broker that has lost it is told again."""
 
     async def deliver(self, messages: list[Message]) -> int:
         """Publish messages; how many the broker has confirmed, all of them where this returns.
@@ -54,9 +54,9 @@ class Broker:
             return
         for one in messages:
             if one.topic not in self._announced:
-                where, payload = announcement(prefix, self._topic, one)
-                await client.publish(where, payload, qos=_QOS, retain=True)
-                self._announced.add(one.topic)
+                if (told := announcement(prefix, self._topic, one)) is not None:
+                    await client.publish(*told, qos=_QOS, retain=True)
+                self._announced[one.topic] = told
 
     async def stay(self) -> None:
         """Be there while nothing is to be told: what the topic ``status`` says must be true.
@@ -96,7 +96,6 @@ class Broker:
     async def close(self) -> None:
         """Leave; the broker is told that we are gone."""
         opened, self._open, self._client = self._open, None, None
-        self._announced.clear()
         if opened is not None:
             try:
                 async with asyncio.timeout(2):
@@ -116,6 +115,9 @@ class Broker:
         self._client = await stack.enter_async_context(client)
         self._open = stack
         await self._client.publish(status, b"online", qos=_QOS, retain=True)
+        for told in self._announced.values():
+            if told is not None:
+                await self._client.publish(*told, qos=_QOS, retain=True)
         return self._client
 
     async def say_goodbye(self) -> None:

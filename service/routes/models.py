@@ -249,7 +249,7 @@ async def _imported(taken: upload.Upload, folder: Path) -> dict[str, Any]:
     importer = await child.start("import", str(request), limits=_LIMITS)
     try:
         async with asyncio.timeout(_LIMITS.cpu_seconds):
-            answer = await importer.stdout.read()
+            answer = await importer.rest()
             said, status = await importer.last_words(), await importer.wait()
     except TimeoutError as problem:
         raise Problem(422, f"took longer than {_LIMITS.cpu_seconds} s to read") from problem

@@ -60,7 +60,11 @@ async def create_upload(
     )
     response.headers["Location"] = f"/v1/uploads/{upload.id}"
     if first:
-        await service.uploads.append(upload.id, 0, _chunks(request))
+        try:
+            await service.uploads.append(upload.id, 0, _chunks(request))
+        except BaseException:  # nobody hears of its name: it could not be gone on with
+            await service.uploads.remove(upload.id)
+            raise
         upload = await find(service, upload.id)
     _tell(service, upload, response)
     return {"id": upload.id, "offset": upload.offset, "length": upload.length}

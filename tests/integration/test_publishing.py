@@ -239,10 +239,11 @@ def test_outputs_appear_in_home_assistant_by_themselves(broker, tmp_path):
     finally:
         assert running.stop() == 0
     heard = list(broker.heard)
-    where = "homeassistant/sensor/lab_box1_gate_1/digit/config"
-    configured = [json.loads(payload) for at, payload in heard if at == where]
+    configured = [
+        (at, json.loads(payload)) for at, payload in heard if at.startswith("homeassistant/sensor/")
+    ]
     assert len(configured) == 1, "once for a connection"
-    [one] = configured
+    [(where, one)] = configured
     topics = [at for at, _ in heard]
     assert topics.index(where) < topics.index(one["state_topic"]), "known before it says anything"
     assert (one["state_topic"], one["availability_topic"]) == ("lab/box1/gate.1/digit", "lab/box1/status")
@@ -261,9 +262,10 @@ def test_outputs_appear_in_home_assistant_by_themselves(broker, tmp_path):
 @pytest.mark.parametrize("kind", get_args(Published))
 def test_every_kind_that_is_told_has_a_state_in_home_assistant(kind):
     row = dict.fromkeys(ROW_KINDS[kind].columns, 3) | {"vx": 3.0, "vy": 4.0, "label": "up", "level": 1}
-    said = {"name": None, "stream": "0123", "output": "out", "kind": kind, "rows": [row, row]}
+    said = {"name": "gate", "stream": "0123", "output": "out", "kind": kind}
+    said["rows"] = [{**row, "t_us": t_us} for t_us in (10, 20, 20)]
     where, payload = announcement(
-        "homeassistant", "lab", Message("1", "0123/out", json.dumps(said).encode(), 2)
+        "homeassistant", "lab", Message("1", "gate/out", json.dumps(said).encode(), 3)
     )
     assert re.fullmatch(r"homeassistant/sensor/[A-Za-z0-9_-]+/[A-Za-z0-9_-]+/config", where)
     template = jinja2.Environment(autoescape=True).from_string(json.loads(payload)["value_template"])
@@ -276,6 +278,28 @@ def test_every_kind_that_is_told_has_a_state_in_home_assistant(kind):
         "field": "2",
     }
     assert template.render(value_json=said) == expected[kind]
+
+
+def test_no_two_outputs_are_one_in_home_assistant_and_none_stays_that_nobody_removes():
+    def made(topic, name, output):
+        said = {
+            "name": name,
+            "stream": "0123",
+            "output": output,
+            "kind": "decisions",
+            "rows": [{"label": "a"}],
+        }
+        message = Message("1", f"{name or '0123'}/{output}", json.dumps(said).encode(), 1)
+        return announcement("homeassistant", topic, message)
+
+    places = [
+        ("lab", "cam.1", "s.p"), ("lab", "cam_1", "s.p"), ("lab", "cam_1", "s_p"), ("lab", "a", "b_c"),
+        ("lab", "a_b", "c"), ("lab/x", "a", "c"), ("lab_x", "a", "c"),
+    ]  # fmt: skip
+    told = [made(*place) for place in places]
+    assert len({where for where, _ in told}) == len(places)
+    assert len({json.loads(payload)["unique_id"] for _, payload in told}) == len(places)
+    assert made("lab", None, "digit") is None
 
 
 def test_nothing_is_lost_while_the_broker_is_away_and_the_service_is_killed(broker, tmp_path):

@@ -19,6 +19,14 @@ subprocess.Popen(["sleep", "600"], stdout=None if {inherit} else subprocess.DEVN
 os.write(2, b"last words\\n")
 sys.exit(3)
 """
+FORKS = """
+import os, time
+os.setpgid(0, 0)
+os.write(1, b"a line\\n")
+if os.fork() == 0:
+    time.sleep(600)
+os._exit(0)
+"""
 FLOOD = "import os\nwhile True: os.write(1, b'x' * 65536)"
 COMPLAIN = "import os, sys\nos.write(2, {!r})\nsys.exit(3)"
 
@@ -77,6 +85,49 @@ def test_one_that_leaves_a_process_behind_is_over_all_the_same(inherit):
         return said, status
 
     assert asyncio.run(work()) == ("last words", 3)
+
+
+@pytest.mark.parametrize("read", ["lines", "rest"])
+def test_one_that_forked_is_read_to_its_own_end(read):
+    """What it forked holds its stdout, too."""
+
+    async def work():
+        child = await started(FORKS)
+        async with asyncio.timeout(30):
+            if read == "rest":
+                found = await child.rest()
+            else:
+                found = b""
+                while line := await child.line():
+                    found += line
+            status = await child.wait()
+        os.killpg(child._process.pid, signal.SIGKILL)
+        await child.end()
+        return found, status
+
+    assert asyncio.run(work()) == (b"" if read == "rest" else b"a line\n", 0)
+
+
+def test_a_reader_that_is_cancelled_leaves_it_to_be_ended():
+    """As a job's worker is when the service stops: that it was cancelled must not be lost."""
+
+    async def work():
+        child = await started("import time\ntime.sleep(600)")
+
+        async def follow():
+            try:
+                while await child.line():
+                    pass
+            finally:
+                await child.end()
+
+        following = asyncio.create_task(follow())
+        await asyncio.sleep(0.3)
+        following.cancel()
+        await asyncio.wait({following}, timeout=20)
+        return following.cancelled(), await child.wait()
+
+    assert asyncio.run(work()) == (True, -9)
 
 
 @pytest.mark.parametrize("nice", [0, 10])

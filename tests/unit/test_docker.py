@@ -180,6 +180,11 @@ def test_every_extra_is_in_the_lock_with_hashes():
     import extras
 
     sys.path.remove(str(DOCKER))
+    newer, older = (
+        f"numpy=={n} ; python_full_version {sign} '3.0' \\\n    --hash=sha256:{n}\n"
+        for n, sign in ((2, ">="), (1, "<"))
+    )
+    assert extras.locked(newer + older) == extras.locked(older + newer) == {"numpy": newer}
     entries = extras.locked(extras.LOCK.read_text())
     known = tomllib.loads((DOCKER.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for wanted in known.values():

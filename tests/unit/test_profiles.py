@@ -115,6 +115,17 @@ def test_what_an_image_brings_along_is_weaker_than_the_file(monkeypatch, tmp_pat
         "POLYCHRONY_DEFAULT_PORT",
         "profile edge",
     )
+    assert shown["data_dir"]["from"] == "default"
+    monkeypatch.setenv("POLYCHRONY_DEFAULT_INTERNAL_HOSTS", "a,b")
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (refused.returncode, "POLYCHRONY_DEFAULT_INTERNAL_HOSTS" in refused.stderr) == (1, True), (
+        refused.stderr
+    )
+    monkeypatch.delenv("POLYCHRONY_DEFAULT_INTERNAL_HOSTS")
+    path.write_text('port = "none"\n')
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert f"{path}: port" in refused.stderr, "the file is what counts, and what is wrong"
+    path.unlink()
     monkeypatch.setenv("POLYCHRONY_DEFAULT_PORT", "no port")
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (refused.returncode, "POLYCHRONY_DEFAULT_PORT" in refused.stderr) == (1, True)

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from pipeline import library
@@ -172,3 +174,61 @@ def test_a_sensor_that_is_none_is_said_to_be(written, path, said):
     assert told.value.path == path
     assert said in told.value.problem
     assert "alue error" not in told.value.problem
+
+
+def test_no_file_in_a_pipeline_s_folder_holds_anything_up(own):
+    """A FIFO would be waited for without end; some digits are no numbers."""
+    (own / "²").with_suffix(".yaml").write_text("stages: []")
+    os.mkfifo(own / "3.yaml")
+    (own / "active").unlink()
+    os.mkfifo(own / "active")
+    assert library.versions("mine") == ([1, 2, 3], 3)
+    with pytest.raises(SpecError, match="version 3 of mine cannot be read"):
+        preset("mine")
+    assert preset("mine", 2) == preset("motion")
+    assert library.put("mine", preset("view").model_dump(mode="json", exclude_none=True)) == 4
+    assert preset("mine") == preset("view")
+
+
+def test_what_is_in_the_way_of_a_pipeline_is_got_around(own, tmp_path):
+    (own / "active").unlink()
+    (own / "active").mkdir()
+    (own / "3.yaml").symlink_to("nowhere")
+    library.activate("mine", 1)
+    assert preset("mine") == preset("denoise")
+    (own.parent / "other\n").mkdir()
+    (own.parent / "other\n" / "active").write_text("1")
+    (own.parent / "linked").symlink_to(own)
+    assert library.names() == ["linked", "mine"]
+    library.remove("linked")
+    assert library.names() == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sensor: 2020-99-99", "month must be in 1..12"),
+        ("threads: " + "9" * 5000, "Exceeds the limit"),
+        ("sensor: !!int hello", "invalid literal"),
+        ("sensor: !!bool hello", "hello"),
+        ("sensor: !!float x", "could not convert"),
+        ("a\0b", "special characters are not allowed"),
+        ("[" * 100_000, "too deep"),
+        ("a: &x [*x]", "aliases are not allowed"),
+    ],
+)
+def test_text_that_is_no_yaml_is_said_to_be_in_one_line(text, said):
+    with pytest.raises(SpecError, match="not YAML|longer than") as told:
+        parse(text)
+    assert said in str(told.value) or "longer than" in str(told.value)
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "written", [[True, True], {"width": True, "height": 4}, ["640", "480"], "9" * 100_000 + "x1"]
+)
+def test_what_is_no_number_is_no_width_and_messages_are_short(written):
+    with pytest.raises(SpecError) as told:
+        validate({"sensor": written, "stages": [CLEAN]})
+    assert len(str(told.value)) < 200

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline import wire
+from pipeline.reading import check_regular
 from pipeline.wire import BadFrame, Frame
 from pipeline.writing import sync_folder, write_all
-from service.storage.files.reading import check_regular
 
 _MOST_TRIED = 2**30
 """Bytes that are looked at, at most, to tell a damaged end from damage in the middle."""

@@ -11,8 +11,8 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline.reading import read_file
 from pipeline.writing import sync_folder, write_all
-from service.storage.files.reading import read_file
 from service.storage.records import BadSecret
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import structlog
 
 from pipeline.checkpoint import CheckpointError
+from pipeline.reading import read_file
 from pipeline.writing import replace_file, sync_folder
 from service.storage.files import snapshots
 from service.storage.files.frame_log import FrameLog
-from service.storage.files.reading import read_file
 from service.storage.files.recording import Recorder
 from service.storage.files.row_file import RingFile
 from service.storage.files.shed_log import ShedFile

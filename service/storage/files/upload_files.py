@@ -18,12 +18,13 @@ from typing import Any
 
 import structlog
 
+from pipeline.reading import check_regular, read_file
 from pipeline.writing import replace_file, sync_folder
-from service.storage.files.reading import read_file
 from service.storage.records import StaleOffset, StoredUpload
 
 _log = structlog.get_logger("uploads")
 _ASIDE = ".damaged"
+_MOST_CARD = 2**16
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -47,11 +48,10 @@ class UploadFiles:
             sync_folder(self._folder.parent)
         for card in self._folder.glob("*.json"):
             try:
-                document = json.loads(read_file(card))
                 if not _ID.fullmatch(card.stem) or not self._path(card.stem).is_file():
-                    raise ValueError(card.stem)
-                self._known[card.stem] = int(document["length"]), document["metadata"]
-            except (OSError, ValueError, KeyError, TypeError) as problem:
+                    raise ValueError("without its bytes")
+                self._known[card.stem] = _said(read_file(card, _MOST_CARD))
+            except (OSError, ValueError, RecursionError) as problem:
                 _log.error("an upload cannot be gone on with", id=card.stem, problem=str(problem))
         for path in self._folder.iterdir():
             if path.stem not in self._known and not path.name.endswith(_ASIDE):
@@ -59,10 +59,9 @@ class UploadFiles:
 
     def _leave_or_remove(self, path: Path) -> None:
         """What is left of an upload that is none: what was only begun goes, bytes that were taken in are kept."""
-        begun = path.name.endswith(".part") or (path.suffix == ".bin" and path.stat().st_size == 0)
         if not path.is_file():
             _log.warning("something that is no upload lies in the folder of uploads", name=path.name)
-        elif begun:
+        elif path.name.endswith(".part") or (path.suffix == ".bin" and path.stat().st_size == 0):
             path.unlink(missing_ok=True)
         else:
             path.rename(path.with_name(path.name + _ASIDE))
@@ -96,7 +95,14 @@ class UploadFiles:
 
     async def writer(self, id_: str) -> UploadFileWriter:
         """Whoever adds bytes to an upload."""
-        return UploadFileWriter(os.open(self._path(id_), os.O_WRONLY), self._fsync)
+        path = self._path(id_)
+        file = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # a FIFO would be waited for
+        try:
+            check_regular(file, path)
+        except OSError:
+            os.close(file)
+            raise
+        return UploadFileWriter(file, self._fsync)
 
     async def file(self, id_: str) -> Path:
         """The bytes that have come."""
@@ -108,10 +114,10 @@ class UploadFiles:
 
     async def remove(self, id_: str) -> None:
         """Forget an upload."""
-        self._known.pop(id_, None)
-        # The card first: bytes without one are set aside at the next start, a card without bytes is only told of.
-        self._path(id_).with_suffix(".json").unlink(missing_ok=True)
+        # The bytes first: where they cannot go, the upload is still known. A card without bytes is only told of.
         self._path(id_).unlink(missing_ok=True)
+        self._path(id_).with_suffix(".json").unlink(missing_ok=True)
+        self._known.pop(id_, None)
 
     def _path(self, id_: str) -> Path:
         return self._folder / f"{id_}.bin"
@@ -142,6 +148,22 @@ class UploadFileWriter:
                 await _whole(asyncio.to_thread(os.fdatasync, self._file))
         finally:
             os.close(self._file)
+
+
+def _said(card: bytes) -> tuple[int, dict[str, str]]:
+    """(length, metadata) of a card.
+
+    Raises:
+        ValueError: it is none.
+    """
+    document = json.loads(card)
+    if isinstance(document, dict):
+        length, metadata = document.get("length"), document.get("metadata")
+        if type(length) is int and length >= 0 and isinstance(metadata, dict):
+            said = {str(key): value for key, value in metadata.items() if isinstance(value, str)}
+            if len(said) == len(metadata):
+                return length, said
+    raise ValueError("its card says neither length nor metadata")
 
 
 async def _whole(work: Coroutine[Any, Any, None]) -> None:

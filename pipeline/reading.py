@@ -1,4 +1,4 @@
-"""Files of the data folder, read so that nothing found there can hold the service up."""
+"""Files of the user's and of the data folder, read so that nothing found there can hold the service up."""
 
 from __future__ import annotations
 
