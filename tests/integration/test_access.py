@@ -270,6 +270,7 @@ def test_settings_come_from_file_environment_and_options_in_this_order(tmp_path,
 
 
 def test_what_config_prints_is_a_file_of_settings(tmp_path, monkeypatch):
+    monkeypatch.delenv("POLYCHRONY_JOB_NICE")  # which the suite sets
     printed = subprocess.run(
         [sys.executable, "-m", "service", "config"], check=True, capture_output=True, text=True
     )
