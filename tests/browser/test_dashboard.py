@@ -299,8 +299,9 @@ def test_a_service_that_is_away_is_said_once_and_found_again(chromium, tmp_path,
 def test_curves_say_what_they_were_and_keep_an_hour(page, shoot):
     page.goto("/#/start")
     page.get_by_role("button", name="Play the sample").click()
+    page.locator(".reactions td").first.wait_for()
     chart = page.locator("figure.chart").first
-    chart.locator("canvas").wait_for()
+    expect(chart.locator("canvas"), page.locator("main").inner_text()).to_be_visible(timeout=60_000)
     time.sleep(3)
     expect(chart.locator("figcaption")).to_contain_text("Events per second: all")
     chart.locator(".u-over").hover(position={"x": 200, "y": 40})
