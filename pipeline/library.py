@@ -121,7 +121,7 @@ def remove(name: str) -> None:
 
 
 def _is_name(name: str) -> bool:
-    return re.fullmatch(NAME.strip("^$"), name) is not None
+    return re.fullmatch(NAME, name) is not None  # `match` would let a final newline through
 
 
 def _is(path: Path, written: str) -> bool:

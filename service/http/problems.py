@@ -148,7 +148,9 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, SpecError):
         return of_spec(error)
     if isinstance(error, RequestValidationError):
-        errors = [(_path(one["loc"]), str(one["msg"])) for one in error.errors()]
+        errors = [
+            (_path(one["loc"]), str(one["msg"]).removeprefix("Value error, ")) for one in error.errors()
+        ]
         return Problem(422, ": ".join(errors[0]) if errors else "invalid request", errors)
     if isinstance(error, HTTPException) and isinstance(error.__cause__, Problem):
         return error.__cause__  # FastAPI has wrapped what the guard said of a body

@@ -89,6 +89,10 @@ def test_what_is_made_is_what_its_model_says(service, used):
         "pipeline": {"stages": [{"id": "quiet", "kind": "refractory", "period_us": 5}]},
         "sensor": "64x48",
     }
+    wrong = httpx.post(
+        f"{service.url}/v1/pipelines/validate", json={**asked, "sensor": "640 x 480"}, timeout=60
+    ).json()
+    assert wrong["detail"].startswith("sensor: '640 x 480' is no size such as 640x480")
     valid = httpx.post(f"{service.url}/v1/pipelines/validate", json=asked, timeout=60).json()
     assert answers.ValidAnswer.model_validate(valid).outputs[0].kind == "events"
 
