@@ -30,7 +30,8 @@ class Intake:
         engine: freshly built.
 
     Attributes:
-        frames: how many came.
+        frames: how many are worked off. Counted last: who reads `n` from another thread and then the other counts
+            finds all that is of those frames in them.
         shed_events: events of frames that were shed.
         beyond_time: events of camera bytes whose time is beyond what the protocol allows.
         cut_words: words of camera bytes that a gap or the end cut; each may have held an event.
@@ -61,17 +62,14 @@ class Intake:
 
     def answers(self, frame: Frame) -> Iterator[list[Result]]:
         """The same, part by part: see :meth:`pipeline.engine.Engine.feeding`."""
-        self.frames += 1
         self.span = None
-        if frame.type != wire.EVENTS:
+        if frame.type == wire.EVENTS:
+            yield from self._answers_to(self._decode(frame))
+            if frame.code != wire.AER64 and self._decoder is not None:
+                yield self.engine.triggers(self._decoder.triggers)
+        else:
             yield self._take_other(frame)
-            return
-        events = self._decode(frame)
-        self._count(events)
-        yield self._after_shedding(events)
-        yield from self.engine.feeding(events)
-        if frame.code != wire.AER64 and self._decoder is not None:
-            yield self.engine.triggers(self._decoder.triggers)
+        self.frames += 1
 
     def _take_other(self, frame: Frame) -> list[Result]:
         """Answers to a frame that holds no events."""
@@ -95,20 +93,17 @@ class Intake:
         Raises:
             LateEvent: an event was late, and the clock takes that for an error.
         """
-        self.frames += len(frames)
         self.encoding = wire.AER64
-        events = unpack_frames(frames)
-        self._count(events)
-        yield self._after_shedding(events)
-        yield from self.engine.feeding(events)
+        yield from self._answers_to(unpack_frames(frames))
+        self.frames += len(frames)
 
     def shed(self, frame: Frame) -> int:
         """Drop an events frame; how many events it held."""
         events = self._decode(frame)  # camera bytes carry state that later frames need
-        self.frames += 1
-        self.shed_frames += 1
-        self.shed_events += len(events[0])
         self.shedding = True
+        self.shed_events += len(events[0])
+        self.shed_frames += 1
+        self.frames += 1
         return len(events[0])
 
     def set_stride(self, stride: int) -> None:
@@ -160,10 +155,12 @@ class Intake:
                 int(known["word_bytes"][0]), known["state"].copy(), known["rest"].astype(np.uint8).tobytes()
             )
 
-    def _count(self, events: Events) -> None:
+    def _answers_to(self, events: Events) -> Iterator[list[Result]]:
         t, n = events[0], len(events[0])
         self.span = (int(t[0]), int(t[-1])) if n else None
         self.events_at[self.stride] = self.events_at.get(self.stride, 0) + n
+        yield self._after_shedding(events)
+        yield from self.engine.feeding(events)
 
     def _after_shedding(self, events: Events) -> list[Result]:
         if not self.shedding or len(events[0]) == 0:

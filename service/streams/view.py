@@ -47,8 +47,9 @@ class View:
         stream, runner = self._stream, self._stream.runner
         progress, intake, readers = runner.progress, runner.intake, stream.readers
         engine, shed_log, failure = intake.engine, stream.durability.shed_log, progress.failure
+        frames = intake.frames  # before all other counts: the thread counts on while they are read
         return {
-            "state": stream.state, "events": engine.events, "frames": intake.frames,
+            "state": stream.state, "events": engine.events, "frames": frames,
             "watermark_us": self._watermark_us(), "lag_us": progress.lag_us,
             "reaction": runner.reactions.describe(),
             "waiting_frames": runner.mailbox.waiting, "rates": runner.rates.look(engine.events),

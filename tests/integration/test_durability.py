@@ -127,8 +127,8 @@ async def send(stream, numbers):
 
 
 async def at_rest(stream, number):
-    """Until rows and snapshot of frame ``number`` are written, too, which is after its events are counted."""
-    await until(lambda: stream.runner.intake.frames >= number or stream.failure)
+    """Until a snapshot behind frame ``number`` is written, too, which is after the frame is counted."""
+    await until(lambda: stream.runner.intake.frames >= number or stream.failure or stream.trouble)
     turn = stream.runner.mailbox.ask(lambda: None)
     await until(lambda: turn.done() or stream.failure or stream.trouble)
 

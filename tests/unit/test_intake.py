@@ -69,3 +69,24 @@ def test_counts_outlive_a_snapshot_and_snapshots_from_before_them_are_read():
     earlier = intake()
     earlier.restore(state)
     assert (earlier.frames, earlier.dropped["cut_words"]) == (2, 0)
+
+
+class Watched(Intake):
+    """Writes down what is counted at the moment at which a frame is."""
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if name == "frames" and value:
+            self.seen.append((value, self.engine.events, sum(self.events_at.values()), self.shed_events))
+
+
+def test_a_frame_is_counted_when_its_events_are():
+    one = Watched(intake().engine)
+    one.seen = []
+    raw = encode.encode(Encoder(4), COLUMNS)
+    one.take(parse(build(wire.EVENTS, wire.EVT2, 1, 0, len(raw), raw)))
+    one.shed(parse(build(wire.EVENTS, wire.EVT2, 2, 0, len(raw), raw)))
+    plain = np.arange(10, dtype=np.uint64) * 100
+    list(one.answers_to_rows([(2000, plain), (3000, plain)]))
+    one.take(parse(build(wire.END, 0, 5, 9000, 0)))
+    assert one.seen == [(1, 10, 10, 0), (2, 10, 10, 10), (4, 30, 30, 10), (5, 30, 30, 10)]
