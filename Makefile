@@ -2,7 +2,7 @@
 #   make run    start the service and send it the bundled sample
 #   make test   run the test suite
 # make EXTRAS=camera,mqtt installs what some sources, formats and receivers need; `make EXTRAS=camera run` starts the service, too.
-# The rest: make check | test-all | test-bounds | lock | bench | fuzz | mutants | reliability | soak | security | sample | train | clean
+# The rest: make check | test-all | test-bounds | lock | bench | fuzz | mutants | repeat | reliability | soak | security | sample | train | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +20,7 @@ PACKAGES := kernels pipeline service clients/python/polychrony_client tests
 # The dashboard, from clients/web.
 web: $(WEB)
 
-.PHONY: extras run web test test-all test-bounds check bench fuzz mutants reliability reliability-full soak security lock sbom sample train clean
+.PHONY: extras run web test test-all test-bounds check bench fuzz mutants repeat reliability reliability-full soak security lock sbom sample train clean
 
 # Of docs/inputs.md and docs/edge.md: testing, dv, camera, ros, hdf5, mat, mqtt, otel.
 ifdef EXTRAS
@@ -71,6 +71,10 @@ fuzz: $(DEV)
 # Deliberate faults, each of which some test must notice.
 mutants: $(DEV)
 	@PYTHONPATH=.:clients/python $(BIN)/python -m tests.mutants
+
+# What uses clocks, sockets or processes, thirty times, with all cores kept busy; can be broken off and gone on with.
+repeat: $(DEV) $(WEB)
+	@PYTHONPATH=.:clients/python $(BIN)/python -m tests.repeat
 
 # All that docs/reliability.md lists, within half an hour; and at full length, which can be broken off and gone on with.
 reliability: $(DEV)

@@ -28,6 +28,17 @@ for _kept in ("models", "pipelines"):
 os.environ.setdefault("POLYCHRONY_JOB_NICE", "0")
 
 
+_OUTSIDE = {"asyncio", "httpx", "socket", "subprocess", "threading", "time", "Client", "ServiceProcess"}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what uses clocks, sockets or processes: ``-m timing`` selects it (tests/repeat.py)."""
+    for item in items:
+        module = getattr(item, "module", None)
+        if module and (_OUTSIDE & set(vars(module)) or {"service", "client"} & set(item.fixturenames)):
+            item.add_marker("timing")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real recordings: ``POLYCHRONY_DATA``, by default ``../shared/data``; ``required``: that, or fail."""
