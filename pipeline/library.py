@@ -9,14 +9,11 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from pipeline.data_paths import own_folder
 from pipeline.errors import SpecError
 from pipeline.reading import read_file
-from pipeline.writing import replace_file
+from pipeline.writing import locked, replace_file
 
 PRESETS = Path(__file__).parent / "presets"
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
@@ -72,8 +69,8 @@ def text(name: str, version: int | None = None) -> str:
         raise SpecError("version", f"version {wanted} of {name} cannot be read: {problem}") from problem
 
 
-def put(name: str, document: dict[str, Any]) -> int:
-    """Keep a pipeline, as a new version that becomes the active one; its number.
+def put(name: str, written: str) -> int:
+    """Keep a pipeline in YAML, as a new version that becomes the active one; its number.
 
     Raises:
         SpecError: the name is a preset's, or there are too many versions.
@@ -82,11 +79,15 @@ def put(name: str, document: dict[str, Any]) -> int:
         raise SpecError("name", "lower-case letters, digits, - and _, at most 64")
     if name in presets():
         raise SpecError("name", f"{name} is a preset: give yours another name")
+    with locked(own_folder("pipelines")):
+        return _put(name, written)
+
+
+def _put(name: str, written: str) -> int:
     folder = own_folder("pipelines") / name
     known = versions(name)[0] if name in names() else []
-    written = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     if known and _is(folder / f"{known[-1]}.yaml", written):
-        activate(name, known[-1])  # the same once more
+        _activate(name, known[-1])  # the same once more
         return known[-1]
     if len(known) >= _MOST_VERSIONS:
         raise SpecError("name", f"{name} has {_MOST_VERSIONS} versions: delete it, or use another name")
@@ -103,6 +104,11 @@ def activate(name: str, version: int) -> None:
     Raises:
         SpecError: there is no such pipeline or version.
     """
+    with locked(own_folder("pipelines")):
+        _activate(name, version)
+
+
+def _activate(name: str, version: int) -> None:
     text(name, version)
     _write(_folder(name) / "active", str(version))
 
@@ -113,11 +119,12 @@ def remove(name: str) -> None:
     Raises:
         SpecError: there is none of this name.
     """
-    folder = _folder(name)
-    if folder.is_symlink():
-        folder.unlink()
-    else:
-        shutil.rmtree(folder)
+    with locked(own_folder("pipelines")):
+        folder = _folder(name)
+        if folder.is_symlink():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
 
 
 def _is_name(name: str) -> bool:

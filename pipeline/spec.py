@@ -86,6 +86,12 @@ def load(name_or_file: str) -> PipelineSpec:
     return parse(path.read_text(errors="replace"))
 
 
+def written(spec: PipelineSpec) -> str:
+    """A pipeline as YAML, which :func:`parse` reads."""
+    document = spec.model_dump(mode="json", exclude_none=True)
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+
 def resolve(pipeline: Any) -> PipelineSpec:
     """The pipeline that a request states: by its name, or as a document.
 

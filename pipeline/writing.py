@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 from collections.abc import Generator
@@ -25,6 +26,15 @@ def sync_folder(folder: Path) -> None:
 def sync_file(path: Path) -> None:
     """Wait until the disk has what a file holds; its name is the matter of its folder."""
     sync_folder(path)
+
+
+@contextmanager
+def locked(folder: Path) -> Generator[None]:
+    """Nobody else is in here for the same folder meanwhile, in this process or another; it is made where missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings, known, Jobs(settings, storage.jobs), Uploads(settings, storage.uploads), tokens,
         Sessions(tokens, settings.session_s), PerMinute(settings.failures_per_minute), telemetry,
         AutostartStreams(settings, known), Publishers(settings, known, storage.outbox),
+        storage.models, storage.pipelines,
     )  # fmt: skip
     telemetry.observe(lambda: collectors.look(service))
     app = FastAPI(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 import os
 import re
@@ -29,6 +28,7 @@ from pipeline.models.flow_readout import FlowReadout
 from pipeline.models.motif_bank import MotifBank
 from pipeline.models.profiles import Reading
 from pipeline.models.spiking import Encoding, Run, SpikingNetwork, sparse
+from pipeline.writing import locked
 
 ZOO = Path(__file__).parent / "zoo"
 VERSIONS, VERSION_DIGITS = "versions", 12
@@ -69,10 +69,10 @@ def folder_of(name: str) -> Path:
     Raises:
         ModelError: there is none.
     """
-    plain, _, version = name.partition("@")
+    plain, at, version = name.partition("@")
     if plain not in names():
         raise ModelError(f"no model is named {plain!r}: allowed are {', '.join(names())}")
-    if not version:
+    if not at:
         return (ZOO if plain in zoo() else own()) / plain
     if version not in versions(plain):
         raise ModelError(
@@ -221,6 +221,25 @@ def install(
     Raises:
         ModelError: it is none, or its name is one of the zoo's.
     """
+    with TemporaryDirectory() as scratch:
+        folder, model = prepare(source, Path(scratch), name, reading, encoding)
+        keep(folder, model.card.name)
+    return model
+
+
+def prepare(
+    source: Path, scratch: Path, name: str | None = None, reading: dict[str, Any] | None = None,
+    encoding: dict[str, Any] | None = None,
+) -> tuple[Path, Model]:  # fmt: skip
+    """A model's file as a bundle that was read and tried out, but is not kept yet: (its folder, the model).
+
+    Args:
+        source: see :func:`install`, as for the rest.
+        scratch: an empty folder, in which the bundle is written where ``source`` is no folder itself.
+
+    Raises:
+        ModelError: it is none, or its name is one of the zoo's.
+    """
     if not source.exists():
         raise ModelError(f"{source}: no such file")
     if source.suffix.lower() in _NOT_OPENED:
@@ -228,24 +247,40 @@ def install(
             f"{source.name}: {_NOT_OPENED[source.suffix.lower()]}, which is never opened: "
             "export the network to .onnx or .nir"
         )
-    with TemporaryDirectory() as scratch:
-        if source.suffix in {".nir", ".onnx"}:
-            folder = Path(scratch)
-            translate = _from_nir if source.suffix == ".nir" else _from_onnx
-            translate(source, folder, name or _as_name(source.stem), reading or {}, encoding)
-        elif name or reading or encoding:
-            raise ModelError(
-                f"{source.name}: a bundle says itself what it is; options are for .nir and .onnx files"
-            )
-        else:
-            folder = source if source.is_dir() else _unpacked(source, Path(scratch))
-        bank = read(folder)
-        _try_out(bank)
-        name = bank.card.name
-        if name in zoo():
-            raise ModelError(f"{name}: the zoo has a model of this name; give yours another")
-        _put(folder, name, bank.digest[:VERSION_DIGITS])
-    return bank
+    folder = scratch
+    if source.suffix in {".nir", ".onnx"}:
+        translate = _from_nir if source.suffix == ".nir" else _from_onnx
+        translate(source, folder, name or _as_name(source.stem), reading or {}, encoding)
+    elif name or reading or encoding:
+        raise ModelError(
+            f"{source.name}: a bundle says itself what it is; options are for .nir and .onnx files"
+        )
+    else:
+        folder = source if source.is_dir() else _unpacked(source, scratch)
+    model = read(folder)
+    _try_out(model)
+    _demand_own(model.card.name)
+    return folder, model
+
+
+def keep(folder: Path, name: str) -> str:
+    """Make a bundle the active version of one of the user's models; which version.
+
+    Raises:
+        ModelError: it is none, or is another model's, or the name is one of the zoo's.
+    """
+    _demand_own(name)
+    model = read(folder)
+    if model.card.name != name:
+        raise ModelError(f"the card of {name} says {model.card.name!r}: give it this name")
+    version = model.digest[:VERSION_DIGITS]
+    _put(folder, name, version)
+    return version
+
+
+def _demand_own(name: str) -> None:
+    if name in zoo():
+        raise ModelError(f"{name}: the zoo has a model of this name; give yours another")
 
 
 def _try_out(model: Model) -> None:
@@ -271,7 +306,6 @@ def _try_out(model: Model) -> None:
 
 def _put(folder: Path, name: str, version: str) -> None:
     """Make a bundle the active one of its name, and keep it among the versions."""
-    own().mkdir(parents=True, exist_ok=True)
     with _alone():
         _exchange(folder, name, version)
 
@@ -279,8 +313,7 @@ def _put(folder: Path, name: str, version: str) -> None:
 @contextmanager
 def _alone() -> Generator[None]:
     """Nobody else changes the user's models meanwhile, in this process or another."""
-    with (own() / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(own()):
         _mend()
         yield
 
@@ -452,7 +485,9 @@ def _of(*kinds: type[Model]) -> str:
 
 def _names(folder: Path) -> list[str]:
     found = [path.parent.name for path in folder.glob(f"*/{bundle.CARD}")]
-    return sorted(name for name in found if re.match(bundle.NAME, name))
+    return sorted(
+        name for name in found if re.fullmatch(bundle.NAME, name)
+    )  # `match` would let a final newline through
 
 
 @lru_cache(maxsize=32)

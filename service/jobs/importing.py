@@ -1,4 +1,8 @@
-"""Reading a model's file, in a child process with limits: a request as JSON, the model's description as JSON."""
+"""Reading a model's file, in a child process with limits: a request as JSON, the model's description as JSON.
+
+The child keeps nothing: the bundle that it makes lies beside the request, and whoever asked puts it where models
+are kept.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from pipeline.models.describe import describe
 from pipeline.models.import_options import ImportOptions
 from service.host.child_output import output
 
-REQUEST = "import.json"
+REQUEST, BUNDLE = "import.json", "bundle"
 
 
 def write_request(folder: Path, file: Path, name: str | None, options: dict[str, Any]) -> Path:
@@ -32,5 +36,7 @@ def run(request: str) -> None:
     """Do it; the model's description comes as JSON on stdout."""
     asked = json.loads(Path(request).read_text())
     options = ImportOptions.model_validate(asked["options"])
-    model = registry.install(Path(asked["file"]), asked["name"], options.reading, options.encoding)
+    bundle = Path(request).parent / BUNDLE
+    bundle.mkdir()
+    _, model = registry.prepare(Path(asked["file"]), bundle, asked["name"], options.reading, options.encoding)
     output().write(json.dumps(describe(model)).encode())

@@ -29,7 +29,7 @@ from service.host import child
 from service.http.problems import Problem, answers, responses
 from service.jobs import importing, upload
 from service.routes.answers import ModelAnswer, ModelsAnswer
-from service.routes.state import Service
+from service.routes.state import Service, ServiceState
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 ModelName = Annotated[str, UrlPath(pattern=bundle.NAME, description="name of the model")]
@@ -136,7 +136,8 @@ async def import_model(request: Request, response: Response, service: Service) -
                 415,
                 "a model is a .zip of a bundle, a .nir or an .onnx file; nothing that could run code is opened",
             )
-        model = await _imported(taken, folder)
+        read = await _imported(taken, folder)
+        model = await asyncio.to_thread(_kept, service, folder / importing.BUNDLE, read["name"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     response.headers["Location"] = f"/v1/models/{model['name']}"
@@ -146,14 +147,14 @@ async def import_model(request: Request, response: Response, service: Service) -
 @router.post("/{name}/activate", responses=answers(ModelAnswer, 400, 404, 409, 422))
 @needs(Scope.ADMIN)
 async def activate_model(
-    name: ModelName, version: Annotated[str, Body(embed=True, pattern="^[0-9a-f]{12}$")]
+    name: ModelName, service: Service, version: Annotated[str, Body(embed=True, pattern="^[0-9a-f]{12}$")]
 ) -> dict[str, Any]:
     """Make a version the one that the name stands for; streams that are open keep theirs."""
     await asyncio.to_thread(_described, name)
     if name in registry.zoo():
         raise Problem(409, "models of the zoo have one version")
     try:
-        await asyncio.to_thread(registry.activate, name, version)
+        await asyncio.to_thread(service.models.activate, name, version)
     except ModelError as problem:
         raise Problem(404, str(problem)) from problem
     return await asyncio.to_thread(_described, name)
@@ -171,7 +172,7 @@ async def delete_model(name: ModelName, service: Service) -> None:
     users += [f"job {id_}" for id_ in await service.jobs.users_of(name)]
     if users:
         raise Problem(409, f"in use by {', '.join(users[:5])}{' and others' if len(users) > 5 else ''}")
-    await asyncio.to_thread(registry.remove, name)
+    await asyncio.to_thread(service.models.remove, name)
 
 
 class _Passing(FileResponse):
@@ -242,6 +243,14 @@ def _asked(taken: upload.Upload) -> tuple[str | None, dict[str, Any]]:
         errors = problems(problem)
         raise Problem(422, f"{errors[0][0]}: {errors[0][1]}", errors) from problem
     return name, options.model_dump(mode="json", exclude_unset=True)
+
+
+def _kept(service: ServiceState, made: Path, name: str) -> dict[str, Any]:
+    try:
+        service.models.put(name, made)
+    except ModelError as problem:
+        raise Problem(422, str(problem)) from problem
+    return _described(name)
 
 
 async def _imported(taken: upload.Upload, folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends
@@ -17,6 +18,7 @@ from service.jobs import Jobs
 from service.monitoring.metrics import Telemetry
 from service.publishing.publisher import Publishers
 from service.settings import Settings
+from service.storage.ports import Catalogue
 from service.streams import Streams
 from service.streams.autostart import AutostartStreams
 from service.uploads import Uploads
@@ -36,6 +38,8 @@ class ServiceState:
     telemetry: Telemetry
     standing: AutostartStreams
     publishers: Publishers
+    models: Catalogue[Path]
+    pipelines: Catalogue[str]
     under_way: ActiveRequests = field(default_factory=ActiveRequests)
     draining: bool = False
     not_ready: dict[str, str] = field(

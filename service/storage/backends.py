@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from service.settings import Settings
+from service.storage.files.catalogues import ModelFolders, PipelineFolders
 from service.storage.files.job_queue import DATABASE, JobStore
 from service.storage.files.outbox import Outbox
 from service.storage.files.secret_files import SecretFiles
 from service.storage.files.stream_files import StreamFolders
 from service.storage.files.upload_files import UploadFiles
-from service.storage.ports import Directory, JobQueue, OutboxStore, Secrets, UploadStore
+from service.storage.ports import Catalogue, Directory, JobQueue, OutboxStore, Secrets, UploadStore
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Backends:
         uploads: what waits for a job or a stream.
         outbox: messages that wait for their receivers.
         secrets: tokens, and the key that snapshots are signed with.
+        models: those that users keep, each the folder of a bundle.
+        pipelines: those that users keep, each as YAML.
     """
 
     streams: Directory
@@ -30,6 +34,8 @@ class Backends:
     uploads: UploadStore
     outbox: OutboxStore
     secrets: Secrets
+    models: Catalogue[Path]
+    pipelines: Catalogue[str]
 
     @classmethod
     def embedded(cls, settings: Settings) -> Backends:
@@ -39,5 +45,5 @@ class Backends:
         return cls(
             StreamFolders(settings.streams_dir, secrets, fsync, settings.max_recording_bytes),
             JobStore(data / DATABASE, fsync), UploadFiles(settings.uploads_dir, fsync),
-            Outbox(data / "outbox.sqlite", fsync), secrets,
+            Outbox(data / "outbox.sqlite", fsync), secrets, ModelFolders(), PipelineFolders(),
         )  # fmt: skip

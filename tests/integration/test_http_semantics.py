@@ -11,7 +11,7 @@ import pytest
 from polychrony_client import Client
 
 from pipeline import library
-from pipeline.spec import validate
+from pipeline.spec import validate, written
 from service.monitoring.repeated_lines import SAID, WINDOW_S, Repeats
 from tests.integration.service_process import ServiceProcess
 from tests.integration.test_secrets import until
@@ -193,7 +193,7 @@ def test_models_and_pipelines_move_into_the_data_folder_once(tmp_path, monkeypat
     kept = {"stages": [{"id": "quiet", "kind": "refractory", "period_us": 500}]}
     monkeypatch.setenv("POLYCHRONY_DATA_DIR", str(tmp_path / "data"))
     (old / "pipelines").mkdir(parents=True)
-    library.put("mine", validate(kept).model_dump(mode="json", exclude_none=True))
+    library.put("mine", written(validate(kept)))
     assert (old / "pipelines" / "mine").is_dir(), "until a service moves them they are used where they are"
     service = ServiceProcess(tmp_path / "data")
     try:

@@ -5,7 +5,7 @@ import pytest
 from pipeline import library
 from pipeline.graph import Graph
 from pipeline.sensor import Sensor
-from pipeline.spec import SpecError, load, parse, preset, presets, resolve, validate
+from pipeline.spec import SpecError, load, parse, preset, presets, resolve, validate, written
 
 CLEAN = {"id": "clean", "kind": "background_activity"}
 MOTION = {"id": "motion", "kind": "motif", "model": "motif8"}
@@ -114,7 +114,7 @@ def own(tmp_path, monkeypatch):
     """A pipeline of the user's with two versions, of which the second is active; its folder."""
     monkeypatch.setenv("POLYCHRONY_PIPELINES", str(tmp_path / "pipelines"))
     for name in ("denoise", "motion"):
-        library.put("mine", preset(name).model_dump(mode="json", exclude_none=True))
+        library.put("mine", written(preset(name)))
     return tmp_path / "pipelines" / "mine"
 
 
@@ -186,7 +186,7 @@ def test_no_file_in_a_pipeline_s_folder_holds_anything_up(own):
     with pytest.raises(SpecError, match="version 3 of mine cannot be read"):
         preset("mine")
     assert preset("mine", 2) == preset("motion")
-    assert library.put("mine", preset("view").model_dump(mode="json", exclude_none=True)) == 4
+    assert library.put("mine", written(preset("view"))) == 4
     assert preset("mine") == preset("view")
 
 

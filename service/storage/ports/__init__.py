@@ -5,6 +5,7 @@ survives what the implementation promises to survive. Files survive the death of
 of the machine.
 """
 
+from service.storage.ports.catalogue import Catalogue
 from service.storage.ports.jobs import JobQueue
 from service.storage.ports.outbox import OutboxStore
 from service.storage.ports.secrets import Secrets
@@ -12,6 +13,7 @@ from service.storage.ports.streams import Directory, Recording, RowFile, ShedLog
 from service.storage.ports.uploads import UploadStore, UploadWriter
 
 __all__ = [
+    "Catalogue",
     "Directory",
     "JobQueue",
     "OutboxStore",

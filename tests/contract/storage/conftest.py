@@ -33,8 +33,10 @@ IMPLEMENTATIONS = [embedded, embedded_with_fsync]
 
 
 @pytest.fixture(params=IMPLEMENTATIONS, ids=lambda one: one.__name__)
-def storage(request, tmp_path):
+def storage(request, tmp_path, monkeypatch):
     """An implementation."""
+    for kept in ("models", "pipelines"):
+        monkeypatch.setenv(f"POLYCHRONY_{kept.upper()}", str(tmp_path / kept))
     return request.param(tmp_path)
 
 

@@ -1,0 +1,148 @@
+"""The port of models and pipelines: versions stay what they were, and a name stands for one of them."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.models import motif_bank, registry
+from pipeline.models.bundle import CARD, WEIGHTS
+from pipeline.spec import validate, written
+
+
+class Models:
+    """Bundles that differ by what they call their licence."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def of(self, storage):
+        return storage.opened().models
+
+    def content(self, name, which):
+        bank = registry.load("motif8")
+        folder = self.folder / f"{name}-{which}"
+        motif_bank.save(
+            folder,
+            bank.card.model_copy(update={"name": name, "licence": f"L{which}"}),
+            bank.weight,
+            bank.bias,
+        )
+        return folder
+
+    def value(self, content):
+        return (content / CARD).read_bytes(), (content / WEIGHTS).read_bytes()
+
+    shipped = "motif8"
+
+
+class Pipelines:
+    """Pipelines that differ by a period."""
+
+    def __init__(self, folder):
+        pass
+
+    def of(self, storage):
+        return storage.opened().pipelines
+
+    def content(self, name, which):
+        return written(
+            validate({"stages": [{"id": "quiet", "kind": "refractory", "period_us": 500 + which}]})
+        )
+
+    def value(self, content):
+        return content
+
+    shipped = "motion"
+
+
+@pytest.fixture(params=[Models, Pipelines], ids=lambda one: one.__name__)
+def kind(request, tmp_path):
+    return request.param(tmp_path / "made")
+
+
+def test_what_was_put_is_read_by_version_and_by_name_also_after_a_start(storage, kind):
+    kept = kind.of(storage)
+    assert kept.names() == []
+    contents = [kind.content("mine", which) for which in range(3)]
+    values = [kind.value(content) for content in contents]
+    versions = [kept.put("mine", content) for content in contents]
+    assert len(set(versions)) == 3
+    for opened in (kept, kind.of(storage)):
+        assert opened.names() == ["mine"]
+        assert opened.versions("mine") == versions
+        assert opened.active("mine") == versions[-1]
+        assert [kind.value(opened.read("mine", version)) for version in versions] == values
+        assert kind.value(opened.read("mine")) == values[-1]
+
+
+def test_a_copy_is_kept(storage, kind):
+    kept, content = kind.of(storage), kind.content("mine", 0)
+    value = kind.value(content)
+    kept.put("mine", content)
+    if not isinstance(content, str):
+        shutil.rmtree(content)
+    assert kind.value(kept.read("mine")) == value
+
+
+def test_the_same_once_more_is_no_version_and_a_name_stands_for_what_was_activated(storage, kind):
+    kept = kind.of(storage)
+    first, second = (kept.put("mine", kind.content("mine", which)) for which in (0, 1))
+    assert kept.put("mine", kind.content("mine", 1)) == second
+    assert kept.versions("mine") == [first, second]
+    kept.activate("mine", first)
+    kept.activate("mine", first)
+    for opened in (kept, kind.of(storage)):
+        assert opened.active("mine") == first
+        assert kind.value(opened.read("mine")) == kind.value(kind.content("mine", 0))
+        assert opened.versions("mine") == [first, second]
+
+
+def test_names_come_in_their_order_and_each_has_versions_of_its_own(storage, kind):
+    kept = kind.of(storage)
+    for name in ("b", "c-2", "a"):
+        kept.put(name, kind.content(name, 0))
+    kept.put("b", kind.content("b", 1))
+    assert kept.names() == ["a", "b", "c-2"]
+    assert [len(kept.versions(name)) for name in kept.names()] == [1, 2, 1]
+    kept.remove("b")
+    assert kept.names() == ["a", "c-2"]
+    kept.put("b", kind.content("b", 2))
+    assert len(kept.versions("b")) == 1, "what was forgotten does not come back"
+
+
+@pytest.mark.parametrize("name", ["gone", "shipped"])
+def test_what_is_not_there_is_said_in_one_line(storage, kind, name):
+    kept = kind.of(storage)
+    kept.put("mine", kind.content("mine", 0))
+    name = kind.shipped if name == "shipped" else name
+    for ask in (
+        lambda: kept.versions(name), lambda: kept.active(name), lambda: kept.read(name), lambda: kept.remove(name),
+        lambda: kept.activate(name, "1"), lambda: kept.read("mine", "999999999999"), lambda: kept.activate("mine", ""),
+        lambda: kept.read("mine", "../../1"), lambda: kept.activate("mine", "٣"),
+    ):  # fmt: skip
+        with pytest.raises(UserError) as said:
+            ask()
+        assert "\n" not in str(said.value)
+    assert kept.names() == ["mine"]
+
+
+def test_names_that_are_none_are_refused(storage, kind):
+    kept = kind.of(storage)
+    for name in (kind.shipped, "", ".", "..", "A", "a/b", "a\n", "a" * 65):
+        with pytest.raises(UserError):
+            kept.put(name, kind.content("mine", 0))
+    assert kept.names() == []
+
+
+def test_those_who_put_at_once_lose_nothing(storage, kind):
+    kept = kind.of(storage)
+    contents = [kind.content("mine", which) for which in range(8)]
+    with ThreadPoolExecutor(8) as several:
+        versions = list(several.map(lambda content: kept.put("mine", content), contents))
+    assert len(set(versions)) == 8
+    assert sorted(kept.versions("mine")) == sorted(versions)
+    for version, content in zip(versions, contents, strict=True):
+        assert kind.value(kept.read("mine", version)) == kind.value(content)
+    assert kept.active("mine") in versions
