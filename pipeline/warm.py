@@ -141,7 +141,7 @@ def _warm_networks() -> None:
     own = np.ones((source.sites, source.channels))
     late = synapses.one_to_one(source, own.astype(np.float32), own.astype(np.int16))
     both = neurons.Layer(
-        synapses.synapses([late, synapses.one_to_one(source)], source), neurons.neurons("alif", 2)
+        synapses.synapses([late, synapses.one_to_one(source)], source), neurons.neurons("lif", 2)
     )
     neurons.advance(both, neurons.new_state(both), synapses.merged(two))
     lanes = np.zeros(8, np.float32)
