@@ -97,8 +97,9 @@ class StrideAnswer(Answer):
 
 
 class RecordingAnswer(Answer):
-    """The file of all frames."""
+    """The file of frames."""
 
+    on: bool = Field(description="whether frames are added to it")
     bytes: int
     left_out_frames: int
 

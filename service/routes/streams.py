@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Response
+from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import FileResponse
 
 from pipeline.checkpoint import CheckpointError
@@ -27,7 +28,7 @@ from service.streams.registry import TooManyStreams
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 _MADE = made(
     201, StreamAnswer, "stream_id",
-    ("get_stream", "get_stats", "get_snapshot", "get_recording", "get_admission", "delete_stream"),
+    ("get_stream", "get_stats", "get_snapshot", "get_recording", "set_recording", "get_admission", "delete_stream"),
 )  # fmt: skip
 StreamId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", description="name of the stream")]
 
@@ -151,7 +152,7 @@ async def get_snapshot(stream_id: StreamId, service: Service) -> Response:
     """The state of a stream after the frames that it has processed: upload it and name it to go on from there."""
     stream = find(service, stream_id)
     try:
-        number, data = await stream.snapshot()
+        number, data = await stream.between_frames(stream.checkpoints.packed)
     except RuntimeError as problem:
         raise Problem(409, f"{problem}: a snapshot is of a stream that goes on") from problem
     name = f"{stream_id}-{number}.zip"
@@ -165,11 +166,24 @@ async def get_snapshot(stream_id: StreamId, service: Service) -> Response:
 )
 @needs(Scope.READ)
 async def get_recording(stream_id: StreamId, service: Service) -> FileResponse:
-    """All frames of a stream with `record`, as they came: `polychrony replay` and `analyze` read it."""
+    """The frames of a stream that came while it was recorded: `polychrony replay` and `analyze` read them."""
     recording = find(service, stream_id).durability.recording
     if recording is None or not recording.path.is_file():
-        raise Problem(404, "the stream is not recorded: ask for it with `record` when it is opened")
+        raise Problem(404, 'the stream was not recorded: open it with `record`, or PUT {"on": true} here')
     return FileResponse(recording.path, media_type="application/octet-stream", filename=f"{stream_id}.pchy")
+
+
+@router.put("/{stream_id}/recording", status_code=204, responses=responses(404, 409, 422, 507))
+@needs(Scope.STREAM)
+async def set_recording(
+    stream_id: StreamId, service: Service, on: Annotated[bool, Body(embed=True, strict=True)]
+) -> None:
+    """Record a running stream from the next frame on, or stop that; a recording goes on behind a gap."""
+    stream = find(service, stream_id)
+    try:
+        await stream.between_frames(partial(stream.recording_switch.turn, on))
+    except RuntimeError as problem:
+        raise Problem(409, f"{problem}: only a stream that goes on can be recorded") from problem
 
 
 @router.get(

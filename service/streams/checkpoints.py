@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.intake import Intake
-from service.storage.ports import Recording, StreamStore
+from service.storage.ports import StreamStore
 from service.storage.records import Snapshot
+from service.streams.durability import Durability
 from service.streams.progress import Progress
 from service.streams.row_store import RowStore
 
@@ -21,19 +22,19 @@ class Checkpoints:
         intake: of the stream.
         progress: of the stream.
         outputs: a row store each.
-        recording: of the stream, where it has one.
+        durability: of the stream: its recording, where it has one.
     """
 
     def __init__(
         self, card: dict[str, Any], store: StreamStore, intake: Intake, progress: Progress,
-        outputs: dict[str, RowStore], recording: Recording | None,
+        outputs: dict[str, RowStore], durability: Durability,
     ) -> None:  # fmt: skip
         self._card, self._store, self._intake, self._progress = card, store, intake, progress
-        self._outputs, self._recording = outputs, recording
+        self._outputs, self._durability = outputs, durability
 
     def take(self) -> Snapshot:
         """The state of now."""
-        recording = self._recording
+        recording = self._durability.recording
         card: dict[str, Any] = {
             **self._card, "received_bytes": self._progress.received_bytes,
             "feeds": {name: store.snapshot() for name, store in self._outputs.items()},
@@ -59,4 +60,4 @@ class Checkpoints:
 
     def _keep(self, snapshot: Snapshot) -> int:
         files = [store.file for store in self._outputs.values()]
-        return self._store.checkpoint(snapshot, files, self._recording)
+        return self._store.checkpoint(snapshot, files, self._durability.recording)

@@ -21,7 +21,8 @@ class Durability:
         log: frames of a lossless stream.
         checkpoint: stores the state; the number of the frame that the snapshot before it holds.
         checkpoint_bytes: so many bytes of frames are logged between two snapshots.
-        recording: all frames, for whoever downloads them.
+        recording: frames, for whoever downloads them.
+        recording_on: whether frames are added to it.
         shed_log: what a realtime stream shed.
     """
 
@@ -29,6 +30,7 @@ class Durability:
     checkpoint: Callable[[], int] | None = None
     checkpoint_bytes: int = 2**63
     recording: Recording | None = None
+    recording_on: bool = False
     shed_log: ShedLog | None = None
 
     def checkpoint_with(self, checkpoint: Callable[[], int]) -> None:
@@ -36,11 +38,15 @@ class Durability:
         if self.log is not None:
             self.checkpoint = checkpoint
 
+    def record_into(self, recording: Recording | None, on: bool) -> None:
+        """Where frames are recorded, and whether they are."""
+        self.recording, self.recording_on = recording, on
+
     def close(self) -> None:
         """Let go of files."""
         if self.recording is not None:
             self.recording.close()
-            self.recording = None
+            self.record_into(None, on=False)
         if self.log is not None:
             self.log.close()
             self.log = None

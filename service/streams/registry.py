@@ -22,7 +22,7 @@ from service.streams.fetching import Fetcher
 from service.streams.keys import Keys
 from service.streams.lifecycle import OVER, State
 from service.streams.memory import Hold, Memory, NoRoom
-from service.streams.request import StreamRequest
+from service.streams.request import StreamRequest, document_of
 from service.streams.stream import Opened, Stream
 from service.streams.upkeep import Upkeep
 
@@ -158,7 +158,7 @@ class Streams:
                 raise
             try:
                 stream = Stream(id_, request, self._settings, opened, hold, created_s)
-                document = {"created_s": created_s, "request": request.model_dump(mode="json")}
+                document = document_of(request, created_s, request.record)
                 await asyncio.to_thread(_reveal, self._directory, stream, document, snapshot, key, asked)
             except BaseException:
                 await asyncio.to_thread(opened.discard)

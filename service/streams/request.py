@@ -106,3 +106,8 @@ class StreamRequest(BaseModel):
             if isinstance(stage.get("model"), str):
                 stage["model"] = registry.pinned(stage["model"])
         return self.model_copy(update={**update, "pipeline": document})
+
+
+def document_of(request: StreamRequest, created_s: float, record: bool) -> dict[str, Any]:
+    """What is stored of a stream, for a start to make it from; :meth:`service.storage.ports.StreamStore.reveal`."""
+    return {"created_s": created_s, "request": {**request.model_dump(mode="json"), "record": record}}

@@ -99,7 +99,7 @@ class Runner:
         """Run a frame of the log."""
         self.progress.took(frame.number, size, durable=frame.number)
         self._since_checkpoint += size
-        if self._durability.recording:
+        if self._durability.recording and self._durability.recording_on:
             raw = bytes(frame.payload.obj)  # pyright: ignore[reportArgumentType]
             self._writer.write(partial(self._durability.recording.append, [raw]))
         self._handle(frame)
@@ -193,7 +193,7 @@ class Runner:
             Stopped: it is time to stop.
         """
         raw, last = [one.raw for one in batch], batch[-1].frame.number
-        progress, log, recording = self.progress, self._durability.log, self._durability.recording
+        progress, log = self.progress, self._durability.log
         at_once = 0
         # Counted before it is asked for: the answer may come before `append` returns.
         self._pending_appends += log is not None
@@ -214,7 +214,8 @@ class Runner:
         progress.took(last, size, durable=at_once)
         self._since_checkpoint += size
         self._notify()
-        if recording is not None:
+        recording = self._durability.recording
+        if recording is not None and self._durability.recording_on:
             self._writer.write(partial(recording.append, raw))
 
     def _became_durable(self, number: int) -> None:

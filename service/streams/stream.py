@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import errno
 import threading
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import structlog
 
@@ -23,7 +23,7 @@ from pipeline.engine import Engine
 from pipeline.graph import Graph
 from pipeline.intake import Intake
 from service.settings import Settings
-from service.storage.ports import StreamLog, StreamStore
+from service.storage.ports import Recording, StreamLog, StreamStore
 from service.storage.records import Snapshot
 from service.streams.admission import Admitted, Gate
 from service.streams.changes import Changes
@@ -34,12 +34,14 @@ from service.streams.load_shedding import LoadShedder
 from service.streams.memory import Hold
 from service.streams.progress import Progress
 from service.streams.readers import Readers
-from service.streams.request import StreamRequest
+from service.streams.recording_switch import RecordingSwitch
+from service.streams.request import StreamRequest, document_of
 from service.streams.row_store import RowStore
 from service.streams.runner import Runner
 from service.streams.session import Session
 from service.streams.view import View
 
+Result = TypeVar("Result")
 _log = structlog.get_logger("streams")
 _LOOK_S = 0.5
 _STOP_S = 2.0
@@ -90,13 +92,17 @@ class Opened:
             self.durability = Durability(log=self.store.log(after), checkpoint_bytes=checkpoint_bytes)
         else:
             self.durability = Durability(shed_log=self.store.shed_log())
-        if request.record:
-            about = {**request.model_dump(mode="json", exclude={"source"}),
-                     "sensor": self.graph.sensor.model_dump(), "after_frame": after}  # fmt: skip
-            recording = self.store.recording(about)
-            self.durability = replace(self.durability, recording=recording)
-            # What lies behind the snapshot comes once more, out of the log.
-            recording.cut_back(int(card.get("recorded", 0)), int(card.get("left_out", 0)))
+        self._about = {**request.model_dump(mode="json", exclude={"source"}),
+                       "sensor": self.graph.sensor.model_dump(), "record": True}  # fmt: skip
+        if request.record or self.store.has_recording():  # it may have been turned off
+            recording = self.open_recording(after)
+            self.durability.record_into(recording, on=request.record)
+            if request.record:  # what lies behind the snapshot comes once more, out of the log
+                recording.cut_back(int(card.get("recorded", 0)), int(card.get("left_out", 0)))
+
+    def open_recording(self, after: int) -> Recording:
+        """The recording; a new one begins behind frame ``after``."""
+        return self.store.recording({**self._about, "after_frame": after})
 
     def close(self) -> None:
         """Let go of files."""
@@ -162,9 +168,11 @@ class Stream:
             "request": request.model_dump(mode="json", exclude={"source"}),
             "fingerprint": self.graph.fingerprint,
         }
-        self.checkpoints = Checkpoints(
-            card, self.store, intake, progress, self.outputs, self.durability.recording
-        )
+        self.checkpoints = Checkpoints(card, self.store, intake, progress, self.outputs, self.durability)
+        self.recording_switch = RecordingSwitch(
+            self.store, self.durability, partial(document_of, request, created_s), intake, progress,
+            opened.open_recording,
+        )  # fmt: skip
         self.durability.checkpoint_with(self.checkpoints.keep)
         if (snapshot := opened.snapshot) is not None:
             intake.restore(snapshot.state)
@@ -232,8 +240,8 @@ class Stream:
             with contextlib.suppress(RuntimeError, OSError):
                 await asyncio.wrap_future(self.runner.mailbox.ask(self.durability.shed_log.flush))
 
-    async def snapshot(self) -> tuple[int, bytes]:
-        """(number of the last frame that was worked off, the state behind it as a signed .zip).
+    async def between_frames(self, work: Callable[[], Result]) -> Result:
+        """What ``work`` gives, done in the thread between two frames.
 
         Raises:
             RuntimeError: it is over.
@@ -242,13 +250,13 @@ class Stream:
         if self.state in OVER:
             raise RuntimeError(f"the stream is {self.state}")
         await self.restored.wait()
-        work = asyncio.wrap_future(self.runner.mailbox.ask(self.checkpoints.packed))
-        while not work.done():
+        done = asyncio.wrap_future(self.runner.mailbox.ask(work))
+        while not done.done():
             if self.trouble is not None:
-                work.cancel()
+                done.cancel()
                 raise OSError(errno.ENOSPC, self.trouble)
-            await asyncio.wait({work}, timeout=_LOOK_S)
-        return cast(tuple[int, bytes], await work)
+            await asyncio.wait({done}, timeout=_LOOK_S)
+        return cast(Result, await done)
 
     def announce(self) -> None:
         """Wake everyone who waits for a change."""

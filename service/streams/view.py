@@ -102,9 +102,11 @@ class View:
             **{f"ignored_{key}": n for key, n in intake.ignored.items()},
         }  # fmt: skip
 
-    def _recording(self) -> dict[str, int] | None:
-        recording = self._stream.durability.recording
-        return {"bytes": recording.size, "left_out_frames": recording.left_out} if recording else None
+    def _recording(self) -> dict[str, Any] | None:
+        durability = self._stream.durability
+        if (recording := durability.recording) is None:
+            return None
+        return {"on": durability.recording_on, "bytes": recording.size, "left_out_frames": recording.left_out}
 
     def _stride(self) -> dict[str, Any]:
         runner = self._stream.runner

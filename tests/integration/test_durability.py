@@ -245,7 +245,7 @@ async def test_a_stream_from_a_snapshot_knows_after_a_kill_that_it_has_not_the_r
     streams = await box.start()
     first = await create(streams, asked(record=True))
     await send(first, range(1, 11))
-    snapshot = streams.read_snapshot((await first.snapshot())[1])
+    snapshot = streams.read_snapshot((await first.between_frames(first.checkpoints.packed))[1])
     second = await create(streams, StreamRequest.model_validate(snapshot.card["request"]), snapshot)
     await send(second, range(11, 21))
     rows = next(iter(first.outputs.values())).head.next_row
@@ -361,7 +361,7 @@ async def test_streams_that_cannot_be_made_leave_nothing(box, monkeypatch):
     streams = await box.start()
     first = await create(streams, asked())
     await send(first, range(1, 3))
-    snapshot = streams.read_snapshot((await first.snapshot())[1])
+    snapshot = streams.read_snapshot((await first.between_frames(first.checkpoints.packed))[1])
     before = sum(1 for _ in Path("/proc/self/fd").iterdir())
     monkeypatch.setattr(Snapshots, "write", full)
     for _ in range(5):

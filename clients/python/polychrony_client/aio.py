@@ -310,8 +310,12 @@ class AsyncStream:
         """The stream's state; :meth:`AsyncClient.restore` goes on from it."""
         return (await self._client.request("GET", f"/v1/streams/{self.id}/snapshot")).content
 
+    async def record(self, on: bool = True) -> None:
+        """Record the frames that come from now on, or stop that."""
+        await self._client.request("PUT", f"/v1/streams/{self.id}/recording", json={"on": on})
+
     async def recording(self) -> bytes:
-        """All frames of a stream that was opened with ``record=True``."""
+        """The frames that came while the stream was recorded: ``record=True``, or :meth:`record`."""
         return (await self._client.request("GET", f"/v1/streams/{self.id}/recording")).content
 
     async def admission(self) -> str:

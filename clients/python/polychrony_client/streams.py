@@ -188,8 +188,12 @@ class Stream:
         """The stream's state after the frames that it has processed; :meth:`Client.restore` goes on from it."""
         return self._transport.request("GET", f"/v1/streams/{self.id}/snapshot").content
 
+    def record(self, on: bool = True) -> None:
+        """Record the frames that come from now on, or stop that."""
+        self._transport.request("PUT", f"/v1/streams/{self.id}/recording", json={"on": on})
+
     def recording(self) -> bytes:
-        """All frames of a stream that was opened with ``record=True``."""
+        """The frames that came while the stream was recorded: ``record=True``, or :meth:`record`."""
         return self._transport.request("GET", f"/v1/streams/{self.id}/recording").content
 
     def admission(self) -> str:

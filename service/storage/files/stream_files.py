@@ -29,7 +29,7 @@ _log = structlog.get_logger("streams")
 _HIDDEN = ".gone-"
 """Before the name of a folder that is being removed."""
 _NAME = re.compile(r"[0-9a-f]{16}")
-_REQUEST, _KEY, _EPOCH = "request.json", "key", "epoch"
+_REQUEST, _KEY, _EPOCH, _RECORDING = "request.json", "key", "epoch", "recording.pchy"
 
 
 class StreamFiles:
@@ -60,7 +60,11 @@ class StreamFiles:
 
     def recording(self, about: dict[str, Any]) -> Recorder:
         """The recording, begun with ``about`` where there is none."""
-        return Recorder(self._folder / "recording.pchy", about, self._most_recorded)
+        return Recorder(self._folder / _RECORDING, about, self._most_recorded)
+
+    def has_recording(self) -> bool:
+        """Whether there is one."""
+        return (self._folder / _RECORDING).exists()
 
     def shed_log(self) -> ShedFile:
         """The shed log."""

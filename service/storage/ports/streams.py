@@ -100,7 +100,7 @@ class RowFile(Protocol):
 
 
 class Recording(Protocol):
-    """All frames of a stream that asked for ``record``, as one file of frames."""
+    """Frames of a stream, those that came while it was recorded, as one file of frames."""
 
     path: Path
     left_out: int
@@ -178,12 +178,19 @@ class StreamStore(Protocol):
         """The recording, begun with ``about`` where there is none."""
         ...
 
+    def has_recording(self) -> bool:
+        """Whether there is one."""
+        ...
+
     def shed_log(self) -> ShedLog:
         """The shed log."""
         ...
 
     def reveal(self, document: dict[str, Any]) -> None:
-        """Store what the stream was made from: it is complete, and from here on a start finds it."""
+        """Store what the stream was made from: it is complete, and from here on a start finds it.
+
+        Once more: in place of what was stored, which a kill leaves whole.
+        """
         ...
 
     def sync_names(self) -> None:

@@ -1,0 +1,121 @@
+"""A stream is recorded while somebody wants that: turned on and off as it runs, over kills and full disks."""
+
+import errno
+
+import httpx
+import pytest
+from polychrony_client import Client
+
+from pipeline import frame_file, wire
+from service.storage.files.stream_files import StreamFiles
+from tests.integration.test_durability import asked, at_rest, box, create, finished, full, in_a_loop, send
+
+__all__ = ["box"]  # a fixture
+
+
+def turn(stream, on):
+    return stream.between_frames(lambda: stream.recording_switch.turn(on))
+
+
+def kept(stream):
+    """What the recording holds: numbers of frames, and "gap"."""
+    found = [*frame_file.frames(stream.durability.recording.path)]
+    assert found[0].type == wire.STREAM
+    return ["gap" if one.type == wire.GAP else one.number for one in found[1:]]
+
+
+@in_a_loop
+async def test_what_comes_while_it_is_on_is_recorded_and_a_pause_is_a_gap(box):
+    stream = await create(await box.start(), asked())
+    assert stream.view.stats()["recording"] is None
+    await send(stream, range(1, 4))
+    await turn(stream, True)
+    await turn(stream, True)
+    await send(stream, range(4, 7))
+    assert stream.view.stats()["recording"]["on"]
+    await turn(stream, False)
+    await turn(stream, False)
+    await send(stream, range(7, 10))
+    assert not stream.view.stats()["recording"]["on"]
+    assert kept(stream) == [4, 5, 6]
+    await turn(stream, True)
+    await send(stream, range(10, 12))
+    await finished(stream, 11)
+    assert kept(stream) == [4, 5, 6, "gap", 10, 11, 12]
+    assert frame_file.about(stream.durability.recording.path)["after_frame"] == 3
+    with pytest.raises(RuntimeError, match="ended"):
+        await turn(stream, False)
+    await box.stop()
+
+
+@in_a_loop
+async def test_a_kill_loses_no_frame_for_which_it_was_on_and_what_was_turned_off_stays_off(box, tmp_path):
+    stream = await create(await box.start(), asked())
+    await send(stream, range(1, 4))
+    await turn(stream, True)
+    await send(stream, range(4, 7))
+    later = box.killed(tmp_path / "on")
+    await turn(stream, False)
+    await send(stream, range(7, 9))
+    last = box.killed(tmp_path / "off")
+    await box.stop()
+
+    found = (await later.start()).get(stream.id)
+    await found.restored.wait()
+    assert found.view.stats()["recording"]["on"]
+    await send(found, range(7, 9))
+    frames = kept(found)
+    assert frames == sorted(set(frames))  # those before it may be there, too; none twice
+    assert set(range(4, 9)) <= set(frames)
+    await later.stop()
+
+    found = (await last.start()).get(stream.id)
+    await found.restored.wait()
+    assert not found.view.stats()["recording"]["on"]
+    await send(found, range(9, 11))
+    assert kept(found) == [4, 5, 6]
+    await last.stop()
+
+
+@in_a_loop
+async def test_a_disk_that_is_full_turns_nothing(box, monkeypatch):
+    stream = await create(await box.start(), asked())
+    await send(stream, range(1, 4))
+    monkeypatch.setattr(StreamFiles, "recording", full)
+    with pytest.raises(OSError) as said:  # noqa: PT011 - the number is looked at
+        await turn(stream, True)
+    assert said.value.errno == errno.ENOSPC
+    assert stream.view.stats()["recording"] is None
+    monkeypatch.undo()
+    reveal = StreamFiles.reveal
+    monkeypatch.setattr(StreamFiles, "reveal", full)
+    with pytest.raises(OSError):  # noqa: PT011
+        await turn(stream, True)
+    await send(stream, range(4, 7))
+    assert not stream.view.stats()["recording"]["on"]
+    monkeypatch.setattr(StreamFiles, "reveal", reveal)
+    await turn(stream, True)
+    await send(stream, range(7, 9))
+    assert kept(stream)[-2:] == [7, 8]
+    assert 4 not in kept(stream)
+    await at_rest(stream, 8)
+    await box.stop()
+
+
+def test_over_rest(service):
+    with Client(service.url) as client:
+        stream = client.stream("view", sensor=(64, 48), policy="realtime")
+        put = f"{service.url}/v1/streams/{stream.id}/recording"
+        assert httpx.get(put).status_code == 404
+        for body in ({}, {"on": 1}, {"on": "yes"}, {"off": True}):
+            answer = httpx.put(put, json=body)
+            assert answer.status_code == 422, (body, answer.text)
+        stream.record()
+        assert stream.stats()["recording"]["on"]
+        stream.heartbeat(1000)
+        stream.record(False)
+        stream.end()
+        assert httpx.put(put, json={"on": True}).status_code == 409
+        assert len(stream.recording()) > 0
+        stream.delete()
+        assert httpx.put(put, json={"on": True}).status_code == 404
