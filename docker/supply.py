@@ -57,10 +57,10 @@ def main() -> None:
     said = (
         f"{len(found)} advisories are known against these."
         if looked_up
-        else "So nothing is known, for or against them."
+        else "The database was not reachable, so no library was checked."
     )
     PAGE.write_text("\n".join([
-        "# What is known against the libraries of the image", "",
+        "# Known vulnerabilities of the image's libraries", "",
         f"`make sbom` asked PyPI's advisory database about the {parts} libraries of `docker/full.lock` on "
         f"{datetime.now(UTC):%Y-%m-%d}, and it answered about {looked_up}.", said,
         "The libraries are listed in `docker/sbom.cdx.json` (CycloneDX). Run it where that database can be reached, before",

@@ -204,6 +204,7 @@ def _summary(
         "rows": dict(engine.rows),
         "digests": engine.digests(),
         "dropped": engine.dropped,
+        "filtered": dict(engine.graph.removed),
         "repaired": dict(info.repaired),
         "warnings": list(info.warnings),
         "labels": {

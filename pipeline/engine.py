@@ -143,7 +143,8 @@ class Engine:
         """All that it knows, between two feeds: its clock, its stages, its rows and their digests."""
         counts = [self._last_trigger_us, self.late_triggers, self.labels_learned, self.labels_unused,
                   self.events, self.out_of_sensor]  # fmt: skip
-        own = {"counts": np.array(counts, np.int64), "rows": np.array(list(self.rows.values()), np.int64)}
+        own = {"counts": np.array(counts, np.int64), "rows": np.array(list(self.rows.values()), np.int64),
+               "removed": np.array(list(self.graph.removed.values()), np.int64)}  # fmt: skip
         stages = {f"stage.{name}": arrays for name, arrays in self.graph.snapshot().items()}
         digests = {f"digest.{name}": digest.snapshot() for name, digest in self._digests.items()}
         return {"engine": own, "clock": self.clock.snapshot(), **stages, **digests}
@@ -155,6 +156,10 @@ class Engine:
             self.events, self.out_of_sensor,
         ) = (int(n) for n in state["engine"]["counts"])  # fmt: skip
         self.rows = dict(zip(self.rows, (int(n) for n in state["engine"]["rows"]), strict=True))
+        removed = state["engine"].get(
+            "removed", np.zeros(len(self.graph.removed), np.int64)
+        )  # earlier ones lack it
+        self.graph.removed.update(zip(self.graph.removed, map(int, removed), strict=True))
         self.clock.restore(state["clock"])
         names = self.graph.stage_names
         self.graph.restore({name: state.get(f"stage.{name}", {}) for name in names})

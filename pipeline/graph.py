@@ -62,6 +62,12 @@ class Graph:
         self._answers = _answers(spec, configs, reads)
         self._order = _ordered(spec, reads, [stage for stage, _ in self._answers.values()])
         self._stages = self._build(configs, take or (lambda _: None))
+        self.removed: dict[str, int] = {
+            name: 0
+            for name in self._order
+            if configs[name].accepts == "events" and configs[name].sends.get("") == "events"
+        }
+        """Events that each filter took out, by stage, in the order in which they run."""
         for name in spec.outputs or tuple(self._answers):
             if name == TRIGGERS:
                 self.outputs[name] = Port("triggers", self.sensor.width, self.sensor.height)
@@ -133,6 +139,9 @@ class Graph:
             if closing:
                 sent += stage.flush()
             self.seconds[name] = self.seconds.get(name, 0.0) + self._stopwatch() - started
+            if name in self.removed:
+                came, passed = flowing.get(self._reads[name], []), [one for one in sent if one.port == ""]
+                self.removed[name] += _rows(came) - _rows(passed)
             for packet in sent:
                 flowing.setdefault((name, packet.port), []).append(packet)
         return [(name, packet) for name, read in self._answers.items() for packet in flowing.get(read, [])]
@@ -153,6 +162,10 @@ class Graph:
             except ConfigMismatch as problem:
                 raise SpecError(f"{_path(self.spec, name)}.{problem.key}", str(problem)) from problem
         return built
+
+
+def _rows(packets: list[Packet]) -> int:
+    return sum(len(packet.columns["t"]) for packet in packets)
 
 
 def _agree(stated: Sensor | None, actual: Sensor | None) -> Sensor:

@@ -147,18 +147,22 @@ class Settings(BaseSettings):
 
     # Streams
     stream_policy: Literal["lossless", "realtime"] = Field(
-        default="lossless", description="of a stream that does not say: lossless or realtime"
+        default="lossless", description="policy of streams that state none: lossless or realtime"
     )
     stream_max_latency_ms: float = Field(
-        default=100, gt=0, le=60_000, description="of a realtime stream that does not say, ms"
+        default=100,
+        gt=0,
+        le=60_000,
+        description="latency that realtime streams aim at where they state none, ms",
     )
     stream_max_stride: int = Field(
         default=1, ge=1, le=1024,
-        description="under load detectors evaluate at one of so many places, before anything is shed; 1: at all",
+        description="under overload detectors evaluate at every n-th position, up to this n, before anything is "
+        "shed; 1: never",
     )  # fmt: skip
     stream_threads: int = Field(
         default=1, ge=1, le=64,
-        description="that work on a stream whose pipeline does not say, at most the processors there are",
+        description="threads that work on a stream whose pipeline states none, at most the processors there are",
     )  # fmt: skip
     max_streams: int = Field(default=64, ge=1, description="streams kept at a time")
     max_frame_bytes: int = Field(default=4 * MIB, ge=1024, le=64 * MIB, description="largest frame, bytes")
@@ -203,7 +207,7 @@ class Settings(BaseSettings):
         default=10,
         ge=0,
         le=19,
-        description="how far jobs leave the processor to streams: 0 not at all, 19 wholly",
+        description="nice value of job processes: 0 competes with streams, 19 gives way to them",
     )
     job_seconds: int = Field(default=3600, ge=1, description="processor time of a job, s")
     job_file_bytes: int = Field(

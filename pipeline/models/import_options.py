@@ -19,7 +19,7 @@ class ImportOptions(Reading):
     step_us: int | None = Field(default=None, ge=1, description="a step is a span of so many us")
     step_events: int | None = Field(default=None, ge=1, description="or so many events")
     steps: int | None = Field(default=None, ge=1, description="steps of a recording or a window")
-    most: int = Field(default=1, ge=1, description="events of a pixel that count in a step")
+    most: int = Field(default=1, ge=1, description="events of a pixel that are counted in a step, at most")
 
     @property
     def reading(self) -> dict[str, Any]:

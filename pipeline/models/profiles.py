@@ -60,12 +60,14 @@ class Reading(BaseModel):
     v_reset: float | None = Field(
         default=None, description="the potential after a hard reset, where the file has another or none"
     )
-    threshold: Literal["gt", "ge"] | None = Field(default=None, description="a spike above it, or at it")
+    threshold: Literal["gt", "ge"] | None = Field(
+        default=None, description="a spike where the potential is > (gt) or >= (ge) the threshold"
+    )
     many: bool | None = Field(
-        default=None, description="several spikes a step where the potential holds them"
+        default=None, description="several spikes a step, as many as the potential holds thresholds"
     )
     normalised: bool = Field(default=True, description="sinabs: norm_input of its LIF and ExpLeak layers")
-    floor: float | None = Field(default=None, le=0, description="the least potential, sinabs' min_v_mem")
+    floor: float | None = Field(default=None, le=0, description="minimum of the potential, sinabs' min_v_mem")
 
 
 class Resolved(BaseModel):

@@ -107,14 +107,19 @@ class InputOptions(BaseModel):
     group: str | None = Field(
         default=None, max_length=200, description="Group of a file with events in several places."
     )
-    on_fault: Policy = Field(default="repair", description="How to handle faults: error, repair or drop.")
+    on_fault: Policy = Field(
+        default="repair",
+        description="Corrupt data: error rejects the file, repair fixes what can be fixed and drops the rest, "
+        "drop drops all of it.",
+    )
     frame_rate: float | None = Field(
         default=None, ge=0.001, le=1e6,
         description="Frames per second of the scene, where the file's times are not the scene's or it has none.",
     )  # fmt: skip
     frame_interpolation: str = Field(
         default="auto", pattern=r"^(auto|off|\d{1,3})$",
-        description="Frames inserted between a video's: auto (until nothing moves more than 2 px), off, or N steps.",
+        description="Split each frame interval of a video into N steps (inserts N - 1 frames); "
+        "auto: until nothing moves by more than 2 px a step; off.",
     )  # fmt: skip
     dvs: Literal["ideal", "clean", "noisy", "v2e"] = Field(
         default="ideal", description="DVS pixel that a video is seen with (v2e's presets and defaults)."
@@ -126,7 +131,9 @@ class InputOptions(BaseModel):
     camera: Literal["dvs128", "davis240", "davis346", "dvxplorer", "evk4"] | None = Field(
         default=None, description="Scale a video to this camera's pixel grid."
     )
-    fit: Fit = Field(default="letterbox", description="How to scale: letterbox or crop.")
+    fit: Fit = Field(
+        default="letterbox", description="How to scale: letterbox adds borders, crop cuts off what is beyond."
+    )
     timing: Literal["interpolated", "compatible"] = Field(
         default="interpolated",
         description="Event times of a video: interpolated, or in v2e's slots (compatible).",
@@ -240,7 +247,3 @@ def _allowed(annotation: Any) -> str:
     if any(isinstance(value, _AsEnum) for value in values):
         named = FORMAT_NAMES
     return f"One of {', '.join(named)}." if named else ""
-
-
-if __name__ == "__main__":
-    print(options_table())

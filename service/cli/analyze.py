@@ -104,6 +104,8 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
     for name, counts in summary["labels"].items():
         most = sorted(counts.items(), key=lambda item: -item[1])[:3]
         rows.add_row(f"{name}: most", ", ".join(f"{label} ({n:,})" for label, n in most if n) or "none")
+    for stage, n in summary["filtered"].items():
+        rows.add_row(f"{stage}: filtered out", f"{n:,} events")
     for name, n in {**summary["dropped"], **summary["repaired"]}.items():
         if n:
             rows.add_row(name.replace("_", " "), f"{n:,}")

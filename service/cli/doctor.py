@@ -24,7 +24,10 @@ def doctor(
     ] = True,
     as_json: AsJson = False,
 ) -> int:
-    """Look at processor, kernels, memory, clock, disk, data, port, cameras, sources, receivers; 1 if one is wrong."""
+    """Check this machine: processor, kernels, memory, clock, disk, data, port, cameras, sources, receivers.
+
+    The exit code is 1 where a check fails.
+    """
     settings = read_settings(**({"data_dir": data_dir} if data_dir else {}))
     if kernels and not as_json:
         note("loading kernels ...")

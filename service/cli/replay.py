@@ -30,7 +30,10 @@ def replay(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a recorded stream once more and print its digests: those of the stream, where nothing else is said."""
+    """Run a recorded stream once more and print its digests.
+
+    They equal the stream's, unless -p names another pipeline; of a realtime stream with its admission log.
+    """
     intake = run(
         recording,
         read_admission(admission) if admission else Admission(),

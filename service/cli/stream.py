@@ -42,14 +42,17 @@ def stream(
     token: Annotated[str | None, typer.Option(envvar="POLYCHRONY_TOKEN", help="The service's token.")] = None,
     pipeline: PipelineName = "motion",
     speed: Annotated[
-        float, typer.Option(min=0, max=1e6, help="Of a replay: times real time; 0 for as fast as it goes.")
+        float,
+        typer.Option(
+            min=0, max=1e6, help="Playback speed of a file, times real time; 0: as fast as possible."
+        ),
     ] = 1.0,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on reading a file or folder that grows.")
     ] = False,
     give_up_s: Annotated[
         float,
-        typer.Option("--give-up", min=0, help="End after so many s in which nothing came; 0 for never."),
+        typer.Option("--give-up", min=0, help="Stop after so many seconds without data; 0: never."),
     ] = 30.0,
     for_s: Annotated[
         float | None, typer.Option("--for", min=0, help="End after so many seconds.", show_default=False)
@@ -151,7 +154,7 @@ def _tell(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_j
         "source": source.name, "stream": opened.id, "events": sent.events, "triggers": sent.triggers,
         "gaps": sent.gaps, "seconds": round(seconds, 3), "losses": lost,
         "unnoticed": source.loss_note, "motion_unreliable_us": unreliable_spans,
-        "dropped": stats["dropped"], "repaired": stats["repaired"],
+        "dropped": stats["dropped"], "repaired": stats["repaired"], "filtered": stats["filtered"],
         "rows": final["rows"], "digests": final["digests"], "warnings": source.warnings,
     }  # fmt: skip
     warn(source.name, source.warnings)
@@ -165,6 +168,8 @@ def _tell(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_j
     rows.add_row("rate", f"{sent.events / max(seconds, 1e-9) / 1e6:.3f} Mev/s")
     for name, n in final["rows"].items():
         rows.add_row(name, f"{n:,} rows")
+    for stage, n in stats["filtered"].items():
+        rows.add_row(f"{stage}: filtered out", f"{n:,} events")
     for name, n in {**lost, **stats["dropped"], **stats["repaired"]}.items():
         if n:
             rows.add_row(name.replace("_", " "), f"{n:,}")

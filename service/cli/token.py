@@ -23,10 +23,12 @@ Data = Annotated[Path | None, typer.Option("--data", help="The service's data fo
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose it is.")],
+    name: Annotated[str, typer.Argument(help="Name of its owner.")],
     scope: Annotated[
         str,
-        typer.Option(help="read: see; stream: also send, upload, run jobs; admin: also models, pipelines."),
+        typer.Option(
+            help="read: view; stream: also send, upload, run jobs; admin: also import models, save pipelines."
+        ),
     ] = "stream",
     days: Annotated[
         float | None, typer.Option(min=0.001, help="It ends after so many days.", show_default=False)

@@ -64,7 +64,7 @@ def motif(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a motif bank: softmax regression through time, by Adam, inside a light cone."""
+    """Train a motif bank: softmax regression over pixels and delays, by Adam."""
     changes = {
         "name": name, "motion": "recordings" if recordings else motion, "size": size, "delays": delays,
         "images": None if images is None else str(images), "steps": steps, "seed": seed,

@@ -93,7 +93,8 @@ def _reactions(streams: list[Stream]) -> Iterable[Family]:
 
 def _streams(all_stats: list[dict[str, Any]]) -> Iterable[Family]:
     totals = {"events": 0.0, "frames": 0.0}
-    dropped, repaired, rates = (
+    dropped, repaired, filtered, rates = (
+        dict[str, float](),
         dict[str, float](),
         dict[str, float](),
         {"events_per_s": 0.0, "bytes_per_s": 0.0},
@@ -103,7 +104,7 @@ def _streams(all_stats: list[dict[str, Any]]) -> Iterable[Family]:
     for stats in all_stats:
         totals = {name: totals[name] + stats[name] for name in totals}
         rates = {name: rates[name] + stats["rates"][name] for name in rates}
-        for found, what in ((dropped, "dropped"), (repaired, "repaired")):
+        for found, what in ((dropped, "dropped"), (repaired, "repaired"), (filtered, "filtered")):
             for reason, n in stats[what].items():
                 found[reason] = found.get(reason, 0.0) + n
         subscribers, lagged = subscribers + stats["subscribers"], lagged + stats["lagged_rows"]
@@ -114,6 +115,12 @@ def _streams(all_stats: list[dict[str, Any]]) -> Iterable[Family]:
     yield "gauge", "streams_taken_in", "What the streams that are kept have taken in", totals
     yield "gauge", "streams_rate", "What they take in per second", rates
     yield "gauge", "streams_events_dropped", "Events that these streams dropped, by reason", dropped
+    yield (
+        "gauge",
+        "streams_events_filtered",
+        "Events that filters of these streams took out, by stage",
+        filtered,
+    )
     yield "gauge", "streams_repaired", "What was put right in them, by kind", repaired
     yield (
         "gauge",

@@ -126,6 +126,7 @@ class StatsAnswer(Answer):
     digests: dict[str, str] = Field(description="SHA-256 of each output, once it has ended")
     dropped: dict[str, int] = Field(description="events, by reason")
     repaired: dict[str, int]
+    filtered: dict[str, int] = Field(description="events that filters took out, by stage")
     stride: StrideAnswer
     labels_learned: int
     costs: dict[str, dict[str, Any]] = Field(description="by stage")

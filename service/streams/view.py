@@ -55,6 +55,7 @@ class View:
             "waiting_frames": runner.mailbox.waiting, "rates": runner.rates.look(engine.events),
             "rows": dict(engine.rows), "digests": progress.digests if progress.finished else {},
             "dropped": intake.dropped, "repaired": self._repaired(),
+            "filtered": dict(engine.graph.removed),
             "stride": self._stride(),
             "labels_learned": engine.labels_learned, "costs": stream.graph.activity(),
             "stage_seconds": {name: round(spent, 6) for name, spent in stream.graph.seconds.items()},

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 from polychrony_client import Client
 
+from pipeline import frame_file, wire
 from pipeline.models import registry
 from pipeline.samples import CLIP
 from pipeline.spec import preset
@@ -294,6 +295,76 @@ def test_a_service_that_is_away_is_said_once_and_found_again(chromium, tmp_path,
     finally:
         context.close()
         service.stop()
+
+
+def moving_events(client, name, frames=60, **options):
+    """A stream of random events that a heartbeat ends."""
+    stream = client.stream("view", sensor=(64, 48), name=name, **options)
+    for n in range(frames):
+        stream.send(*random_events(400, n, n * 10_000, width=64, height=48))
+    return stream
+
+
+def test_several_streams_are_seen_together(page, served, shoot):
+    for stream in httpx.get(f"{served.url}/v1/streams").json()["streams"]:
+        httpx.delete(f"{served.url}/v1/streams/{stream['id']}")
+    page.goto("/#/start")  # the page's feeds show what comes from now on
+    with Client(served.url) as client:
+        opened = [client.stream("view", sensor=(64, 48), name=f"gate-{k}") for k in range(3)]
+        page.goto("/#/live")
+        page.get_by_role("link", name="All").click()
+        expect(page.locator(".card.small")).to_have_count(3)
+        expect(page.locator(".card.small canvas.events")).to_have_count(3)
+        for k, stream in enumerate(opened):
+            for n in range(40):
+                stream.send(*random_events(400, n, n * 10_000, width=64, height=48))
+            stream.flush()
+            until(page, f"document.querySelectorAll('.corner.left')[{2 - k}].textContent !== '0.000 s'")
+        shoot(page, "together")
+        accessible(page)
+        page.get_by_role("link", name="gate-1").last.click()
+        expect(page.get_by_role("heading", name="gate-1")).to_be_visible()
+        for stream in opened:
+            stream.delete()
+
+
+def test_a_stream_that_runs_is_recorded_and_its_recording_fetched(page, served, tmp_path, shoot):
+    with Client(served.url) as client:
+        stream = client.stream("view", sensor=(64, 48), name="recorded")
+        page.goto(f"/#/live/{stream.id}")
+        page.get_by_role("button", name="Record", exact=True).click()
+        expect(page.get_by_role("button", name="Stop recording")).to_be_visible()
+        stream.send(*random_events(400, 0, 0, width=64, height=48))
+        stream.flush()
+        shoot(page, "recording")
+        accessible(page)
+        page.get_by_role("button", name="Stop recording").click()
+        with page.expect_download() as fetched:
+            page.get_by_role("link", name="Download the recording").click()
+        path = tmp_path / "recorded.pchy"
+        fetched.value.save_as(path)
+        frames = [frame.type for frame in frame_file.frames(path)]
+        assert frames[0] == wire.STREAM
+        assert wire.EVENTS in frames
+        stream.delete()
+
+
+@pytest.mark.parametrize("shade", ["Dark", "Light"])
+def test_a_stream_that_has_ended_shows_how_it_ended(page, served, shoot, shade):
+    with Client(served.url) as client:
+        stream = moving_events(client, f"over-{shade}")
+        stream.end()
+    page.goto(f"/#/live/{stream.id}")
+    if page.get_by_role("button", name=shade, exact=True).count():
+        page.get_by_role("button", name=shade, exact=True).click()
+    expect(page.get_by_text("The stream has ended: this is how it ended.")).to_be_visible()
+    until(page, "document.querySelector('.corner.left')?.textContent.startsWith('0.59')")
+    time.sleep(1)
+    assert drawn(page) > 0
+    if shade == "Dark":
+        assert lit(page) > 500
+    shoot(page, f"ended-{shade.lower()}")
+    accessible(page)
 
 
 def test_curves_say_what_they_were_and_keep_an_hour(page, shoot):

@@ -61,7 +61,7 @@ MATRIX = [
 
 @pytest.mark.parametrize(("method", "path", "body", "needed"), MATRIX)
 @pytest.mark.threat(
-    "somebody without a token, or with too small a one",
+    "somebody without a token, or with insufficient scope",
     "401 or 403 for every route; scopes read, stream, admin",
 )
 def test_each_request_takes_its_scope(closed, method, path, body, needed):
@@ -74,7 +74,9 @@ def test_each_request_takes_its_scope(closed, method, path, body, needed):
     assert ask(closed, method, path, ADMIN, json=body).status_code not in {401, 403}
 
 
-@pytest.mark.threat("a WebSocket without a token, or with too small a one", "401 or 403 before the upgrade")
+@pytest.mark.threat(
+    "a WebSocket without a token, or with insufficient scope", "401 or 403 before the upgrade"
+)
 def test_sockets_take_theirs(closed):
     with (
         Client(closed.url, closed.tokens["stream"]) as sender,
@@ -114,7 +116,10 @@ def test_a_token_in_the_address_counts_for_nothing_and_is_logged_nowhere(closed)
     assert '"event": "request"' in log
 
 
-@pytest.mark.threat("a stolen data folder", "tokens are kept as SHA-256 of 256 random bits, mode 0600")
+@pytest.mark.threat(
+    "a stolen data folder",
+    "tokens that were made are stored as hashes alone; the first admin token, in `token`, is plain text; all mode 0600",
+)
 def test_tokens_are_kept_as_hashes_by_their_owner_alone(closed):
     path = closed.data / "tokens.json"
     assert path.stat().st_mode & 0o777 == 0o600

@@ -111,7 +111,9 @@ def test_a_reader_that_does_not_read_is_closed_with_1008(service):
         path = f"/v1/streams/{stream.id}/results?from=start"
         assert until(lambda: stats(service, stream.id)["rows"]["m"] > 300_000, 300)
     codes = []
-    while 1008 not in codes and len(codes) < 3:  # it is told for two seconds: a busy machine may miss them once
+    while (
+        1008 not in codes and len(codes) < 3
+    ):  # it is told for two seconds: a busy machine may miss them once
         reader = RawSocket(service.port, path, receive_buffer=4096)
         assert until(lambda: stats(service, stream.id)["cut_subscribers"] == len(codes) + 1)
         codes.append(reader.close_code())

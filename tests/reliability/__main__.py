@@ -123,7 +123,7 @@ def page(known, scale):
     return "\n".join([
         "# Reliability",
         "",
-        "What the service is held to, and what came of it. `make reliability` does it all within half an hour and writes this",
+        "Reliability requirements of the service, and what was measured. `make reliability` does it all within half an hour and writes this",
         "page; `make reliability-full` takes each line's full length and can be resumed. Line N alone: `python -m tests.reliability N`.",
         "",
         f"Scale: {scale.value}, {took}. {machine()}",

@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "security.md"
 HEAD = """# Security
 
 Each row is a threat, the service's answer, and the tests that try it on the real service. `make security` runs them and
-writes this page; a threat whose tests fail is not on it. [plugins.md](plugins.md) says what a plug-in may do.
+writes this page; it is only written where all tests pass. [plugins.md](plugins.md) says what a plug-in may do.
 
 | threat | answer | tests |
 |---|---|---|

@@ -76,7 +76,7 @@ export class Client {
    * `hello` is told of the outputs at each connection, `lost` of each that broke and is made anew.
    */
   async *results(
-    id: string, outputs: string[] = [], start = false, hello: (outputs: Output[]) => void = () => {},
+    id: string, outputs: string[] = [], start: boolean | Map<string, number> = false, hello: (outputs: Output[]) => void = () => {},
     lost: (code: number) => void = () => {},
   ): AsyncGenerator<Result> {
     const inbox = new Inbox(outputs, start);

@@ -60,9 +60,11 @@ export class Inbox {
   readonly #asked: string[];
   readonly #start: boolean;
 
-  constructor(outputs: string[] = [], start = false) {
+  /** `start`: whether to read from row 0; or the row behind which to start, by output. */
+  constructor(outputs: string[] = [], start: boolean | Map<string, number> = false) {
     this.#asked = outputs;
-    this.#start = start;
+    this.#start = start === true || (start !== false && [...start.values()].some((row) => row < 0));
+    if (start !== false && start !== true) for (const [output, row] of start) this.#after.set(output, row);
   }
 
   /** The query to connect with. */

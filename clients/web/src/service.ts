@@ -20,10 +20,11 @@ export interface SourceCard {
 export interface Stats {
   state: string; events: number; frames: number; watermark_us: number | null; lag_us: number; waiting_frames: number;
   rates: { events_per_s: number; bytes_per_s: number }; rows: Record<string, number>;
-  dropped: Record<string, number>; repaired: Record<string, number>; costs: Record<string, Record<string, unknown>>;
+  dropped: Record<string, number>; repaired: Record<string, number>; filtered: Record<string, number>; costs: Record<string, Record<string, unknown>>;
   stride: { now: number; most: number; changes: number; events: Record<string, number> };
   reaction: Record<string, Reaction>; stage_seconds: Record<string, number>; subscribers: number; lagged_rows: number; source: SourceCard | null;
   trouble: string | null; failure: { code: string; detail: string } | null;
+  recording: { on: boolean; bytes: number; left_out_frames: number } | null;
 }
 /** Of an output: from an event's arrival to the answer that covers it; quantiles of the last seconds, means of its parts. */
 export interface Reaction {

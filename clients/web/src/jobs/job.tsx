@@ -7,7 +7,7 @@ import { JobActions } from "./list.tsx";
 
 interface Summary {
   input?: { format?: string; width?: number; height?: number }; events?: number; duration_us?: number;
-  rows?: Record<string, number>; digests?: Record<string, string>; repaired?: Record<string, number>; dropped?: Record<string, number>;
+  rows?: Record<string, number>; digests?: Record<string, string>; repaired?: Record<string, number>; dropped?: Record<string, number>; filtered?: Record<string, number>;
   [key: string]: unknown;
 }
 
@@ -78,7 +78,7 @@ function Result({ job, video, report }: { job: Job; video: Artifact | undefined;
           ["input", `${summary.input?.format ?? ""} ${summary.input?.width ?? "?"}×${summary.input?.height ?? "?"}`], ["events", count(Number(summary.events ?? 0))],
           ...(seconds > 0 ? [["length", duration(seconds)], ["rate", `${short(Number(summary.events ?? 0) / seconds)}ev/s`]] as [string, string][] : []),
           ...Object.entries(summary.rows ?? {}).map(([name, n]) => [name, `${count(n)} rows`] as [string, string]),
-          ["repaired", counted(summary.repaired)], ["dropped", counted(summary.dropped)],
+          ["repaired", counted(summary.repaired)], ["dropped", counted(summary.dropped)], ["filtered out", counted(summary.filtered)],
         ]} />
       )}
       {video && <video controls muted loop playsInline preload="metadata" src={video.url} aria-label={`${job.name} with what was found`} />}

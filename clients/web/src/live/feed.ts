@@ -13,7 +13,8 @@ export interface Movers {
   id: Uint32Array;
 }
 export interface Detections { tUs: number; x: Uint16Array; y: Uint16Array; label: Uint16Array }
-export interface Note { at: number; text: string; bad: boolean }
+/** `kind`: what a note of the same kind takes the place of, counted. */
+export interface Note { at: number; text: string; bad: boolean; kind: string; times: number }
 
 export class Feed {
   outputs: Output[] = [];
@@ -44,11 +45,11 @@ export class Feed {
   #kept = 0;
   #told: () => void;
 
-  constructor(id: string, told: () => void) {
+  constructor(id: string, told: () => void, ended: boolean) {
     this.#told = told;
     this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
     this.#worker.onmessage = ({ data }: MessageEvent<Said>) => this.#hear(data);
-    this.#worker.postMessage({ url: base, id });
+    this.#worker.postMessage({ url: base, id, ended });
   }
 
   close(): void {
@@ -79,6 +80,11 @@ export class Feed {
     return this.outputs.find((output) => output.kind === kind && !isRaster(output.id));
   }
 
+  /** What the picture is of: events, else what else has a place. */
+  get picture(): Output | undefined {
+    return ["events", "detections", "field"].map((kind) => this.drawn(kind)).find((output) => output !== undefined);
+  }
+
   #hear(said: Said): void {
     if (said.type === "hello") {
       this.outputs = said.outputs;
@@ -104,8 +110,8 @@ export class Feed {
       this.decisions = [...this.decisions.slice(1 - DECISIONS), result];
       this.nowUs = Math.max(this.nowUs, result.t_us);
       this.#told();
-    } else if (result.type === "gap") this.#note(`Data missing before ${seconds(result.tUs)} (lost, or dropped under load).`, false);
-    else this.#note(`This page was too slow for rows ${result.from} to ${result.to} of ${result.output}.`, true);
+    } else if (result.type === "gap") this.#note(`Data missing before ${seconds(result.tUs)} (lost, or dropped under load).`, false, "gap");
+    else this.#note(`This page was too slow for rows ${result.from} to ${result.to} of ${result.output}.`, true, "lagged");
   }
 
   #rows(rows: Rows, left: number): void {
@@ -160,9 +166,12 @@ export class Feed {
     if (kept.length > WINDOWS) kept.splice(0, kept.length - WINDOWS);
   }
 
-  #note(text: string, bad: boolean): void {
-    if (this.notes[0]?.text === text) return; // each output tells of a gap
-    this.notes = [{ at: Date.now(), text, bad }, ...this.notes].slice(0, NOTES);
+  #note(text: string, bad: boolean, kind = text): void {
+    const last = this.notes[0];
+    if (last?.text === text) return; // each output tells of a gap
+    const again = last?.kind === kind;
+    const note = { at: Date.now(), text, bad, kind, times: again ? last!.times + 1 : 1 };
+    this.notes = [note, ...this.notes.slice(again ? 1 : 0)].slice(0, NOTES);
     this.#told();
   }
 }

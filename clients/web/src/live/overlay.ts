@@ -7,7 +7,7 @@ import type { ArrowScale } from "./scale.ts";
 import type { Area } from "./surface.ts";
 
 export const LASTS_US = 60_000; // an arrow stays for so long where none follows it
-const SURE = 0.05, HEAD = 0.36, LEAST_HEAD = 0.12, MARK_US = 20_000;
+const SURE = 0.05, HEAD = 0.36, LEAST_HEAD = 0.12, MARK_US = 30_000;
 const WARM_UP = 1, UNRELIABLE = 4, APERTURE = 16;
 
 export interface Shown { fields: boolean; detections: boolean }
@@ -89,15 +89,20 @@ function drawDetections(
   context: CanvasRenderingContext2D, nowUs: number, detections: Detections[], outputs: Output[], light: boolean, scale: number,
 ): void {
   const labels = outputs.find((output) => output.kind === "detections")?.labels ?? [];
-  const side = Math.max(1, 2.5 / scale);
+  const side = Math.max(1.2, 3.5 / scale), rim = 1 / scale;
   for (let i = detections.length - 1; i >= 0; i--) {
     const one = detections[i]!;
     if (one.tUs > nowUs) continue;
     if (nowUs - one.tUs > MARK_US) break;
-    context.globalAlpha = 0.85 * (1 - (nowUs - one.tUs) / MARK_US) + 0.1;
+    context.globalAlpha = 0.8 * (1 - (nowUs - one.tUs) / MARK_US) + 0.2;
+    // Squares with a rim against the ground: neither shade of the page, nor events below them, hides them.
+    context.fillStyle = light ? "#fff" : "#000";
+    for (let k = 0; k < one.x.length; k++) {
+      context.fillRect(one.x[k]! + 0.5 - side / 2 - rim, one.y[k]! + 0.5 - side / 2 - rim, side + 2 * rim, side + 2 * rim);
+    }
     for (let k = 0; k < one.x.length; k++) {
       const degrees = labels[one.label[k]!]?.direction_deg;
-      context.fillStyle = degrees === null || degrees === undefined ? "#f0e442" : ofDirection((degrees * Math.PI) / 180, light);
+      context.fillStyle = degrees === null || degrees === undefined ? (light ? "#8a5a00" : "#f0e442") : ofDirection((degrees * Math.PI) / 180, light);
       context.fillRect(one.x[k]! + 0.5 - side / 2, one.y[k]! + 0.5 - side / 2, side, side);
     }
   }

@@ -6,22 +6,27 @@ import { playSample } from "../start/sample.ts";
 import { Empty, Figures, Notice, State } from "../ui.tsx";
 import { Charts, useFigures } from "./charts.tsx";
 import { Feed, isRaster, seconds } from "./feed.ts";
+import { nameOf } from "./names.ts";
 import { Raster } from "./raster.tsx";
+import { Recording } from "./recording.tsx";
 import { Timeline } from "./timeline.tsx";
+import { Together } from "./together.tsx";
 import { View } from "./view.tsx";
 
 const AT_WORK = new Set(["created", "open", "draining"]);
+const ALL = "all";
 
 export function LivePage({ id }: { id: string }) {
   const { value, problem } = useAsked<{ streams: StreamCard[] }>("/v1/streams?limit=200", 1000);
   const streams = [...(value?.streams ?? [])].sort((a, b) => Number(AT_WORK.has(b.state)) - Number(AT_WORK.has(a.state)) || b.created_s - a.created_s);
   const chosen = streams.find((stream) => stream.id === id) ?? (id ? undefined : streams.find((stream) => AT_WORK.has(stream.state)));
+  const open = streams.filter((stream) => AT_WORK.has(stream.state));
   if (value === null) return problem === null ? <p class="dim">Asking for the streams …</p> : <Notice kind="bad">{inWords(problem)}</Notice>;
   return (
     <div class="live">
       {problem !== null && <Notice kind="bad">{inWords(problem)}</Notice>}
-      {streams.length > 0 && <Streams streams={streams} chosen={chosen?.id} />}
-      {chosen ? <Stream key={chosen.id} stream={chosen} /> : <Nothing known={!id} any={streams.length > 0} />}
+      {streams.length > 0 && <Streams streams={streams} chosen={id === ALL ? ALL : chosen?.id} open={open.length} />}
+      {id === ALL ? <Together streams={open} /> : chosen ? <Stream key={chosen.id} stream={chosen} /> : <Nothing known={!id} any={streams.length > 0} />}
     </div>
   );
 }
@@ -48,9 +53,10 @@ function Nothing({ known, any }: { known: boolean; any: boolean }) {
   );
 }
 
-function Streams({ streams, chosen }: { streams: StreamCard[]; chosen: string | undefined }) {
+function Streams({ streams, chosen, open }: { streams: StreamCard[]; chosen: string | undefined; open: number }) {
   return (
     <nav class="streams" aria-label="Streams">
+      {open > 1 && <a href={`#/live/${ALL}`} aria-current={chosen === ALL ? "true" : undefined}><b>All</b><small>{open} streams side by side</small></a>}
       {streams.map((stream) => (
         <a key={stream.id} href={`#/live/${stream.id}`} aria-current={stream.id === chosen ? "true" : undefined}>
           <b>{nameOf(stream)}</b> <State of={stream.state} />
@@ -86,22 +92,14 @@ function Reactions({ of }: { of: Record<string, Reaction> }) {
   );
 }
 
-/** What people call it. */
-function nameOf(stream: StreamCard): string {
-  if (stream.name) return stream.name;
-  const address = stream.source?.address;
-  if (address === "sample:") return "The sample";
-  if (address === "pictures:") return "A browser's camera";
-  return address?.split("/").pop() || address || stream.id.slice(0, 8);
-}
-
 function Stream({ stream }: { stream: StreamCard }) {
   const [, setTurn] = useState(0);
-  const feed = useMemo(() => new Feed(stream.id, () => setTurn((n) => n + 1)), [stream.id]);
+  const ended = useMemo(() => !AT_WORK.has(stream.state), [stream.id]); // when the page met it
+  const feed = useMemo(() => new Feed(stream.id, () => setTurn((n) => n + 1), ended), [stream.id]);
   useEffect(() => () => feed.close(), [feed]);
   const { stats, series } = useFigures(stream.id, feed);
   const [problem, setProblem] = useState("");
-  const drawn = ["events", "detections", "field"].map((kind) => feed.drawn(kind)).find((output) => output !== undefined);
+  const drawn = feed.picture;
   const raster = feed.outputs.find((output) => isRaster(output.id));
   const dropped = Object.entries(stats?.dropped ?? {}).filter(([, n]) => n > 0);
   const end = async () => {
@@ -116,7 +114,7 @@ function Stream({ stream }: { stream: StreamCard }) {
   return (
     <div class="stream">
       <h1 class="quiet-title">Stream {stream.name ?? stream.id.slice(0, 8)} <State of={stats?.state ?? stream.state} />
-        <button class="quiet" onClick={end}>Stop and delete</button></h1>
+        <button class="quiet" onClick={end}>{AT_WORK.has(stats?.state ?? stream.state) ? "Stop and delete" : "Delete"}</button></h1>
       {problem && <Notice kind="bad">{problem}</Notice>}
       {stats?.trouble && <Notice kind="bad">Held up: {stats.trouble}</Notice>}
       {stats?.failure && <Notice kind="bad">Failed: {stats.failure.detail}</Notice>}
@@ -125,15 +123,16 @@ function Stream({ stream }: { stream: StreamCard }) {
         <Notice>This pipeline answers without its events{drawn ? ": what it found is drawn instead" : ", so that there is no picture"}.
           To see both, name a stage that passes events among its outputs, as the preset <code>view</code> does.</Notice>
       )}
-      {feed.over && feed.outputs.length === 0 && <Notice>It is over: its results can still be read from Python.</Notice>}
+      {feed.over && <Notice>The stream has ended: this is how it ended. All its results can be read from Python (<code>client.results("{stream.id}", start=True)</code>) until it is deleted.</Notice>}
       <div class="columns">
         <div>
           {drawn && drawn.width > 0 && <View feed={feed} width={drawn.width} height={drawn.height} />}
+          <Recording id={stream.id} of={stats?.recording ?? null} running={AT_WORK.has(stats?.state ?? stream.state)} />
           <Timeline decisions={feed.decisions} />
           {raster && <Raster feed={feed} output={raster} />}
           {feed.notes.length > 0 && (
             <div class="notes" role="log" aria-label="Messages">
-              {feed.notes.map((note) => <p key={note.at + note.text} class={note.bad ? "bad" : ""}>{new Date(note.at).toLocaleTimeString()} {note.text}</p>)}
+              {feed.notes.map((note) => <p key={note.at + note.text} class={note.bad ? "bad" : ""}>{new Date(note.at).toLocaleTimeString()} {note.text}{note.times > 1 && ` (${note.times} times)`}</p>)}
             </div>
           )}
         </div>
@@ -143,6 +142,7 @@ function Stream({ stream }: { stream: StreamCard }) {
             ["stream time", stats.watermark_us === null ? "–" : seconds(stats.watermark_us)],
             ["lag", `${(stats.lag_us * 1e-3).toFixed(1)} ms`],
             ["dropped", dropped.length === 0 ? "none" : dropped.map(([why, n]) => `${count(n)} ${why.replaceAll("_", " ")}`).join(", ")],
+            ...Object.entries(stats.filtered).map(([name, n]) => [`${name} took out`, count(n)] as [string, string]),
             ...(stats.stride.most > 1 ? [["evaluated", stats.stride.now === 1 ? "everywhere" : `at 1 of ${stats.stride.now} places`] as [string, string]] : []),
             ...Object.entries(stats.rows).map(([name, n]) => [name, `${count(n)} rows`] as [string, string]),
           ]} />}

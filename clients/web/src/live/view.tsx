@@ -13,7 +13,8 @@ const TELL_MS = 250;
 
 export interface Timing { fps: number; dropped: number }
 
-export function View({ feed, width, height }: { feed: Feed; width: number; height: number }) {
+/** `compact`: the picture alone, without what one sets. */
+export function View({ feed, width, height, compact = false }: { feed: Feed; width: number; height: number; compact?: boolean }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const overlay = useRef<HTMLCanvasElement>(null);
   const surface = useRef<Surface | null>(null);
@@ -57,7 +58,8 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
         rebuild(one, feed, pausedUs, tauMs);
         rebuilt = `${pausedUs} ${tauMs}`;
       }
-      const nowUs = pausedUs ?? feed.nowUs;
+      // Behind its end nothing fades any more.
+      const nowUs = pausedUs ?? (feed.over ? feed.span[1] : feed.nowUs);
       one.draw(nowUs, tauMs, area, colours.on, colours.off, colours.ground);
       const newestField = Math.max(feed.fields[feed.fields.length - 1]?.tUs ?? 0, feed.movers[feed.movers.length - 1]?.tUs ?? 0);
       const marks = shown.detections || !feed.hasEvents;
@@ -154,7 +156,7 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
         <span class="corner left">{pausedUs === null ? "" : "paused · "}{seconds(told.nowUs)}</span>
         <span class="corner right">{told.read || thinned}</span>
       </div>
-      <div class="tools" role="group" aria-label="View">
+      {!compact && <div class="tools" role="group" aria-label="View">
         <button onClick={pause} aria-pressed={pausedUs !== null}>{pausedUs === null ? "Pause" : "Go on"}</button>
         <button onClick={() => step(-5000)} aria-label="5 ms back">−5 ms</button>
         <button onClick={() => step(5000)} aria-label="5 ms on" disabled={pausedUs === null}>+5 ms</button>
@@ -172,8 +174,8 @@ export function View({ feed, width, height }: { feed: Feed; width: number; heigh
         <label class="tick"><input type="checkbox" checked={shown.detections} onChange={() => setShown({ ...shown, detections: !shown.detections })} />Detections</label>
         <span class="legend"><i class="on" />ON <i class="off" />OFF</span>
         <span class="fps">{told.fps.toFixed(0)} frames/s{thinned && told.read ? ` · ${thinned}` : ""}</span>
-      </div>
-      {shown.fields && feed.drawn("field") && <ArrowLegend pxPerS={told.pxPerS} movers={feed.drawn("movers") !== undefined} />}
+      </div>}
+      {!compact && shown.fields && feed.drawn("field") && <ArrowLegend pxPerS={told.pxPerS} movers={feed.drawn("movers") !== undefined} />}
     </div>
   );
 }

@@ -4,7 +4,8 @@
 import { Client, Closed } from "../../../typescript/src/index.ts";
 import type { Output, Result } from "../../../typescript/src/index.ts";
 
-export interface Order { url: string; id: string }
+/** `ended`: the stream is over, and its last rows are wanted. */
+export interface Order { url: string; id: string; ended: boolean }
 /** How many events the page has taken. */
 export interface Taken { taken: number }
 export type Said =
@@ -13,6 +14,7 @@ export type Said =
   | { type: "over" }
   | { type: "broken"; why: string; again: boolean };
 
+const LAST = 50_000; // rows of each output that show how an ended stream ended
 const FREE = 60_000; // so many events may wait for the page before they are thinned
 const MOST = 600_000; // beyond, only what is not events goes through
 let waiting = 0;
@@ -26,10 +28,12 @@ function tell(said: Said, moved: Transferable[] = []): void {
   self.postMessage(said, { transfer: moved });
 }
 
-async function read({ url, id }: Order): Promise<void> {
+async function read({ url, id, ended }: Order): Promise<void> {
   const client = new Client(url, { patienceMs: 3_600_000 });
   try {
-    for await (const result of client.results(id, [], false, (outputs) => tell({ type: "hello", outputs }),
+    const rows: Record<string, number> = ended ? (await client.request("GET", `/v1/streams/${id}/stats`)).rows : {};
+    const after = new Map(Object.entries(rows).map(([output, n]) => [output, Math.max(0, n - LAST) - 1]));
+    for await (const result of client.results(id, [], ended ? after : false, (outputs) => tell({ type: "hello", outputs }),
       (code) => tell({ type: "broken", why: `connection lost (${code}): connecting again`, again: true }))) {
       pass(result);
     }
