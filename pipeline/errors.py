@@ -10,6 +10,9 @@ UserError
 └── MissingImages   training without its images           (pipeline.training.rendering.images)
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class UserError(ValueError):
     """Something outside is wrong; the message says what, where and what is allowed."""
@@ -33,3 +36,29 @@ def first_line(problem: BaseException) -> str:
     """The first line of what an exception says; its type where it says nothing."""
     lines = str(problem).strip().splitlines()
     return lines[0] if lines else type(problem).__name__
+
+
+_HEXADECIMAL = "hexadecimal digits, lower-case"
+_PATTERNS = {
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$": "letters, digits, _ . and -, at most 64, the first a letter or a digit",
+    r"^[a-z0-9][a-z0-9_-]{0,63}$": "lower-case letters, digits, _ and -, at most 64, the first a letter or a digit",
+    r"^[a-z0-9][a-z0-9_-]{0,31}$": "lower-case letters, digits, _ and -, at most 32, the first a letter or a digit",
+    r"^[a-z][a-z0-9_]{0,31}$": "lower-case letters, digits and _, at most 32, the first a letter",
+    r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$": "letters, digits, _ and -, in parts with / between them",
+    r"^(/[A-Za-z0-9._~-]+)*$": "a path such as /lab/dvs, or nothing",
+    r"^(auto|off|\d{1,3})$": "auto, off, or a number",
+    r"^[A-Za-z0-9_.-]{1,128}$": "letters, digits, _ . and -, at most 128",
+    **{f"^[0-9a-f]{{{n}}}$": f"{n} {_HEXADECIMAL}" for n in (12, 16, 32, 64)},
+}  # fmt: skip
+"""What regular expressions of names and ids mean."""
+
+
+def in_words(error: Mapping[str, Any]) -> str:
+    """What one of pydantic's errors says to users: without its prefix, and what is allowed in place of a pattern.
+
+    Args:
+        error: of ``ValidationError.errors()``.
+    """
+    if error["type"] == "string_pattern_mismatch" and (words := _PATTERNS.get(error["ctx"]["pattern"])):
+        return f"allowed are {words}"
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, SerializeAsAny, V
 from yaml.composer import ComposerError
 
 from pipeline import library
-from pipeline.errors import SpecError, first_line
+from pipeline.errors import SpecError, first_line, in_words
 from pipeline.library import presets
 from pipeline.sensor import Sensor
 from pipeline.stage import StageConfig
@@ -200,7 +200,7 @@ def _explain(problems: ValidationError, inside: tuple[Any, ...] = ()) -> SpecErr
         allowed = ", ".join(_keys_beside(whole))
         return SpecError(_dotted(location), f"unknown key; allowed are {allowed}")
     return SpecError(
-        _dotted([part for part in location if not str(part)[:1].isupper()]), _lower(first["msg"])
+        _dotted([part for part in location if not str(part)[:1].isupper()]), _lower(in_words(first))
     )
 
 

@@ -23,7 +23,8 @@ def main() -> int:
     environment = {**os.environ, "PATH": f"{_node()}{os.pathsep}{os.environ['PATH']}"}
     npm = [shutil.which("npm", path=environment["PATH"]) or "npm", "--prefix", str(HERE)]
     if not (HERE / "node_modules" / ".package-lock.json").is_file() or _stale():
-        subprocess.run([*npm, "ci", "--no-audit", "--no-fund", "--silent"], check=True, env=environment)
+        # No scripts of packages: none is needed to build, and one of them only counts who installs it.
+        subprocess.run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], check=True, env=environment)
     what = "check" if sys.argv[1:] == ["check"] else "build"
     ran = subprocess.run(
         [*npm, "run", "--silent", what], check=False, env=environment, capture_output=True, text=True

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_words
 
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 MAX_CARD_BYTES, MAX_WEIGHT_BYTES = 2**20, 2**28
@@ -88,5 +88,5 @@ def _limited(path: Path, most: int) -> bytes:
 def line_of(problem: Exception) -> str:
     """What went wrong with a file of another framework, on one line."""
     if isinstance(problem, ValidationError):
-        return str(problem.errors()[0]["msg"]).removeprefix("Value error, ")
+        return in_words(problem.errors()[0])
     return (str(problem).splitlines() or [type(problem).__name__])[0][:160]

@@ -27,6 +27,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kernels.networks.neurons import Method, Reset
+from pipeline.errors import in_words
 from pipeline.models.bundle import ModelError, Tensors
 
 Source = Literal["nir", "snntorch", "norse", "sinabs", "spikingjelly"]
@@ -99,7 +100,7 @@ def resolve(reading: Reading, metadata: Mapping[str, Any] | None = None) -> Reso
         stated = Reading.model_validate({**told, **reading.model_dump(exclude_unset=True)})
     except ValidationError as problem:
         first = problem.errors()[0]
-        raise ModelError(f"metadata: {'.'.join(map(str, first['loc']))}: {first['msg']}") from problem
+        raise ModelError(f"metadata: {'.'.join(map(str, first['loc']))}: {in_words(first)}") from problem
     source = stated.source
     if source is None:
         raise ModelError(

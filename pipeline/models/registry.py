@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from pipeline.archives import BROKEN_ARCHIVE
 from pipeline.data_paths import own_folder
+from pipeline.errors import in_words
 from pipeline.models import bundle, delta, nir_export, nir_graph, onnx_graph, spiking
 from pipeline.models.address_bank import AddressBank
 from pipeline.models.bundle import ModelError, Tensors
@@ -194,7 +195,7 @@ def read(folder: Path) -> Model:
     except ValidationError as problems:
         first = problems.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ModelError(f"model at {folder.name}: {where}: {first['msg']}") from problems
+        raise ModelError(f"model at {folder.name}: {where}: {in_words(first)}") from problems
     except (KeyError, ValueError) as problem:
         raise ModelError(f"model at {folder.name}: {str(problem).splitlines()[0]}") from problem
 
@@ -409,7 +410,7 @@ def _from_onnx(
         )
     except ValidationError as problems:
         first = problems.errors()[0]
-        raise ModelError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from problems
+        raise ModelError(f"{'.'.join(map(str, first['loc']))}: {in_words(first)}") from problems
     delta.save(folder, _with_warnings(card, _clipping(card, tensors)), tensors)
 
 
@@ -447,7 +448,7 @@ def _from_nir(
         card, tensors = nir_graph.read(source, how, name, given)
     except ValidationError as problems:
         first = problems.errors()[0]
-        raise ModelError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from problems
+        raise ModelError(f"{'.'.join(map(str, first['loc']))}: {in_words(first)}") from problems
     channels, height, width = card.input
     if given is not None and (given.polarities, given.height, given.width) != (channels, height, width):
         raise ModelError(

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.errors import in_words
 from pipeline.sensor import SensorSize
 from pipeline.sources.base import Policy
 from pipeline.sources.emulator import PRESETS, EmulatorConfig
@@ -216,7 +217,7 @@ def problems(problem: ValidationError) -> list[tuple[str, str]]:
 
 def _said(one: dict[str, Any]) -> tuple[str, str]:
     field = ".".join(str(part) for part in one["loc"])
-    message = str(one["msg"]).removeprefix("Value error, ")
+    message = in_words(one)
     if one["type"] == "literal_error":
         message = "allowed are " + str(one["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
     elif one["type"] == "string_pattern_mismatch" and field == "frame_interpolation":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,8 +17,10 @@ from pipeline.sensor import Sensor
 from pipeline.sources import InputOptions, SourceError, open_source
 from pipeline.spec import PipelineSpec, SpecError, load, presets
 from pipeline.warm import warm
+from pipeline.writing import replace_file
 from service.cli.console import out, print_json, progress, table, tell
 from service.cli.options import AsJson, takes_input
+from service.host import machine
 
 _BATCH = 65_536
 
@@ -30,6 +33,10 @@ def bench(
         typer.Option("--pipeline", "-p", help="Presets or YAML files; default: all presets."),
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="The fastest of so many runs counts.")] = 3,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the figures and what they were measured on, as JSON."),
+    ] = None,
     as_json: AsJson = False,
     *,
     inputs: InputOptions,
@@ -52,6 +59,9 @@ def bench(
                     raise
                 tell(f"{name} left out: {problem.problem}")
             advance((i + 1) / len(specs), name)
+    if report is not None:
+        _write(report, (path or samples.CLIP).name, grid, len(recording[0]), repeat, found)
+        tell(f"figures: {report}")
     if as_json:
         print_json({"events": len(recording[0]), "sensor": str(grid), "rows": found})
         return
@@ -63,6 +73,16 @@ def bench(
         )  # fmt: skip
     out.print(f"{len(recording[0]):,} events, {grid} px, one thread, fastest of {repeat}")
     out.print(shown)
+
+
+def _write(
+    path: Path, name: str, sensor: Sensor, events: int, repeat: int, rows: list[dict[str, Any]]
+) -> None:
+    document = {
+        "machine": machine.describe(), "recording": name, "sensor": str(sensor), "events": events,
+        "threads": 1, "fastest_of": repeat, "rows": rows,
+    }  # fmt: skip
+    replace_file(path, (json.dumps(document, indent=1) + "\n").encode())
 
 
 def _measure(

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from pipeline.data_paths import take_over
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_words
 from service.access.tokens import admin_token
 from service.cli.console import err, tell
 from service.settings import DEFAULTS, Settings, config_file
@@ -38,7 +38,7 @@ def read_settings(**given: Any) -> Settings:
         source = source_of(name)
         inside = f": {path}" if inside else ""
         where = f"{source}{inside}" if source.startswith("POLYCHRONY_") else f"{config_file()}: {path}"
-        raise BadSetting(f"{where}: {first['msg']}") from problem
+        raise BadSetting(f"{where}: {in_words(first)}") from problem
 
 
 def source_of(name: str) -> str:

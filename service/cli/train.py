@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import typer
 from pydantic import BaseModel, ValidationError
 
+from pipeline.errors import in_words
 from pipeline.models import describe, registry
 from pipeline.models.bundle import Card
 from pipeline.training import labelled
@@ -235,6 +236,4 @@ def _validated(kind: type[_Config], values: dict[str, Any]) -> _Config:
     except ValidationError as problems:
         first = problems.errors()[0]
         option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else ""
-        raise typer.BadParameter(
-            first["msg"].removeprefix("Value error, "), param_hint=option or None
-        ) from problems
+        raise typer.BadParameter(in_words(first), param_hint=option or None) from problems

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_words
 from pipeline.spec import SpecError
 from service.http.semantics import methods_of
 
@@ -148,9 +148,7 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, SpecError):
         return of_spec(error)
     if isinstance(error, RequestValidationError):
-        errors = [
-            (_path(one["loc"]), str(one["msg"]).removeprefix("Value error, ")) for one in error.errors()
-        ]
+        errors = [(_path(one["loc"]), in_words(one)) for one in error.errors()]
         return Problem(422, ": ".join(errors[0]) if errors else "invalid request", errors)
     if isinstance(error, HTTPException) and isinstance(error.__cause__, Problem):
         return error.__cause__  # FastAPI has wrapped what the guard said of a body

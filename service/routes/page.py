@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastapi import APIRouter, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 from service.access.scopes import Access, declare, open_to_all
@@ -48,3 +48,10 @@ async def dashboard() -> Response:
     if not page.is_file():
         return Response(_NOT_BUILT, 503, headers, "text/plain")
     return FileResponse(page, headers=headers)
+
+
+@router.get("/docs")
+@open_to_all()
+async def docs() -> Response:
+    """Where people look for the REST API first."""
+    return RedirectResponse("./#/api", 307)

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, in_words
 from service.access import allowed_sources
 from service.settings import Settings
 from service.streams.lifecycle import OVER
@@ -71,7 +71,7 @@ def read(settings: Settings) -> list[Standing]:
         except ValidationError as problem:
             first = problem.errors()[0]
             path = ".".join(str(part) for part in first["loc"])
-            raise BadAutostart(f"{where}.{path}: {first['msg']}") from problem
+            raise BadAutostart(f"{where}.{path}: {in_words(first)}") from problem
         except UserError as problem:
             raise BadAutostart(f"{where}.pipeline: {problem}") from problem
         if request.name is None or any(request.name == other.request.name for other in found):

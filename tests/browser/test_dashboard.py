@@ -402,6 +402,19 @@ def test_keys_are_told_under_a_question_mark(page, shoot):
     expect(dialog).to_be_hidden()
 
 
+def test_the_rest_api_is_read_and_tried_without_another_host(page, shoot):
+    page.goto("/docs")
+    expect(page.get_by_role("heading", name="REST API")).to_be_visible()
+    expect(page.locator(".opblock")).not_to_have_count(0)
+    assert page.locator(".opblock").count() > 30
+    row = page.locator("#operations-streams-list_streams")
+    row.locator(".opblock-summary-control").click()
+    row.get_by_role("button", name="Try it out").click()
+    row.get_by_role("button", name="Execute").click()
+    expect(row.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")
+    shoot(page, "rest-api")
+
+
 @pytest.mark.long
 def test_a_wrong_token_is_told_and_a_right_one_lets_in(chromium, tmp_path, shoot):
     service = ServiceProcess(tmp_path / "data", token="correct-horse-battery")

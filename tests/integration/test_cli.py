@@ -17,6 +17,7 @@ from pipeline.sources import InputOptions
 from pipeline.spec import load, preset, presets
 from service.cli import GROUPS, VERBS, options
 from service.cli import _status as status_of
+from tests.benchmarks import platforms
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,9 +121,17 @@ def test_several_inputs_get_a_folder_each(tmp_path, data_dir):
     assert (tmp_path / "all" / "ncars" / "summary.json").is_file()
 
 
-def test_bench_tells_what_this_box_can_take():
-    document = json.loads(answer("bench", "--repeat", "1", "--json"))
+def test_bench_tells_what_this_box_can_take(tmp_path):
+    document = json.loads(answer("bench", "--repeat", "1", "--json", "--report", "box.json", cwd=tmp_path))
     rows = {(row["pipeline"], row["stage"]): row for row in document["rows"]}
+    report = json.loads((tmp_path / "box.json").read_text())
+    assert report["rows"] == document["rows"]
+    assert report["machine"]["processor"]
+    assert report["machine"]["libraries"]["numba"]
+    assert platforms.table([report])[2].startswith(f"| {report['machine']['processor']}, ")
+    assert set(report["machine"]) == {
+        "processor", "architecture", "cores", "cores_usable", "system", "python", "libraries",
+    }  # fmt: skip
     assert {("motion", None), ("motion", "motion"), ("denoise", "clean")} <= set(rows)
     assert all(row["mev_per_s"] > 0 for row in rows.values())
 

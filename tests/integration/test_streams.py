@@ -146,7 +146,9 @@ def test_reaction_times_are_told_per_output(client, service, data_dir):
             at = to
         stream.flush()
         deadline = time.monotonic() + 120
-        while (told := stream.stats()["reaction"])["field"]["events"] <= 300:  # acknowledged is not yet answered
+        while (told := stream.stats()["reaction"])["field"][
+            "events"
+        ] <= 300:  # acknowledged is not yet answered
             assert time.monotonic() < deadline, told
             time.sleep(0.05)
         lines = client.request("GET", "/metrics").text.splitlines()

@@ -19,7 +19,7 @@ WRONG = [
     ({"stages": [CLEAN], "output": ["clean"]}, "output", "unknown key; allowed are version, sensor, stages, outputs"),
     ({"stages": [CLEAN], "sensor": {"w": 3, "width": 3, "height": 3}}, "sensor.w", "unknown key; allowed are width, height"),
     ({"stages": [{**CLEAN, "window_us": -1}]}, "stages[0].window_us", "greater than or equal to 0"),
-    ({"stages": [{**CLEAN, "id": "Clean!"}]}, "stages[0].id", "should match pattern"),
+    ({"stages": [{**CLEAN, "id": "Clean!"}]}, "stages[0].id", "allowed are lower-case letters, digits and _"),
     ({"stages": [CLEAN, CLEAN]}, "stages[1].id", "'clean' is taken by stages[0]"),
     ({"stages": [{**CLEAN, "input": "other"}]}, "stages[0].input", "no stage is named 'other'; allowed are source, clean"),
     ({"stages": [{**CLEAN, "input": "clean"}]}, "stages[0].input", "a cycle"),

@@ -10,6 +10,7 @@ import { ModelPage } from "./models/model.tsx";
 import { ModelsPage } from "./models/list.tsx";
 import { client, inWords, type Session, useAsked } from "./service.ts";
 import { ServicePage } from "./operations/page.tsx";
+import { ReferencePage } from "./reference/page.tsx";
 import { StartPage } from "./start/page.tsx";
 import { Notice } from "./ui.tsx";
 
@@ -32,7 +33,7 @@ export function App() {
     addEventListener("hashchange", moved);
     return () => removeEventListener("hashchange", moved);
   }, []);
-  const title = PAGES.find(([name]) => name === page)?.[1] ?? "Polychrony";
+  const title = page === "api" ? "REST API" : PAGES.find(([name]) => name === page)?.[1] ?? "Polychrony";
   useEffect(() => {
     document.title = `${title} · Polychrony`;
   }, [title]);
@@ -70,6 +71,7 @@ function Page({ page, rest }: { page: string; rest: string }) {
   if (page === "jobs") return rest ? <JobPage id={rest} /> : <JobsPage />;
   if (page === "models") return rest ? <ModelPage name={rest} /> : <ModelsPage />;
   if (page === "service") return <ServicePage />;
+  if (page === "api") return <ReferencePage />;
   return <Notice kind="bad">There is no page {page}. Go to <a href="#/live">Live</a>.</Notice>;
 }
 

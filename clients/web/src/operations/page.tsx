@@ -14,6 +14,7 @@ export function ServicePage() {
   return (
     <div class="operations">
       <h1>Service</h1>
+      <p class="dim">Its requests and answers: <a href="#/api">REST API</a>.</p>
       <Readiness problem={ready.problem} known={ready.value !== null} />
       <Part title="Streams that it keeps open" problem={standing.problem} rows={standing.value?.autostart}
         none={<>None: the setting <code>autostart</code> lists them.</>}>
