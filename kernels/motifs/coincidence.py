@@ -184,7 +184,7 @@ def _advance(
         if bins[BEGUN] == NO_BIN:
             bins[BEGUN] = now
         bins[NEXT], bins[LAST] = now, now
-        i = _note(t, address, i, (now + 1) * bin_us, now, arrivals, bank)
+        i = _take_arrivals(t, address, i, (now + 1) * bin_us, now, arrivals, bank)
     n = _close_before(until_bin, arrivals, bank, sums, codes, n, out_bin, out_sums)
     if n < 0:
         return i, out_bin.size, False
@@ -192,7 +192,9 @@ def _advance(
 
 
 @kernel
-def _note(t: T, address: I64, at: int, ends_us: int, now: int, arrivals: Arrivals, bank: Synapses) -> int:
+def _take_arrivals(
+    t: T, address: I64, at: int, ends_us: int, now: int, arrivals: Arrivals, bank: Synapses
+) -> int:
     """Take in the events before ``ends_us``; returns the first behind."""
     i = at
     while i < t.size and t[i] < ends_us:

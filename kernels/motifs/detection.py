@@ -152,7 +152,7 @@ def _advance(
                     out_evidence,
                 )
             start_bin(history, now)
-        i = _note(t, x, y, p, i, (now + 1) * bin_us, history, where, tiles, bank.short.usable)
+        i = _list_tiles(t, x, y, p, i, (now + 1) * bin_us, history, where, tiles, bank.short.usable)
     if bins[FRESH] and bins[OPEN] < until_bin:
         choose(history, bank.height, bank.width, bank.delays, where)
         if n + count_targets(history) > out_bin.size:
@@ -164,7 +164,7 @@ def _advance(
 
 
 @kernel
-def _note(
+def _list_tiles(
     t: T,
     x: XY,
     y: XY,

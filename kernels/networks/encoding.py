@@ -142,7 +142,7 @@ def _by_time(
             opened[1] = 0
             step += 1
         if i < t.size:
-            _note(x[i], y[i], p[i], width, polarities, counts, touched)
+            _count_event(x[i], y[i], p[i], width, polarities, counts, touched)
             opened[1] += 1
     opened[0] = step
     return n
@@ -155,7 +155,7 @@ def _by_count(
 ) -> int:  # fmt: skip
     n, step = 0, 0
     for i in range(t.size):
-        _note(x[i], y[i], p[i], width, polarities, counts, touched)
+        _count_event(x[i], y[i], p[i], width, polarities, counts, touched)
         opened[1] += 1
         if opened[1] == step_events:
             n = _emit(counts, touched, most, n, index, value)
@@ -167,7 +167,7 @@ def _by_count(
 
 
 @kernel
-def _note(x: int, y: int, p: bool, width: int, polarities: int, counts: I32, touched: U64) -> None:
+def _count_event(x: int, y: int, p: bool, width: int, polarities: int, counts: I32, touched: U64) -> None:
     at = (np.int64(y) * width + np.int64(x)) * polarities
     if polarities == 2:
         at += np.int64(p)

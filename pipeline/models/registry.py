@@ -59,7 +59,7 @@ def zoo() -> list[str]:
 def names() -> list[str]:
     """Names of all models; those of the zoo first."""
     if any(own().glob(".*.old")):
-        with _alone():
+        with _exclusive():
             pass
     return zoo() + [name for name in _names(own()) if name not in zoo()]
 
@@ -307,19 +307,19 @@ def _try_out(model: Model) -> None:
 
 def _put(folder: Path, name: str, version: str) -> None:
     """Make a bundle the active one of its name, and keep it among the versions."""
-    with _alone():
+    with _exclusive():
         _exchange(folder, name, version)
 
 
 @contextmanager
-def _alone() -> Generator[None]:
+def _exclusive() -> Generator[None]:
     """Nobody else changes the user's models meanwhile, in this process or another."""
     with locked(own()):
-        _mend()
+        _roll_back()
         yield
 
 
-def _mend() -> None:
+def _roll_back() -> None:
     """Bring back what an exchange that was broken off had put aside; then nothing is left aside."""
     for old in own().glob(".*.old"):
         target = own() / old.name[1:-4]
@@ -390,7 +390,7 @@ def remove(name: str) -> None:
     """
     if name in zoo():
         raise ModelError(f"{name}: models of the zoo stay")
-    with _alone():
+    with _exclusive():
         shutil.rmtree(folder_of(name), ignore_errors=True)
 
 

@@ -34,7 +34,7 @@ FORMAT_NAMES: list[str] = ["video", "images"]
 model."""
 
 
-def _known(name: str) -> str:
+def _known_format(name: str) -> str:
     if name not in FORMAT_NAMES:
         raise ValueError(f"{name!r} is no format that is read; allowed are {', '.join(FORMAT_NAMES)}")
     return name
@@ -47,7 +47,7 @@ class _AsEnum:
         return {**handler(schema), "enum": list(FORMAT_NAMES)}
 
 
-Format = Annotated[str, AfterValidator(_known), _AsEnum()]
+Format = Annotated[str, AfterValidator(_known_format), _AsEnum()]
 Chip = Literal["DVS128", "DAVIS240", "DAVIS346", "DVS640"]
 """Chips whose address bits AEDAT 1 and 2 recordings hold; the table is in docs/inputs.md."""
 TimeUnit = Literal["s", "ms", "us", "ns"]
@@ -212,10 +212,10 @@ def first_problem(problem: ValidationError) -> tuple[str, str]:
 
 def problems(problem: ValidationError) -> list[tuple[str, str]]:
     """The same of every field that does not hold."""
-    return [_said(dict(one)) for one in problem.errors()]
+    return [_field_and_message(dict(one)) for one in problem.errors()]
 
 
-def _said(one: dict[str, Any]) -> tuple[str, str]:
+def _field_and_message(one: dict[str, Any]) -> tuple[str, str]:
     field = ".".join(str(part) for part in one["loc"])
     message = in_words(one)
     if one["type"] == "literal_error":

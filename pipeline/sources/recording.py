@@ -241,14 +241,14 @@ class Recording:
     def _cut(self, ready: list[Events], done_per_event: float) -> Iterator[Reading]:
         for events in ready:
             n, before = len(events[0]), self.info.events or 0
-            self._note(events[0])
+            self._count(events[0])
             for start in range(0, n, BATCH):
                 part = packets.cut(events, start, min(start + BATCH, n))
                 waiting = any(map(len, self._triggers))
                 triggers = self._triggers_until(int(part[0][-1])) if waiting else no_triggers()
                 yield Reading(part, min(1.0, (before + start + len(part[0])) * done_per_event), triggers)
 
-    def _note(self, t: T) -> None:
+    def _count(self, t: T) -> None:
         info = self.info
         info.events = (info.events or 0) + len(t)
         info.t_first_us = int(t[0]) if info.events == len(t) or info.t_first_us is None else info.t_first_us

@@ -149,7 +149,7 @@ class Video:
                     longest = max(longest, time - last if last >= 0 else 0.0)
                     last = time
                     for events in self._seen(frame, time, i):
-                        self._note(events)
+                        self._count(events)
                         yield Reading(events, min(1.0, (i + 1) / max(self._frames, i + 1, 1)))
                 i += 1
                 frame = frames.read()
@@ -170,7 +170,7 @@ class Video:
                 f"{self.name}: frame {i} of {width}x{height} px cannot be taken in: {str(problem).splitlines()[0]}"
             ) from problem
 
-    def _note(self, events: Events) -> None:
+    def _count(self, events: Events) -> None:
         t, info = events[0], self.info
         if len(t):
             info.t_first_us = int(t[0]) if info.t_first_us is None else info.t_first_us

@@ -163,7 +163,7 @@ class Guard:
             if kind in {"http.response.start", "websocket.http.response.start", "websocket.accept"}:
                 status = message.get("status", 101)
                 if changes or status in {401, 403, 421, 429}:
-                    self._note(scope, status)
+                    self._audit_access(scope, status)
                 if origin.lower() in self._origins:
                     extra = [
                         (b"access-control-allow-origin", origin.encode()), (b"vary", b"Origin"),
@@ -174,7 +174,7 @@ class Guard:
 
         return answer
 
-    def _note(self, scope: Scope, status: int) -> None:
+    def _audit_access(self, scope: Scope, status: int) -> None:
         address = scope["client"][0] if scope.get("client") else "local"
         method = scope.get("method", "WEBSOCKET")
         who = scope.get("state", {}).get("token", "nobody")

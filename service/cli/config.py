@@ -21,7 +21,7 @@ _SECRETS = {"token"}
 def config(as_json: AsJson = False) -> None:
     """Print every setting of the service, as a file of settings: its value, where that comes from, what it means."""
     settings = read_settings()
-    found = {name: _said(settings, name) for name in Settings.model_fields}
+    found = {name: _described(settings, name) for name in Settings.model_fields}
     if as_json:
         print_json(found)
         return
@@ -49,7 +49,7 @@ def _toml(value: Any) -> str:
     return json.dumps(value)
 
 
-def _said(settings: Settings, name: str) -> dict[str, Any]:
+def _described(settings: Settings, name: str) -> dict[str, Any]:
     value = settings.model_dump(mode="json")[name]
     source = source_of(name)
     if source == "default" and settings.profile in PROFILES and value != _default(name):

@@ -60,7 +60,7 @@ def convert(
             epoch_ns = 0 if inputs.zero_time or merge_by == "append" else merge.epoch_of(opened)
             shifted = _shifted(readings, inputs.zero_time, advance)
             written = recordings.write(out, shifted, sensor, to_format, epoch_ns, ms_index)
-    _tell(opened, out, written, inputs.selection, as_json)
+    _show(opened, out, written, inputs.selection, as_json)
 
 
 def _checked(paths: list[Path], to_format: str | None, merge_by: str | None, as_json: bool) -> list[Path]:
@@ -87,7 +87,7 @@ def _checked(paths: list[Path], to_format: str | None, merge_by: str | None, as_
     return paths
 
 
-def _tell(
+def _show(
     sources: list[Source], out: Path, written: recordings.Written, selection: Selection, as_json: bool
 ) -> None:
     triggers = sum(source.info.triggers for source in sources)

@@ -82,7 +82,7 @@ def stream(
             with opened, progress(f"streaming {source.name}", quiet=as_json) as advance:
                 sent = _send(arrivals, opened, for_s, _teller(source, advance))
                 final = opened.end(sent.newest_us if sent.newest_us >= 0 else None)
-                _tell(source, sent, final, opened, as_json)
+                _show(source, sent, final, opened, as_json)
     finally:
         source.close()
 
@@ -145,7 +145,7 @@ def _teller(source: Live, advance: Advance) -> Callable[[_Sent], None]:
     return lambda sent: advance(float(getattr(source, "done", 0.0)), f"{sent.events:,} events")
 
 
-def _tell(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_json: bool) -> None:
+def _show(source: Live, sent: _Sent, final: dict[str, Any], opened: Stream, as_json: bool) -> None:
     seconds = time.monotonic() - sent.started_s
     stats = opened.stats()
     lost = dict(source.losses)

@@ -82,7 +82,7 @@ def motif(
             )
 
         card = motif_training.train(config, out_dir, told, threads)
-    _told(out_dir, card, as_json)
+    _show_accuracy(out_dir, card, as_json)
 
 
 @app.command()
@@ -108,7 +108,7 @@ def field(
             card = field_training.measure(name, seed, out_dir, advance, threads)
         else:
             card = field_training.train(config, out_dir, advance, threads)
-    _told(out_dir, card, as_json)
+    _show_accuracy(out_dir, card, as_json)
 
 
 @app.command()
@@ -214,10 +214,10 @@ def addresses(
             config, out_dir,
             lambda step, steps, loss, right: advance(step / steps, f"loss {loss:.3f}, bins right {right:.1%}"),
         )  # fmt: skip
-    _told(out_dir, card, as_json)
+    _show_accuracy(out_dir, card, as_json)
 
 
-def _told(out_dir: Path, card: Card, as_json: bool) -> None:
+def _show_accuracy(out_dir: Path, card: Card, as_json: bool) -> None:
     if as_json:
         out.print(json.dumps(card.accuracy), markup=False)
     else:

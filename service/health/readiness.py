@@ -25,7 +25,7 @@ async def watch(service: ServiceState) -> None:
     """Look for ever."""
     while True:
         try:
-            _tell(service, await _look(service))
+            _update_not_ready(service, await _check_parts(service))
             await asyncio.to_thread(_make_folders, service)
             await service.uploads.forget_old()
             await service.jobs.count()
@@ -44,7 +44,7 @@ def _make_folders(service: ServiceState) -> None:
             _log.error("a folder was gone from the data folder, and is made again", folder=str(folder))
 
 
-def _tell(service: ServiceState, seen: dict[str, str | None]) -> None:
+def _update_not_ready(service: ServiceState, seen: dict[str, str | None]) -> None:
     for part, why in seen.items():
         if why is None:
             if service.not_ready.pop(part, None):
@@ -54,7 +54,7 @@ def _tell(service: ServiceState, seen: dict[str, str | None]) -> None:
             _log.warning("not ready", part=part, why=why)
 
 
-async def _look(service: ServiceState) -> dict[str, str | None]:
+async def _check_parts(service: ServiceState) -> dict[str, str | None]:
     troubles = [stream.trouble for stream in service.streams.all() if stream.trouble]
     disk = await asyncio.to_thread(disk_trouble, service.settings.data_dir, service.settings.min_free_bytes)
     return {

@@ -317,7 +317,7 @@ class Jobs:
             worker.kill()  # cancelled while it was being started
         _log.info("job started", id=job.id, attempt=job.attempts)
         live.tell()
-        holding = asyncio.create_task(self._hold(job, worker))
+        holding = asyncio.create_task(self._renew_lease(job, worker))
         try:
             await self._follow(live, worker)
             said, status = await worker.last_words(), await worker.wait()
@@ -337,7 +337,7 @@ class Jobs:
             await asyncio.to_thread(lost.mark_over, folder, FAILED, reason)
         _log.info("job over", id=job.id, status=status)
 
-    async def _hold(self, job: Job, worker: child.Child) -> None:
+    async def _renew_lease(self, job: Job, worker: child.Child) -> None:
         """Keep a job for as long as its child works; a job that is somebody else's by now is worked on no longer."""
         while True:
             await asyncio.sleep(_LEASE_S / 4)

@@ -195,14 +195,14 @@ class Publisher:
                 pause_s = _FIRST_PAUSE_S
                 continue
             except NotWanted as problem:
-                self._note(f"{problem}")
+                self._record_error(f"{problem}")
                 if await self._give_up(waiting[0]):
                     continue
             except Later as problem:
                 asked_s = problem.after_s
-                self._note(str(problem))
+                self._record_error(str(problem))
             except (OSError, TimeoutError) as problem:
-                self._note(str(problem) or "no answer in time")
+                self._record_error(str(problem) or "no answer in time")
             await asyncio.sleep(asked_s or pause_s * random.uniform(0.5, 1))  # noqa: S311 - no secret
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
 
@@ -222,7 +222,7 @@ class Publisher:
         try:
             await self._way.stay()
         except (OSError, TimeoutError) as problem:
-            self._note(str(problem) or "no answer in time")
+            self._record_error(str(problem) or "no answer in time")
         else:
             self.told.state, self.told.error = "idle", None
 
@@ -235,7 +235,7 @@ class Publisher:
         told.sent, told.last_sent_s = told.sent + len(messages), time.time()
         told.rows += sum(one.rows for one in messages)
 
-    def _note(self, why: str) -> None:
+    def _record_error(self, why: str) -> None:
         if self.told.error != why:
             _log.warning("receiver not reached", receiver=self.to.name, why=why)
         self.told.state, self.told.error = "waiting", why

@@ -60,10 +60,10 @@ class _Connection:
 
     async def _run_both(self) -> None:
         # The first words before the first byte: `ready` says where the sender is to begin.
-        if not await self._say(self._sender.outgoing()):
+        if not await self._send_words(self._sender.outgoing()):
             return
         reading = asyncio.create_task(self._read())
-        telling = asyncio.create_task(self._tell())
+        telling = asyncio.create_task(self._acknowledge())
         try:
             # Whichever ends first ends both: a sender that left needs no words; behind the last one nothing is read.
             done, _ = await asyncio.wait({reading, telling}, return_when=asyncio.FIRST_COMPLETED)
@@ -100,13 +100,13 @@ class _Connection:
             self._sender.check()
             await changed.wait()
 
-    async def _tell(self) -> None:
+    async def _acknowledge(self) -> None:
         """Acknowledge while frames arrive or are worked off, and say how it all ended."""
         while True:
             # Taken before the words are: what changes in between wakes the wait below.
             changed = self._stream.changes.any
             words = self._sender.outgoing()
-            if not await self._say(words):
+            if not await self._send_words(words):
                 return
             if not words:
                 await changed.wait()
@@ -115,7 +115,7 @@ class _Connection:
                     async with asyncio.timeout(_ACK_PAUSE_S):
                         await self._urgent.wait()
 
-    async def _say(self, words: list[Word]) -> bool:
+    async def _send_words(self, words: list[Word]) -> bool:
         """Send what the sender is told; False behind the last word."""
         if words:
             self._urgent.clear()

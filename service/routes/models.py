@@ -228,7 +228,7 @@ def _path_of(taken: upload.Upload) -> Path:
     return taken.path
 
 
-def _asked(taken: upload.Upload) -> tuple[str | None, dict[str, Any]]:
+def _parsed_fields(taken: upload.Upload) -> tuple[str | None, dict[str, Any]]:
     """(name, options as they were set) of the fields beside the file.
 
     Raises:
@@ -254,7 +254,7 @@ def _kept(service: ServiceState, made: Path, name: str) -> dict[str, Any]:
 
 
 async def _imported(taken: upload.Upload, folder: Path) -> dict[str, Any]:
-    request = importing.write_request(folder, _path_of(taken), *_asked(taken))
+    request = importing.write_request(folder, _path_of(taken), *_parsed_fields(taken))
     importer = await child.start("import", str(request), limits=_LIMITS)
     try:
         async with asyncio.timeout(_LIMITS.cpu_seconds):

@@ -105,10 +105,10 @@ async def delete_pipeline(name: Name, service: Service) -> None:
     """Forget a pipeline with all its versions; streams that were opened with it keep their copy."""
     if name in presets():
         raise Problem(409, "presets stay")
-    await asyncio.to_thread(lambda: service.pipelines.remove(_known(service.pipelines, name)))
+    await asyncio.to_thread(lambda: service.pipelines.remove(_known_name(service.pipelines, name)))
 
 
-def _known(kept: Catalogue[str], name: str) -> str:
+def _known_name(kept: Catalogue[str], name: str) -> str:
     if name not in kept.names():
         raise Problem(404, "no such pipeline")
     return name
@@ -123,7 +123,7 @@ def _listed(kept: Catalogue[str], name: str) -> dict[str, Any]:
 
 
 def _described(kept: Catalogue[str], name: str, version: int | None = None) -> dict[str, Any]:
-    active = int(kept.active(_known(kept, name)))
+    active = int(kept.active(_known_name(kept, name)))
     try:
         spec = parse(kept.read(name, str(version or active)))
     except SpecError as problem:

@@ -41,7 +41,7 @@ async def results(socket: WebSocket, stream_id: str, service: Service) -> None:
     if stream is None:
         return
     try:
-        asked = _asked(socket.query_params, stream)
+        asked = _parsed_query(socket.query_params, stream)
     except Problem as problem:
         await socket.send_denial_response(problem.response())
         return
@@ -66,7 +66,7 @@ class _Asked:
     lossless: bool
 
 
-def _asked(query: QueryParams, stream: Stream) -> _Asked:
+def _parsed_query(query: QueryParams, stream: Stream) -> _Asked:
     known = list(stream.outputs)
     unknown = sorted(set(query) - {"output", "after", "from", "delivery"})
     if unknown:

@@ -66,7 +66,7 @@ async def create_upload(
             await service.uploads.remove(upload.id)
             raise
         upload = await find(service, upload.id)
-    _tell(service, upload, response)
+    _set_headers(service, upload, response)
     return {"id": upload.id, "offset": upload.offset, "length": upload.length}
 
 
@@ -79,7 +79,7 @@ async def get_upload(
     _check_version(tus_resumable)
     upload = await find(service, upload_id)
     response.headers.update({"Upload-Length": str(upload.length), "Cache-Control": "no-store"})
-    _tell(service, upload, response)
+    _set_headers(service, upload, response)
 
 
 @router.patch(
@@ -99,7 +99,7 @@ async def continue_upload(
     if request.headers.get("content-type", "").partition(";")[0] != _CHUNK:
         raise Problem(415, f"Content-Type: allowed is {_CHUNK}")
     await service.uploads.append(upload_id, _number("Upload-Offset", upload_offset), _chunks(request))
-    _tell(service, await find(service, upload_id), response)
+    _set_headers(service, await find(service, upload_id), response)
 
 
 @router.delete("/{upload_id}", status_code=204, responses=responses(404, 412, 422, 423))
@@ -123,7 +123,7 @@ async def find(service: Service, upload_id: str) -> StoredUpload:
     return upload
 
 
-def _tell(service: Service, upload: StoredUpload, response: Response) -> None:
+def _set_headers(service: Service, upload: StoredUpload, response: Response) -> None:
     response.headers.update({
         "Tus-Resumable": VERSION, "Upload-Offset": str(upload.offset),
         "Upload-Expires": formatdate(service.uploads.expires_s(upload), usegmt=True),

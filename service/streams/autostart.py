@@ -118,14 +118,14 @@ class AutostartStreams:
     async def _keep(self, one: Standing) -> None:
         while True:
             try:
-                await self._look(one)
+                await self._reconcile(one)
             except Exception as problem:
                 _log.exception("a standing stream could not be looked after", name=one.request.name)
                 one.error = f"a fault of the service: {type(problem).__name__}"
                 await asyncio.sleep(_LONGEST_PAUSE_S)
             await asyncio.sleep(_LOOK_S)
 
-    async def _look(self, one: Standing) -> None:
+    async def _reconcile(self, one: Standing) -> None:
         stream = self._streams.with_key(one.key)
         if stream is not None and stream.state not in OVER:
             if one.stream is None:

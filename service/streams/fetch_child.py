@@ -83,9 +83,9 @@ class _Sender:
             self._introduce()
             self._send(arrival)
             if time.monotonic() - self._told_s > _TELL_S:
-                self._tell()
+                self._report_losses()
         self._introduce()
-        self._tell()
+        self._report_losses()
 
     @property
     def moved(self) -> bool:
@@ -108,7 +108,7 @@ class _Sender:
             name=self._source.name, loss_note=self._source.loss_note,
         )  # fmt: skip
 
-    def _tell(self) -> None:
+    def _report_losses(self) -> None:
         self._told_s = time.monotonic()
         self._about(losses=dict(self._source.losses))
 

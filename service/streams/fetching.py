@@ -136,7 +136,7 @@ class Fetcher:
             reader = await self._start(0, 0, gap=False)
             async with asyncio.timeout(_OPEN_S):
                 while (frame := await _next_frame(reader.stdout)) is not None:
-                    self._hear(frame)
+                    self._on_status(frame)
                     if "sensor" in self._about:
                         return Sensor(**self._about["sensor"])
                 words = await reader.last_words()
@@ -214,7 +214,7 @@ class Fetcher:
             self._fits(stream)
             while (frame := await _next_frame(reader.stdout)) is not None:
                 if frame[5] == wire.STREAM:
-                    self._hear(frame)
+                    self._on_status(frame)
                     self._fits(stream)
                     continue
                 self.state, self.error, self._last_s = "running", "", time.monotonic()
@@ -290,7 +290,7 @@ class Fetcher:
         if reader is not None:
             await reader.end()
 
-    def _hear(self, raw: bytes) -> None:
+    def _on_status(self, raw: bytes) -> None:
         document = json.loads(wire.parse(raw).payload.tobytes())
         self._losses = document.pop("losses", self._losses)
         self._about = {**self._about, **document}

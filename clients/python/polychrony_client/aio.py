@@ -220,9 +220,9 @@ class AsyncStream:
         """Connect, and send again what the service does not have."""
         socket = await self._client.connect(f"/v1/streams/{self.id}/ingest")
         try:
-            for sent in self._out.resume(json.loads(await self._hear(socket))):
+            for sent in self._out.resume(json.loads(await self._receive(socket))):
                 while not self._out.fits(sent):
-                    self._out.hear(json.loads(await self._hear(socket)))
+                    self._out.hear(json.loads(await self._receive(socket)))
                 await socket.send(sent.data)
         except BaseException:
             await socket.close()
@@ -343,7 +343,7 @@ class AsyncStream:
             await self.end()
         await self.close()
 
-    async def _hear(self, socket: ClientConnection) -> str | bytes:
+    async def _receive(self, socket: ClientConnection) -> str | bytes:
         async with asyncio.timeout(self._client.patience_s):
             return await socket.recv()
 

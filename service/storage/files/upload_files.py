@@ -50,7 +50,7 @@ class UploadFiles:
             try:
                 if not _ID.fullmatch(card.stem) or not self._path(card.stem).is_file():
                     raise ValueError("without its bytes")
-                self._known[card.stem] = _said(read_file(card, _MOST_CARD))
+                self._known[card.stem] = _parsed_card(read_file(card, _MOST_CARD))
             except (OSError, ValueError, RecursionError) as problem:
                 _log.error("an upload cannot be gone on with", id=card.stem, problem=str(problem))
         for path in self._folder.iterdir():
@@ -150,7 +150,7 @@ class UploadFileWriter:
             os.close(self._file)
 
 
-def _said(card: bytes) -> tuple[int, dict[str, str]]:
+def _parsed_card(card: bytes) -> tuple[int, dict[str, str]]:
     """(length, metadata) of a card.
 
     Raises:
