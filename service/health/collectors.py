@@ -93,7 +93,8 @@ def _reactions(streams: list[Stream]) -> Iterable[Family]:
 
 def _streams(all_stats: list[dict[str, Any]]) -> Iterable[Family]:
     totals = {"events": 0.0, "frames": 0.0}
-    dropped, repaired, filtered, rates = (
+    dropped, repaired, filtered, losses, rates = (
+        dict[str, float](),
         dict[str, float](),
         dict[str, float](),
         dict[str, float](),
@@ -107,6 +108,8 @@ def _streams(all_stats: list[dict[str, Any]]) -> Iterable[Family]:
         for found, what in ((dropped, "dropped"), (repaired, "repaired"), (filtered, "filtered")):
             for reason, n in stats[what].items():
                 found[reason] = found.get(reason, 0.0) + n
+        for what, n in (stats["source"] or {}).get("losses", {}).items():
+            losses[what] = losses.get(what, 0.0) + n
         subscribers, lagged = subscribers + stats["subscribers"], lagged + stats["lagged_rows"]
         lag_us = max(lag_us, stats["lag_us"])
         stride = max(stride, stats["stride"]["now"])
@@ -121,6 +124,7 @@ def _streams(all_stats: list[dict[str, Any]]) -> Iterable[Family]:
         "Events that filters of these streams took out, by stage",
         filtered,
     )
+    yield "gauge", "streams_source_losses", "What their sources lost before it arrived, by kind", losses
     yield "gauge", "streams_repaired", "What was put right in them, by kind", repaired
     yield (
         "gauge",

@@ -286,3 +286,16 @@ def test_every_reason_for_which_an_event_is_lost_is_on_the_page():
     repaired = view[view.index("def _repaired") :].partition("def ")[2].partition("def ")[0]
     ignored = {f"ignored_{key}" for key in intake.ignored}
     assert set(listed) == {*intake.dropped, *re.findall(r'"(\w+)":', repaired), *ignored}
+
+
+def test_every_loss_that_a_live_source_counts_has_a_row():
+    live = (ROOT / "docs" / "inputs.md").read_text()
+    told = {
+        name
+        for cells in rows(section(live, "Live"))
+        if len(cells) == 3
+        for name in re.findall(r"`(\w+)`", cells[0])
+    }
+    sources = "".join(path.read_text() for path in (ROOT / "pipeline" / "sources" / "live").glob("*.py"))
+    counted = set(re.findall(r'_lost\("(\w+)"', sources))
+    assert counted <= told, counted - told
