@@ -172,7 +172,7 @@ class Recording:
 
     def _warnings(self) -> list[str]:
         """What a rule decided and the events make unlikely."""
-        return [*self._disorder(), *self._doubts_of_unit()]
+        return [*self._disorder(), *(self._outside() or self._doubts_of_unit())]
 
     def _disorder(self) -> list[str]:
         """What events that were put in order make unlikely."""
@@ -188,14 +188,21 @@ class Recording:
             ]
         return []
 
+    def _outside(self) -> list[str]:
+        """What many events beyond the sensor make unlikely."""
+        info, outside = self.info, self._faults.counts.get("dropped_outside_sensor", 0)
+        if outside <= 0.1 * (outside + (info.events or 0)):
+            return []
+        share = outside / (outside + (info.events or 0))
+        stated, remedy = (
+            ("that it states", "give --sensor")
+            if info.sensor_from == "file"
+            else ("that was given", "is --sensor right?")
+        )
+        return [f"{share:.0%} of its events lie outside the {info.sensor} sensor {stated}; {remedy}"]
+
     def _doubts_of_unit(self) -> list[str]:
         info, unit = self.info, self._reader.guessed_unit
-        outside = self._faults.counts.get("dropped_outside_sensor", 0)
-        if info.sensor_from == "file" and outside > 0.1 * (outside + (info.events or 0)):
-            share = outside / (outside + (info.events or 0))
-            return [
-                f"{share:.0%} of its events lie outside the {info.sensor} sensor that it states; give --sensor"
-            ]
         if unit is None or not info.events or info.t_first_us is None or info.t_last_us is None:
             return []
         seconds = (info.t_last_us - info.t_first_us) * 1e-6

@@ -251,3 +251,13 @@ def test_arrays_say_their_unit_and_what_is_masked():
     for preset in ("denoise", "view", "motion"):
         empty = pipeline.run(preset, ([], [], [], []), (64, 48))
         assert all(len(columns["t"]) == 0 for columns in empty.values())
+
+
+def test_a_sensor_that_was_given_and_is_too_small_is_doubted(tmp_path):
+    path = tmp_path / "wide.csv"
+    path.write_text("t,x,y,p\n" + "".join(f"{i},{i % 200},{i % 100},{i % 2}\n" for i in range(1000)))
+    source = open_source(path, InputOptions(sensor="100x100"))
+    assert sum(len(reading.events[0]) for reading in source.batches()) == 500
+    assert source.info.warnings == [
+        "50% of its events lie outside the 100x100 sensor that was given; is --sensor right?"
+    ]

@@ -64,6 +64,15 @@ def test_every_command_that_is_shown_exists():
     )
 
 
+def test_a_line_of_a_shell_block_holds_one_command():
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for block in blocks(path.read_text(), "sh"):
+            for line in block.splitlines():
+                assert (
+                    len(re.findall(r"(?:^|\s)(?:\.venv/bin/)?polychrony [a-z]", line.split("#")[0])) <= 1
+                ), (path.name, line)
+
+
 def test_pipelines_that_are_shown_build():
     from pipeline.graph import Graph
     from pipeline.sensor import Sensor

@@ -311,7 +311,8 @@ class AsyncStream:
         return (await self._client.request("GET", f"/v1/streams/{self.id}/snapshot")).content
 
     async def record(self, on: bool = True) -> None:
-        """Record the frames that come from now on, or stop that."""
+        """Record what is sent from now on, or stop that; waits until the service has what was sent before."""
+        await self.flush()
         await self._client.request("PUT", f"/v1/streams/{self.id}/recording", json={"on": on})
 
     async def recording(self) -> bytes:

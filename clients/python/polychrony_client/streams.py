@@ -189,7 +189,8 @@ class Stream:
         return self._transport.request("GET", f"/v1/streams/{self.id}/snapshot").content
 
     def record(self, on: bool = True) -> None:
-        """Record the frames that come from now on, or stop that."""
+        """Record what is sent from now on, or stop that; waits until the service has what was sent before."""
+        self.flush()
         self._transport.request("PUT", f"/v1/streams/{self.id}/recording", json={"on": on})
 
     def recording(self) -> bytes:
