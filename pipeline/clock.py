@@ -52,6 +52,12 @@ class Clock:
         return self._late_is_error
 
     @property
+    def watermark_us(self) -> int | None:
+        """All events up to this time are known; None before the first."""
+        newest = self.running_max_us
+        return None if newest is None else max(newest - self._reorder_us, self._floor)
+
+    @property
     def running_max_us(self) -> int | None:
         """The largest time seen, or None before the first."""
         return None if self._running_max == NO_TIME else self._running_max

@@ -39,14 +39,20 @@ def versions(name: str) -> tuple[list[int], int]:
         SpecError: there is none of this name.
     """
     folder = _folder(name)
-    found = sorted(
-        int(path.stem) for path in folder.glob("*.yaml") if re.fullmatch("[1-9][0-9]{0,8}", path.stem)
-    )
+    found = _versions_in(folder)
     try:
         active = int(read_file(folder / "active", 64))
-    except (OSError, ValueError):  # what a power cut left of it: the newest is what was active, most likely
+    except (OSError, ValueError):
+        active = 0
+    if active not in found:  # what a power cut left of it: the newest is what was active, most likely
         active = found[-1] if found else 0
     return found, active
+
+
+def _versions_in(folder: Path) -> list[int]:
+    return sorted(
+        int(path.stem) for path in folder.glob("*.yaml") if re.fullmatch("[1-9][0-9]{0,8}", path.stem)
+    )
 
 
 def text(name: str, version: int | None = None) -> str:
@@ -58,7 +64,7 @@ def text(name: str, version: int | None = None) -> str:
     if name in presets() and version is None:
         return (PRESETS / f"{name}.yaml").read_text()
     known, active = versions(name)
-    wanted = version or active
+    wanted = active if version is None else version
     if wanted not in known:
         raise SpecError(
             "version", f"{name} has no version {wanted}: allowed are {', '.join(map(str, known)) or 'none'}"
@@ -85,7 +91,7 @@ def put(name: str, written: str) -> int:
 
 def _put(name: str, written: str) -> int:
     folder = own_folder("pipelines") / name
-    known = versions(name)[0] if name in names() else []
+    known = _versions_in(folder)  # also where `active` was lost: nothing is overwritten
     if known and _is(folder / f"{known[-1]}.yaml", written):
         _activate(name, known[-1])  # the same once more
         return known[-1]

@@ -9,6 +9,7 @@ is kept in FILE, so that it can be broken off and gone on with; the end says whi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 _ROOT = Path(__file__).parents[1]
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
@@ -31,7 +33,7 @@ def _burn(parent: int) -> None:
         sum(range(1_000_000))
 
 
-def run(arguments: list[str], says: Path) -> dict[str, object]:
+def run(arguments: list[str], says: Path) -> dict[str, Any]:
     """One run: how long it took, what passed, what failed; all it said goes to ``says``."""
     started = time.monotonic()
     command = [
@@ -48,6 +50,15 @@ def run(arguments: list[str], says: Path) -> dict[str, object]:
         "passed": int(passed[1]) if passed else 0,
         "failed": sorted(set(_FAILED.findall(said))),
     }
+
+
+def _kept(path: Path, arguments: list[str]) -> list[dict[str, Any]]:
+    """Runs of these arguments that are done; a last line that was cut is none."""
+    found: list[dict[str, Any]] = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return [one for one in found if one.get("arguments") == arguments]
 
 
 def main() -> int:
@@ -71,7 +82,7 @@ def main() -> int:
     asked, rest = parser.parse_known_args()
     rest = rest or ["-m", "timing and not long"]
     asked.keep.parent.mkdir(parents=True, exist_ok=True)
-    done = [json.loads(line) for line in asked.keep.read_text().splitlines()] if asked.keep.exists() else []
+    done = _kept(asked.keep, rest)
     burners = [
         multiprocessing.get_context("spawn").Process(target=_burn, args=(os.getpid(),), daemon=True)
         for _ in range(asked.beside)
@@ -80,7 +91,7 @@ def main() -> int:
         burner.start()
     try:
         for n in range(len(done), asked.times):
-            found = run(rest, asked.keep.with_suffix(f".{n + 1}.txt"))
+            found = {"arguments": rest} | run(rest, asked.keep.with_suffix(f".{n + 1}.txt"))
             done.append(found)
             with asked.keep.open("a") as kept:
                 kept.write(json.dumps(found) + "\n")

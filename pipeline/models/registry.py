@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import filecmp
 import math
 import os
 import re
 import shutil
+import threading
 import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ from pipeline.models.spiking import Encoding, Run, SpikingNetwork, sparse
 from pipeline.writing import locked
 
 ZOO = Path(__file__).parent / "zoo"
+_holder = threading.local()
 VERSIONS, VERSION_DIGITS = "versions", 12
 Bank = MotifBank | AddressBank
 Model = Bank | SpikingNetwork | DeltaNetwork | FlowReadout
@@ -103,11 +106,13 @@ def activate(name: str, version: str) -> None:
     Raises:
         ModelError: there is no such model or version.
     """
-    source = folder_of(f"{name}@{version}")
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, _exclusive():
+        source = folder_of(f"{name}@{version}")
         for file in (bundle.CARD, bundle.WEIGHTS):
             shutil.copyfile(source / file, Path(scratch) / file)
-        _put(Path(scratch), name, version)
+        if read(Path(scratch)).digest[:VERSION_DIGITS] != version:
+            raise ModelError(f"version {version} of {name} is damaged: import it anew")
+        _exchange(Path(scratch), name, version)
 
 
 def load(name: str) -> Model:
@@ -313,10 +318,17 @@ def _put(folder: Path, name: str, version: str) -> None:
 
 @contextmanager
 def _exclusive() -> Generator[None]:
-    """Nobody else changes the user's models meanwhile, in this process or another."""
-    with locked(own()):
-        _roll_back()
+    """Nobody else changes the user's models meanwhile, in this process or another; a thread may be in here twice."""
+    if getattr(_holder, "inside", False):
         yield
+        return
+    with locked(own()):
+        _holder.inside = True
+        try:
+            _roll_back()
+            yield
+        finally:
+            _holder.inside = False
 
 
 def _roll_back() -> None:
@@ -324,28 +336,48 @@ def _roll_back() -> None:
     for old in own().glob(".*.old"):
         target = own() / old.name[1:-4]
         if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
+            _discard(old)
         else:
             old.rename(target)
+
+
+def _discard(path: Path) -> None:
+    """Remove a model's folder, or whatever lies in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _exchange(folder: Path, name: str, version: str) -> None:
     target = own() / name
     part, old = target.with_name(f".{name}.part"), target.with_name(f".{name}.old")
     for leftover in (part, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+        _discard(leftover)
     kept = part / VERSIONS / version
     if (target / VERSIONS).is_dir():
         shutil.copytree(target / VERSIONS, part / VERSIONS, copy_function=_linked)
     kept.mkdir(parents=True, exist_ok=True)
     for file in (bundle.CARD, bundle.WEIGHTS):
         shutil.copyfile(folder / file, part / file)
-        if not (kept / file).is_file():
-            shutil.copyfile(folder / file, kept / file)
-    if target.exists():
+        _keep_copy(folder / file, kept / file)
+    if target.exists() or target.is_symlink():
         target.rename(old)
     part.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    _discard(old)
+
+
+def _keep_copy(source: Path, kept: Path) -> None:
+    """Copy where there is no copy, or one that is damaged; a version keeps its age, by which versions are listed."""
+    times = None
+    if kept.is_file():
+        if filecmp.cmp(source, kept, shallow=False):
+            return
+        times = kept.stat().st_atime_ns, kept.stat().st_mtime_ns
+        kept.unlink()  # not written into: it is a link to what may be in use
+    shutil.copyfile(source, kept)
+    if times is not None:
+        os.utime(kept, ns=times)
 
 
 def _linked(source: str, target: str) -> None:
@@ -391,7 +423,7 @@ def remove(name: str) -> None:
     if name in zoo():
         raise ModelError(f"{name}: models of the zoo stay")
     with _exclusive():
-        shutil.rmtree(folder_of(name), ignore_errors=True)
+        _discard(folder_of(name))
 
 
 def _from_onnx(

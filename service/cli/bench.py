@@ -80,7 +80,8 @@ def _write(
 ) -> None:
     document = {
         "machine": machine.describe(), "recording": name, "sensor": str(sensor), "events": events,
-        "threads": 1, "fastest_of": repeat, "rows": rows,
+        "threads": 1, "fastest_of": repeat,
+        "rows": [{**row, "pipeline": Path(row["pipeline"]).name} for row in rows],
     }  # fmt: skip
     replace_file(path, (json.dumps(document, indent=1) + "\n").encode())
 

@@ -164,7 +164,7 @@ async def activate_model(
 @needs(Scope.ADMIN)
 async def delete_model(name: ModelName, service: Service) -> None:
     """Forget an imported model with all its versions; refused while a stream or a job that waits uses it."""
-    if name not in registry.names():
+    if name not in await asyncio.to_thread(registry.names):
         raise Problem(404, "no such model")
     if name in registry.zoo():
         raise Problem(409, "models of the zoo stay")

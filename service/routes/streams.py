@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import FileResponse
+from starlette.types import Message, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from pipeline.checkpoint import CheckpointError
 from pipeline.spec import SpecError
@@ -170,7 +172,30 @@ async def get_recording(stream_id: StreamId, service: Service) -> FileResponse:
     recording = find(service, stream_id).durability.recording
     if recording is None or not recording.path.is_file():
         raise Problem(404, 'the stream was not recorded: open it with `record`, or PUT {"on": true} here')
-    return FileResponse(recording.path, media_type="application/octet-stream", filename=f"{stream_id}.pchy")
+    return _UpToNow(recording.path, media_type="application/octet-stream", filename=f"{stream_id}.pchy")
+
+
+class _UpToNow(FileResponse):
+    """A file that may grow: as much of it as there was when its length was told."""
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        left = 2**63
+
+        async def bounded(message: Message) -> None:
+            nonlocal left
+            if message["type"] == "http.response.start":
+                told = dict(message["headers"]).get(b"content-length")
+                left = int(told) if told else left
+            elif message["type"] == "http.response.body":
+                if left == 0:
+                    return
+                body = message.get("body", b"")[:left]
+                left -= len(body)
+                message = {**message, "body": body, "more_body": message.get("more_body", False) and left > 0}
+            await send(message)
+
+        await super().__call__(scope, receive, bounded)
 
 
 @router.put("/{stream_id}/recording", status_code=204, responses=responses(404, 409, 422, 507))
@@ -183,7 +208,7 @@ async def set_recording(
     try:
         await stream.between_frames(partial(stream.recording_switch.turn, on))
     except RuntimeError as problem:
-        raise Problem(409, f"{problem}: only a stream that goes on can be recorded") from problem
+        raise Problem(409, f"cannot be recorded: {problem}") from problem
 
 
 @router.get(

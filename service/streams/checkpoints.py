@@ -39,6 +39,7 @@ class Checkpoints:
             **self._card, "received_bytes": self._progress.received_bytes,
             "feeds": {name: store.snapshot() for name, store in self._outputs.items()},
             "recorded": recording.size if recording else 0,
+            "recording_on": self._durability.recording_on,
             "left_out": recording.left_out if recording else 0,
         }  # fmt: skip
         return Snapshot(self._progress.received, card, self._intake.snapshot())

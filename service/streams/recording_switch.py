@@ -39,20 +39,33 @@ class RecordingSwitch:
 
         Raises:
             OSError: the disk does not take it: all stays as it was.
+            RuntimeError: it holds camera bytes, whose first words say what the later ones mean.
         """
         durability, recording = self._durability, self._durability.recording
         if on == durability.recording_on:
             return
+        if on and self._intake.encoding not in {None, wire.AER64}:
+            raise RuntimeError("a stream of camera bytes is recorded from its start or not at all")
         if on:
             recording = self._begun(recording)
             durability.record_into(recording, on=False)  # known from here on: whatever fails, it is closed
+        elif recording is not None:
+            recording.sync()  # nothing brings back what a power cut takes from it now
         self._store.reveal(self._document(on))  # what a start reads
         durability.record_into(recording, on=on)
 
+    def mark_pause(self) -> None:
+        """It goes on from a snapshot that was taken while it was off, and is on since: a gap lies between."""
+        if self._durability.recording_on and self._durability.recording is not None:
+            self._append_gap(self._durability.recording)
+
     def _begun(self, recording: Recording | None) -> Recording:
-        number = self._progress.received
         if recording is None:
-            return self._open(number)
-        newest_us = self._intake.engine.clock.running_max_us or 0
-        recording.append([wire.build(wire.GAP, 0, number, newest_us, 0)])
+            return self._open(self._progress.received)
+        self._append_gap(recording)
         return recording
+
+    def _append_gap(self, recording: Recording) -> None:
+        # At the watermark: events that the stream still took, though later than others, are not late in a replay.
+        t_us = max(0, self._intake.engine.clock.watermark_us or 0)
+        recording.append([wire.build(wire.GAP, 0, self._progress.received, t_us, 0)])

@@ -179,6 +179,8 @@ class Stream:
             size = int(snapshot.card["received_bytes"])
             progress.resume(snapshot.number, size)
             self.session.resume(snapshot.number, size, intake.encoding)
+            if snapshot.card.get("recorded") and not snapshot.card.get("recording_on", True):
+                self.recording_switch.mark_pause()
         self.restored = asyncio.Event()
         self.log_bytes_cut = 0
         self._failure_said = False

@@ -35,7 +35,11 @@ def table(reports):
         lines.append(
             f"| {where} | {machine['python']}, {machine['libraries']['numba']} | {' | '.join(cells)} |"
         )
-    lines += [f"| {name} | | {' | '.join(['not measured yet'] * len(SHOWN))} |" for name in WANTED]
+    lines += [
+        f"| {name} | | {' | '.join(['not measured yet'] * len(SHOWN))} |"
+        for name in WANTED
+        if not any(name in report["machine"]["processor"] for report in reports)
+    ]
     return lines
 
 

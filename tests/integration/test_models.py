@@ -109,7 +109,7 @@ def test_a_bomb_is_refused(tmp_path):
     ("card", "problem"),
     [
         ({"kind": "pickle"}, "kind: 'pickle', allowed are"),
-        ({"name": "../up"}, "name: String should match"),
+        ({"name": "../up"}, "name: allowed are lower-case letters, digits"),
         ({"surprise": 1}, "surprise: Extra inputs"),
         ({"labels": [{"name": "one"}]}, "do not fit 1 labels"),
     ],

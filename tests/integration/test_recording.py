@@ -1,14 +1,30 @@
 """A stream is recorded while somebody wants that: turned on and off as it runs, over kills and full disks."""
 
 import errno
+import threading
 
 import httpx
 import pytest
 from polychrony_client import Client
 
+from kernels.coding import encode
+from kernels.coding.encode import Encoder
 from pipeline import frame_file, wire
+from service.storage.files.recording import Recorder
 from service.storage.files.stream_files import StreamFiles
-from tests.integration.test_durability import asked, at_rest, box, create, finished, full, in_a_loop, send
+from tests.integration.test_durability import (
+    admitted,
+    asked,
+    at_rest,
+    box,
+    columns,
+    create,
+    finished,
+    full,
+    in_a_loop,
+    send,
+)
+from tests.reliability.tools import random_events
 
 __all__ = ["box"]  # a fixture
 
@@ -119,3 +135,66 @@ def test_over_rest(service):
         assert len(stream.recording()) > 0
         stream.delete()
         assert httpx.put(put, json={"on": True}).status_code == 404
+
+
+@in_a_loop
+async def test_a_pause_stays_a_gap_over_a_kill(box, tmp_path):
+    stream = await create(await box.start(), asked(record=True))
+    await send(stream, range(1, 4))
+    await turn(stream, False)
+    await send(stream, range(4, 7))
+    await stream.between_frames(stream.runner.keep)
+    await turn(stream, True)
+    await send(stream, range(7, 10))
+    assert kept(stream) == [1, 2, 3, "gap", 7, 8, 9]
+    later = box.killed(tmp_path / "killed")
+    await box.stop()
+    found = (await later.start()).get(stream.id)
+    await found.restored.wait()
+    assert kept(found) == [1, 2, 3, "gap", 7, 8, 9]
+    await later.stop()
+
+
+@in_a_loop
+async def test_camera_bytes_are_recorded_from_their_start_or_not_at_all(box):
+    stream = await create(await box.start(), asked())
+    raw = encode.encode(Encoder(4), columns(1))
+    stream.push(admitted(stream, wire.build(wire.EVENTS, wire.EVT2, 1, 0, len(raw), raw)))
+    await at_rest(stream, 1)
+    with pytest.raises(RuntimeError, match="from its start"):
+        await turn(stream, True)
+    await box.stop()
+
+
+@in_a_loop
+async def test_what_was_recorded_is_on_the_disk_when_it_is_turned_off(box, monkeypatch):
+    stream = await create(await box.start(), asked(record=True))
+    await send(stream, range(1, 4))
+    synced = []
+    monkeypatch.setattr(Recorder, "sync", lambda self: synced.append(self.size))
+    await turn(stream, False)
+    assert synced == [stream.durability.recording.size]
+    await box.stop()
+
+
+def test_a_recording_that_grows_is_fetched_up_to_now(service):
+    with Client(service.url) as client:
+        stream = client.stream("denoise", sensor=(640, 480), record=True)
+        over = threading.Event()
+
+        def feed():
+            n = 0
+            while not over.is_set():
+                stream.send(*random_events(20_000, n, n * 20_000))
+                n += 1
+
+        feeding = threading.Thread(target=feed)
+        feeding.start()
+        try:
+            for _ in range(5):
+                answer = httpx.get(f"{service.url}/v1/streams/{stream.id}/recording", timeout=60)
+                assert len(answer.content) == int(answer.headers["content-length"])
+        finally:
+            over.set()
+            feeding.join()
+        stream.delete()

@@ -229,7 +229,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *_of(
         "service/streams/recording_switch.py", "tests/integration/test_recording.py",
-        ("        recording.append([wire.build(wire.GAP, 0, number, newest_us, 0)])\n", ""),
+        ("        recording.append([wire.build(wire.GAP, 0, self._progress.received, t_us, 0)])\n", "        del t_us\n"),
         ("        self._store.reveal(self._document(on))  # what a start reads\n", ""),
     ),
     *_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ class Recorder:
         try:
             self._begin(about)
         except BaseException:
+            with suppress(OSError):
+                if self.start <= 0:
+                    os.ftruncate(self._file, 0)  # half a beginning is none
             os.close(self._file)
             raise
 

@@ -64,7 +64,8 @@ class StreamFiles:
 
     def has_recording(self) -> bool:
         """Whether there is one."""
-        return (self._folder / _RECORDING).exists()
+        path = self._folder / _RECORDING
+        return path.exists() and path.stat().st_size > 0  # one that a full disk kept from being begun is none
 
     def shed_log(self) -> ShedFile:
         """The shed log."""

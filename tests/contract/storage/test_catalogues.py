@@ -146,3 +146,47 @@ def test_those_who_put_at_once_lose_nothing(storage, kind):
     for version, content in zip(versions, contents, strict=True):
         assert kind.value(kept.read("mine", version)) == kind.value(content)
     assert kept.active("mine") in versions
+
+
+def test_a_stray_file_or_link_in_a_names_place_is_in_nobodys_way(storage, kind, tmp_path):
+    kept = kind.of(storage)
+    kept.put("other", kind.content("other", 0))
+    place = tmp_path / kind.__class__.__name__.lower()
+    (place / "mine").write_text("stray")
+    (place / "linked").symlink_to(tmp_path)
+    if kind.__class__ is Models:
+        kept.put("mine", kind.content("mine", 0))
+        kept.put("linked", kind.content("linked", 0))
+        assert kept.names() == ["linked", "mine", "other"]
+    kept.remove("other")
+    assert "other" not in kind.of(storage).names()
+    assert tmp_path.is_dir()
+
+
+def test_a_damaged_version_is_not_activated_and_is_mended_by_the_same_content(storage, tmp_path):
+    kind = Models(tmp_path / "made")
+    kept = kind.of(storage)
+    first, second = (kept.put("mine", kind.content("mine", which)) for which in (0, 1))
+    (kept.read("mine", first) / CARD).write_text("{}")
+    with pytest.raises(UserError):
+        kept.activate("mine", first)
+    assert kept.active("mine") == second
+    assert kept.put("mine", kind.content("mine", 0)) == first
+    kept.activate("mine", second)
+    kept.activate("mine", first)
+    assert kind.value(kept.read("mine", first)) == kind.value(kind.content("mine", 0))
+
+
+def test_what_was_active_is_lost_and_nothing_else(storage, tmp_path):
+    kind = Pipelines(None)
+    kept = kind.of(storage)
+    for which in range(3):
+        kept.put("mine", kind.content("mine", which))
+    for damage in ("7", "", "x"):
+        (tmp_path / "pipelines" / "mine" / "active").write_text(damage)
+        assert kept.active("mine") == "3"
+    (tmp_path / "pipelines" / "mine" / "active").unlink()
+    assert kept.put("mine", kind.content("mine", 3)) == "4"
+    assert kept.read("mine", "1") == kind.content("mine", 0)
+    with pytest.raises(UserError):
+        kept.activate("mine", "0")
