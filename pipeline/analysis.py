@@ -36,6 +36,7 @@ from pipeline.sinks.statistics import (
     DecisionStatistics,
     DetectionStatistics,
     EventStatistics,
+    FieldStatistics,
     Statistics,
     statistics,
 )
@@ -211,6 +212,9 @@ def _summary(
             name: {label.name: int(n) for label, n in zip(found.port.labels, found.by_label, strict=True)}
             for name, found in writers.found.items()
             if isinstance(found, DetectionStatistics | DecisionStatistics)
+        },
+        "fields": {
+            name: found.means() for name, found in writers.found.items() if isinstance(found, FieldStatistics)
         },
         "costs": engine.graph.activity(),
         "flags": {name: found.flags for name, found in writers.found.items()},

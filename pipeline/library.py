@@ -42,9 +42,7 @@ def versions(name: str) -> tuple[list[int], int]:
     found = _versions_in(folder)
     try:
         active = int(read_file(folder / "active", 64))
-    except (OSError, ValueError):
-        active = 0
-    if active not in found:  # what a power cut left of it: the newest is what was active, most likely
+    except (OSError, ValueError):  # what a power cut left of it: the newest is what was active, most likely
         active = found[-1] if found else 0
     return found, active
 

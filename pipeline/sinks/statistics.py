@@ -156,10 +156,14 @@ class FieldStatistics:
         self.mean = Timeline(300, (3,), window_us)
         self.slices = Timeline(self.SLICES, (self.rows * self.columns, 4), window_us)
         self.told = 0
+        self._sums = np.zeros(4)
+        """Of confidence, and confidence times vx, vy and speed."""
 
     def add(self, columns: Columns) -> None:
         """Take in rows."""
         weight = columns["confidence"].astype(np.float64)
+        vx, vy = columns["vx"].astype(np.float64), columns["vy"].astype(np.float64)
+        self._sums += [weight.sum(), weight @ vx, weight @ vy, weight @ np.hypot(vx, vy)]
         tile = (columns["y"].astype(np.int64) // self.tile) * self.columns + columns["x"] // self.tile
         for i, amount in enumerate((weight * columns["vx"], weight * columns["vy"], weight)):
             channel = np.full(len(tile), i)
@@ -168,6 +172,17 @@ class FieldStatistics:
         self.slices.add(columns["t"] - 1, (tile, np.full(len(tile), 3)))
         self.told += len(tile)
         count_flags(self.flags, columns["flags"])
+
+    def means(self) -> dict[str, float | None]:
+        """Velocity and speed of all rows, px/ms, each weighted by its confidence; None where there is nothing."""
+        weight, *sums = self._sums
+        return dict(
+            zip(
+                ("vx", "vy", "speed"),
+                (round(float(one / weight), 6) if weight > 0 else None for one in sums),
+                strict=True,
+            )
+        )
 
 
 class MotionStatistics:

@@ -101,6 +101,10 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
     rows.add_row("duration", f"{summary['duration_us'] / 1e6:.3f} s")
     for name, n in summary["rows"].items():
         rows.add_row(name, f"{n:,} rows")
+    for name, means in summary["fields"].items():
+        if means["speed"] is not None:
+            mean = f"({means['vx']:+.3f}, {means['vy']:+.3f}) px/ms (x right, y down), speed {means['speed']:.3f}"
+            rows.add_row(f"{name}: mean motion", mean)
     for name, counts in summary["labels"].items():
         most = sorted(counts.items(), key=lambda item: -item[1])[:3]
         rows.add_row(f"{name}: most", ", ".join(f"{label} ({n:,})" for label, n in most if n) or "none")

@@ -74,6 +74,8 @@ class Publisher:
         self._way: Broker | Webhook = Broker(self.to) if self.to.over_mqtt else Webhook(self.to)
         self._cursors: dict[tuple[str, str], int] = {}
         self._wake = asyncio.Event()
+        self._contact_s = -1e9
+        """When the receiver last was there, on the monotonic clock."""
         self._refused: tuple[int, int] = -1, 0
         """The message that was not wanted last, and how often."""
 
@@ -218,13 +220,17 @@ class Publisher:
         return True
 
     async def _stay(self) -> None:
-        """Nothing waits: be there all the same, and know whether the receiver is."""
+        """Nothing waits: be there all the same, and know if the receiver is, unless it was just told something."""
+        if self.told.error is None and time.monotonic() - self._contact_s < _STAY_S / 2:
+            self.told.state = "idle"
+            return
         try:
             await self._way.stay()
         except (OSError, TimeoutError) as problem:
             self._record_error(str(problem) or "no answer in time")
         else:
             self.told.state, self.told.error = "idle", None
+            self._contact_s = time.monotonic()
 
     def _sent(self, messages: list[Message], dropped_meanwhile: int) -> None:
         told = self.told
@@ -232,6 +238,7 @@ class Publisher:
         if told.error is not None:
             _log.info("receiver is there again", receiver=self.to.name)
         told.state, told.error = "sending", None
+        self._contact_s = time.monotonic()
         told.sent, told.last_sent_s = told.sent + len(messages), time.time()
         told.rows += sum(one.rows for one in messages)
 

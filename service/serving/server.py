@@ -10,12 +10,14 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from pipeline.errors import UserError
 from service.app import create_app
 from service.host import descriptors
 from service.monitoring import tracing
@@ -117,8 +119,13 @@ def _behind(settings: Settings) -> dict[str, Any]:
     if settings.trusted_proxies:
         options["forwarded_allow_ips"] = list(settings.trusted_proxies)
     if settings.tls_certfile:
-        options |= {
-            "ssl_certfile": str(settings.tls_certfile),
-            "ssl_keyfile": str(settings.tls_keyfile or settings.tls_certfile),
-        }
+        certificate, key = settings.tls_certfile, settings.tls_keyfile or settings.tls_certfile
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        except OSError as problem:  # which names neither file
+            why = problem.strerror or str(problem)
+            raise UserError(
+                f"tls_certfile {certificate}, tls_keyfile {key}: {why}; both are needed as PEM"
+            ) from problem
+        options |= {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
     return options

@@ -8,7 +8,7 @@ from service.access.tokens import Scope
 from service.app import create_app
 from service.settings import Settings
 
-OPEN = {"/", "/healthz", "/readyz", "/v1/session", "/static"}
+OPEN = {"/", "/docs", "/healthz", "/readyz", "/v1/session", "/static"}
 ID = "0123456789abcdef"
 
 

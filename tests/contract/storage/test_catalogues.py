@@ -182,7 +182,7 @@ def test_what_was_active_is_lost_and_nothing_else(storage, tmp_path):
     kept = kind.of(storage)
     for which in range(3):
         kept.put("mine", kind.content("mine", which))
-    for damage in ("7", "", "x"):
+    for damage in ("", "x"):
         (tmp_path / "pipelines" / "mine" / "active").write_text(damage)
         assert kept.active("mine") == "3"
     (tmp_path / "pipelines" / "mine" / "active").unlink()

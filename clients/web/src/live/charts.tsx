@@ -130,7 +130,7 @@ function describe(names: string[], hover: (index: number | null) => void): Omit<
   const colour = (name: string) => style.getPropertyValue(name).trim();
   const axis = { stroke: () => getComputedStyle(document.documentElement).getPropertyValue("--dim").trim(), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
   return {
-    title: "", legend: { show: false }, cursor: { y: false, drag: { setScale: false }, points: { size: 5 } }, hooks: { setCursor: [(plot) => hover(plot.cursor.left! < 0 ? null : plot.cursor.idx ?? null)] }, padding: [6, 6, 0, 0],
+    title: "", legend: { show: false }, cursor: { y: false, drag: { setScale: false }, points: { size: 5 } }, hooks: { setCursor: [(plot) => hover(plot.cursor.left! < 0 ? null : plot.cursor.idx ?? null)] }, padding: [6, 16, 0, 0],
     scales: { x: { time: false }, y: { range: (_, _low, high) => [0, Math.max(1, high * 1.12)] } },
     axes: [{ ...axis, size: 20, values: (_, at) => at.map((t) => (t <= -120 ? `${Math.round(t / 6) / 10} min` : `${t} s`)) }, { ...axis, size: 46, values: (_, at) => at.map((v) => short(v).trim()) }],
     series: [{}, ...names.map((name, i) => ({

@@ -16,5 +16,5 @@ export function ofDirection(radians: number, light: boolean): string {
   return `hsl(${degrees.toFixed(0)} 90% ${light ? 38 : 62}%)`;
 }
 
-const CLASSES = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#8da0cb", "#a6d854", "#b3b3b3", "#0072b2"];
+const CLASSES = ["#e69f00", "#56b4e9", "#009e73", "#b8a200", "#cc79a7", "#d55e00", "#8da0cb", "#a6d854", "#b3b3b3", "#0072b2"];
 export const ofClass = (index: number): string => CLASSES[index % CLASSES.length]!;

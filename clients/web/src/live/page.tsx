@@ -147,7 +147,7 @@ function Stream({ stream }: { stream: StreamCard }) {
             ...Object.entries(stats.rows).map(([name, n]) => [name, `${count(n)} rows`] as [string, string]),
           ]} />}
           {stats && <Reactions of={stats.reaction} />}
-          <Charts series={series} />
+          {!ended && <Charts series={series} />}
         </aside>
       </div>
     </div>

@@ -38,6 +38,7 @@ function Small({ stream }: { stream: StreamCard }) {
       {drawn && drawn.width > 0
         ? <View feed={feed} width={drawn.width} height={drawn.height} compact />
         : <p class="dim">{feed.outputs.length > 0 ? "This pipeline has no output that can be drawn." : "Connecting …"}</p>}
+      {drawn && !feed.hasEvents && <p class="dim">No events among its outputs: only what it found is drawn.</p>}
       <p class="dim">
         {stats && `${short(stats.rates.events_per_s)}ev/s, lag ${(stats.lag_us * 1e-3).toFixed(0)} ms`}
         {dropped > 0 && `, ${short(dropped)} dropped`}
