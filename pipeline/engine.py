@@ -156,9 +156,8 @@ class Engine:
             self.events, self.out_of_sensor,
         ) = (int(n) for n in state["engine"]["counts"])  # fmt: skip
         self.rows = dict(zip(self.rows, (int(n) for n in state["engine"]["rows"]), strict=True))
-        removed = state["engine"].get(
-            "removed", np.zeros(len(self.graph.removed), np.int64)
-        )  # earlier ones lack it
+        none = np.zeros(len(self.graph.removed), np.int64)
+        removed = state["engine"].get("removed", none)  # earlier snapshots do not have it
         self.graph.removed.update(zip(self.graph.removed, map(int, removed), strict=True))
         self.clock.restore(state["clock"])
         names = self.graph.stage_names

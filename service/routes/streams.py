@@ -168,7 +168,7 @@ async def get_snapshot(stream_id: StreamId, service: Service) -> Response:
 )
 @needs(Scope.READ)
 async def get_recording(stream_id: StreamId, service: Service) -> FileResponse:
-    """The frames of a stream that came while it was recorded: `polychrony replay` and `analyze` read them."""
+    """The frames of a stream that came while it was recorded: `polychrony analyze` reads them, and `replay` if they begin with it."""
     recording = find(service, stream_id).durability.recording
     if recording is None or not recording.path.is_file():
         raise Problem(404, 'the stream was not recorded: open it with `record`, or PUT {"on": true} here')
@@ -180,19 +180,20 @@ class _UpToNow(FileResponse):
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        left = 2**63
+        left, over = 2**63, False
 
         async def bounded(message: Message) -> None:
-            nonlocal left
+            nonlocal left, over
             if message["type"] == "http.response.start":
                 told = dict(message["headers"]).get(b"content-length")
                 left = int(told) if told else left
             elif message["type"] == "http.response.body":
-                if left == 0:
+                if over:
                     return
                 body = message.get("body", b"")[:left]
                 left -= len(body)
-                message = {**message, "body": body, "more_body": message.get("more_body", False) and left > 0}
+                over = left == 0 or not message.get("more_body", False)
+                message = {**message, "body": body, "more_body": not over}
             await send(message)
 
         await super().__call__(scope, receive, bounded)

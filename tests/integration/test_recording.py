@@ -198,3 +198,15 @@ def test_a_recording_that_grows_is_fetched_up_to_now(service):
             over.set()
             feeding.join()
         stream.delete()
+
+
+def test_a_recording_that_cannot_be_read_now_is_not_emptied(tmp_path, monkeypatch):
+    path = tmp_path / "recording.pchy"
+    one = Recorder(path, {"what": "it was"}, 2**20)
+    one.append([b"x" * 100])
+    one.close()
+    size = path.stat().st_size
+    monkeypatch.setattr("service.storage.files.recording.os.pread", full)
+    with pytest.raises(OSError):  # noqa: PT011
+        Recorder(path, {"what": "it was"}, 2**20)
+    assert path.stat().st_size == size

@@ -27,11 +27,12 @@ class Recorder:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self.start = self._size = 0
         """Where the first frame of the stream lies; and how large the file is."""
+        was_empty = os.fstat(self._file).st_size == 0
         try:
             self._begin(about)
         except BaseException:
-            with suppress(OSError):
-                if self.start <= 0:
+            if was_empty:
+                with suppress(OSError):
                     os.ftruncate(self._file, 0)  # half a beginning is none
             os.close(self._file)
             raise
