@@ -168,7 +168,7 @@ async def get_snapshot(stream_id: StreamId, service: Service) -> Response:
 )
 @needs(Scope.READ)
 async def get_recording(stream_id: StreamId, service: Service) -> FileResponse:
-    """The frames of a stream that came while it was recorded: `polychrony analyze` reads them, and `replay` if they begin with it."""
+    """The frames that came while the stream was recorded: `analyze` reads them, `replay` if they begin with it."""
     recording = find(service, stream_id).durability.recording
     if recording is None or not recording.path.is_file():
         raise Problem(404, 'the stream was not recorded: open it with `record`, or PUT {"on": true} here')
